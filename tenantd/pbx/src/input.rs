@@ -1,0 +1,77 @@
+//! Everything a switch can be told.
+
+use crate::id::{RecordId, TenantId};
+use crate::media;
+use crate::record::Binding;
+use crate::sip::message::Message;
+use crate::tenant::directory::Directory;
+
+use crate::flow::Flow;
+
+/// Something that happened outside.
+#[derive(Debug)]
+pub enum Input {
+    /// A message came, and it is this tenant's.
+    Received {
+        /// Whose.
+        tenant: TenantId,
+        /// What says so.
+        by: Placement,
+        /// The way back.
+        flow: Flow,
+        /// The message.
+        message: Message,
+    },
+    /// The tenant came to this switch, with what was remembered of it.
+    Arrived {
+        /// Its configuration.
+        directory: Box<Directory>,
+        /// Its registrations.
+        bindings: Vec<Binding>,
+        /// Calls that were alive ([`crate::record::Memory::Live`]).
+        live: Vec<Vec<u8>>,
+    },
+    /// The tenant's configuration was published: take it over whole.
+    Configured(Box<Directory>),
+    /// The tenant is gone: end its calls, forget it.
+    Removed(TenantId),
+    /// A tenant's public numbers, as every switch must know them (an empty list: none left).
+    Numbers {
+        /// Whose.
+        tenant: TenantId,
+        /// In E.164 form, as they are dialled.
+        numbers: Vec<String>,
+    },
+    /// A record that was waited for is durable.
+    Kept(RecordId),
+    /// Whether Postgres can be reached; while it is away nothing is waited for.
+    Storage(Storage),
+    /// Something happened to a call's sound.
+    Media(media::Event),
+    /// The server is about to stop: refuse what is new, let go of what is done.
+    Drain,
+    /// The drain is over: hang up what is left.
+    HangUp,
+}
+
+/// What says that a message is a tenant's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Our own branch or tag, or a live INVITE: it is a piece of something we know.
+    Known,
+    /// The Request-URI's domain (REGISTER: the To's).
+    Domain,
+    /// The From's domain only: believed if the flow has a binding of this tenant.
+    From,
+    /// It came over [`Flow::Inner`].
+    Inner,
+}
+
+/// Whether what must last can be stored right now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// Commits work.
+    Here,
+    /// Commits do not: the journal alone keeps.
+    Away,
+}

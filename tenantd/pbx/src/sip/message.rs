@@ -1,0 +1,5 @@
+//! One SIP message.
+
+/// A message.
+#[derive(Debug)]
+pub struct Message;

@@ -1,0 +1,3 @@
+//! What the RFCs say, knowing no tenants: messages, transactions, dialogs, offers, digests.
+
+pub mod message;

@@ -1,0 +1,217 @@
+//! What a call decided, in words that a log, a counter and a page can all be made from.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CallId, TenantId};
+use crate::moment::Moment;
+use crate::record::Ending;
+
+/// Events kept with one call at most; later ones are counted in [`Event::MoreLeftOut`].
+pub const LONGEST: usize = 200;
+
+/// An event for the log and the counters, and, with a call, for its story.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Note {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which call's, if it is one's.
+    pub call: Option<CallId>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// An event in a call's story.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// When.
+    pub at: Moment,
+    /// What.
+    pub event: Event,
+}
+
+/// One decision or happening. Never holds a secret.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// A call came in.
+    Began {
+        /// Who calls.
+        caller: String,
+        /// What was dialled.
+        dialled: String,
+    },
+    /// The number is an extension, with this many phones online.
+    DialledExtension {
+        /// Its number.
+        number: String,
+        /// Registered phones.
+        phones: u16,
+    },
+    /// The number is a ring group.
+    DialledGroup {
+        /// Its number.
+        number: String,
+        /// Members.
+        members: u16,
+        /// Registered phones of all members.
+        phones: u16,
+    },
+    /// The number is another company's.
+    DialledElsewhere {
+        /// The public number.
+        number: String,
+    },
+    /// The number belongs to nobody.
+    DialledNobody {
+        /// What was dialled.
+        number: String,
+    },
+    /// A phone was called.
+    Called {
+        /// Its extension.
+        number: String,
+        /// Its device name or address.
+        device: String,
+    },
+    /// A phone rings.
+    Rang {
+        /// Its extension.
+        number: String,
+        /// Its device name or address.
+        device: String,
+    },
+    /// A phone answered.
+    Answered {
+        /// Its extension.
+        number: String,
+        /// Its device name or address.
+        device: String,
+    },
+    /// A phone refused.
+    Refused {
+        /// Its extension.
+        number: String,
+        /// Its device name or address.
+        device: String,
+        /// Its final response.
+        status: u16,
+    },
+    /// A phone never answered anything.
+    Silent {
+        /// Its extension.
+        number: String,
+        /// Its device name or address.
+        device: String,
+    },
+    /// A phone stopped ringing because another answered.
+    AnsweredElsewhere {
+        /// Its extension.
+        number: String,
+        /// Its device name or address.
+        device: String,
+    },
+    /// A phone sent the call on (3xx), and it was followed.
+    Forwarded {
+        /// From which extension.
+        from: String,
+        /// To what.
+        to: String,
+    },
+    /// A forward was not followed: too many, or a loop.
+    ForwardLoop {
+        /// To what.
+        to: String,
+    },
+    /// A side put the other on hold.
+    Held {
+        /// Who did it.
+        number: String,
+    },
+    /// A side took the other back.
+    Resumed {
+        /// Who did it.
+        number: String,
+    },
+    /// The address of a side's sound became known by its packets.
+    SoundFound {
+        /// Whose sound.
+        number: String,
+        /// From where, as `198.51.100.7:4000`.
+        from: String,
+    },
+    /// A call limit was reached.
+    LimitReached {
+        /// Whose limit: an extension's number, or empty for the company.
+        number: String,
+        /// The limit.
+        limit: u32,
+    },
+    /// The longest duration was reached.
+    TooLong {
+        /// In seconds.
+        seconds: u64,
+    },
+    /// The call was taken over after a restart.
+    Revived,
+    /// The call is over.
+    Ended {
+        /// Why.
+        ending: Ending,
+        /// The final response to the caller.
+        status: u16,
+        /// How long people talked, in seconds.
+        talked_s: u64,
+    },
+    /// This many more events were left out.
+    MoreLeftOut {
+        /// How many.
+        events: u32,
+    },
+    /// A phone registered (added or moved).
+    Registered {
+        /// Its extension.
+        number: String,
+        /// Where from.
+        from: String,
+    },
+    /// A phone de-registered, was replaced, or its registration ran out.
+    Unregistered {
+        /// Its extension.
+        number: String,
+        /// Why.
+        why: Unregistered,
+    },
+    /// A password was wrong.
+    WrongPassword {
+        /// The user name that was claimed, at most 64 characters.
+        username: String,
+        /// Where from.
+        from: String,
+    },
+    /// Failures from there, or for that user, are being slowed down.
+    SlowedDown {
+        /// The user name that was claimed, at most 64 characters.
+        username: String,
+        /// Where from.
+        from: String,
+    },
+    /// A request was refused.
+    RequestRefused {
+        /// Its method, at most 32 characters.
+        method: String,
+        /// Our answer.
+        status: u16,
+    },
+}
+
+/// Why a registration ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unregistered {
+    /// The phone said so.
+    ByPhone,
+    /// It was not refreshed.
+    Expired,
+    /// A newer phone took its place.
+    Replaced,
+    /// The extension is gone.
+    Removed,
+}

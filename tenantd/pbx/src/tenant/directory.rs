@@ -1,0 +1,127 @@
+//! A tenant's configuration as one immutable fact: loaded whole, handed over whole.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{GroupId, TenantId, UserId};
+
+/// Everything a switch knows about a tenant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Directory {
+    /// Who.
+    pub tenant: TenantId,
+    /// Which version of the configuration this is; later ones are larger.
+    pub version: i64,
+    /// The random number in the tags and branches we write for this tenant.
+    pub route: u64,
+    /// What the company is called.
+    pub name: String,
+    /// The canonical SIP domain, lower case; also the digest realm.
+    pub domain: String,
+    /// Other domains that mean the same tenant, lower case.
+    pub aliases: Vec<String>,
+    /// The short label for phones that cannot send a domain (`USER*LABEL`).
+    pub label: Option<String>,
+    /// Networks whose phones need no domain, as (address, prefix length).
+    pub trusted: Vec<(IpAddr, u8)>,
+    /// Limits of the whole company.
+    pub limits: Limits,
+    /// Extensions by their id.
+    pub users: BTreeMap<UserId, User>,
+    /// Ring groups by their id.
+    pub groups: BTreeMap<GroupId, Group>,
+    /// Public numbers, and where they ring.
+    pub numbers: BTreeMap<String, String>,
+    /// Where a dialled name leads: numbers and user names of extensions, numbers of groups.
+    pub names: BTreeMap<String, Place>,
+    /// Digest user names: `auth_username`, else user name, else number; lower case is not folded.
+    pub credentials: BTreeMap<String, UserId>,
+}
+
+/// Where a dialled name leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// An extension.
+    User(UserId),
+    /// A ring group.
+    Group(GroupId),
+}
+
+/// An extension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// Its number.
+    pub number: String,
+    /// The SIP user name, if it is not the number.
+    pub username: Option<String>,
+    /// Who it is.
+    pub name: String,
+    /// What proves a password.
+    pub secrets: Secrets,
+    /// Which digests are offered to it, in order.
+    pub digest: Vec<Algorithm>,
+    /// How many phones may be registered at once; the newest replaces the oldest.
+    pub max_contacts: u16,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+impl User {
+    /// The name in its address of record: the user name, else the number.
+    pub fn sip_name(&self) -> &str {
+        self.username.as_deref().unwrap_or(&self.number)
+    }
+}
+
+/// What proves a password: H(username:realm:password) of each algorithm (RFC 7616 §3.4.2).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secrets {
+    /// The user name that was hashed.
+    pub username: String,
+    /// With MD5.
+    pub md5: [u8; 16],
+    /// With SHA-256.
+    pub sha256: [u8; 32],
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secrets").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// A digest algorithm (RFC 8760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// MD5.
+    Md5,
+    /// SHA-256.
+    Sha256,
+}
+
+/// A group that rings all its members at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its id.
+    pub id: GroupId,
+    /// Its number.
+    pub number: String,
+    /// Its name; empty if it has none.
+    pub name: String,
+    /// Its members, in the order in which they were written.
+    pub members: Vec<UserId>,
+}
+
+/// Limits on calls; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Calls at the same time.
+    pub max_calls: Option<u32>,
+    /// The longest a call may last from its answer.
+    pub max_call_for: Option<Duration>,
+}
