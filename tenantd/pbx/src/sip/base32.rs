@@ -1,19 +1,17 @@
-//! Writing 24 bytes as 39 letters and digits that every phone carries unchanged.
+//! Writing three numbers as 39 letters and digits that every phone carries unchanged.
 //!
-//! RFC 4648 §6, in lower case and without padding; both cases are read.
+//! RFC 4648 §6 over 24 bytes, in lower case and without padding; both cases are read.
 
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// Bytes in a block.
-pub(super) const RAW: usize = 24;
-/// Characters that a block is written with.
+/// Characters that three numbers are written with.
 pub(super) const WRITTEN: usize = 39;
 
-/// The block as text.
-pub(super) fn encode(block: [u8; RAW]) -> [u8; WRITTEN] {
+/// The numbers as text.
+pub(super) fn encode(numbers: [u64; 3]) -> [u8; WRITTEN] {
     let mut written = [0; WRITTEN];
     let (mut bits, mut held) = (0_u32, 0);
-    let mut bytes = block.into_iter();
+    let mut bytes = numbers.into_iter().flat_map(u64::to_be_bytes);
     for letter in &mut written {
         if held < 5 {
             // Past the end the last letter is filled up with zeros.
@@ -26,14 +24,14 @@ pub(super) fn encode(block: [u8; RAW]) -> [u8; WRITTEN] {
     written
 }
 
-/// The block that was written as `text`, if it is one.
-pub(super) fn decode(text: &[u8]) -> Option<[u8; RAW]> {
+/// The numbers that were written as `text`, if it is such a text.
+pub(super) fn decode(text: &[u8]) -> Option<[u64; 3]> {
     if text.len() != WRITTEN {
         return None;
     }
-    let mut block = [0; RAW];
+    let mut numbers = [[0; 8]; 3];
     let (mut bits, mut held) = (0_u32, 0);
-    let mut bytes = block.iter_mut();
+    let mut bytes = numbers.iter_mut().flatten();
     for letter in text {
         bits = (bits << 5) | value(*letter)?;
         held += 5;
@@ -43,7 +41,7 @@ pub(super) fn decode(text: &[u8]) -> Option<[u8; RAW]> {
         }
     }
     let rest = bits & ((1 << held) - 1);
-    (rest == 0).then_some(block)
+    (rest == 0).then_some(numbers.map(u64::from_be_bytes))
 }
 
 fn value(letter: u8) -> Option<u32> {
@@ -64,26 +62,23 @@ mod tests {
     fn what_was_written_is_read_again() {
         let mut chance = Chance::from_seed([1; 32]);
         for _ in 0..2_000 {
-            let mut block = [0; RAW];
-            chance.fill(&mut block);
-            let written = encode(block);
-            assert_eq!(decode(&written), Some(block));
-            assert_eq!(decode(&written.to_ascii_uppercase()), Some(block));
+            let numbers = [chance.number(), chance.number(), chance.number()];
+            let written = encode(numbers);
+            assert_eq!(decode(&written), Some(numbers));
+            assert_eq!(decode(&written.to_ascii_uppercase()), Some(numbers));
         }
     }
 
     #[test]
     fn the_letters_are_those_of_the_standard() {
-        let mut block = [0; RAW];
-        block[..6].copy_from_slice(b"foobar");
-        let written = encode(block);
+        let written = encode([u64::from_be_bytes(*b"foobar\0\0"), 0, 0]);
         assert_eq!(&written[..9], b"mzxw6ytbo"); // RFC 4648 §10: "foobar" is MZXW6YTBOI
-        assert_eq!(written.len(), WRITTEN);
+        assert_eq!(encode([u64::MAX; 3])[37..], *b"7y");
     }
 
     #[test]
     fn nothing_else_is_read() {
-        let written = encode([7; RAW]);
+        let written = encode([7; 3]);
         assert_eq!(decode(&written[1..]), None);
         assert_eq!(decode(b""), None);
         let mut long = written.to_vec();
@@ -94,7 +89,7 @@ mod tests {
             text[5] = wrong;
             assert_eq!(decode(&text), None);
         }
-        let mut unused_bits = encode([0; RAW]);
+        let mut unused_bits = encode([0; 3]);
         unused_bits[WRITTEN - 1] = b'b';
         assert_eq!(decode(&unused_bits), None);
     }

@@ -66,22 +66,17 @@ impl TokenKey {
             }
             Some(_) | None => (Use::Tag, text.as_bytes()),
         };
-        let block = base32::decode(written)?;
-        let [route, key, hash] = numbers(block);
+        let [route, key, hash] = base32::decode(written)?;
         // One comparison of two words takes the same time wherever they differ.
         (hash == self.hash(use_as, route, key)).then_some(Opened { route, key })
     }
 
     fn seal(&self, use_as: Use, route: u64, key: u64) -> Token {
-        let mut block = [0; base32::RAW];
         let hash = self.hash(use_as, route, key);
-        for (bytes, number) in block.chunks_exact_mut(8).zip([route, key, hash]) {
-            bytes.copy_from_slice(&number.to_be_bytes());
-        }
         let mut text = [0; MAGIC_COOKIE.len() + WRITTEN];
         let (cookie, written) = text.split_at_mut(MAGIC_COOKIE.len());
         cookie.copy_from_slice(MAGIC_COOKIE.as_bytes());
-        written.copy_from_slice(&base32::encode(block));
+        written.copy_from_slice(&base32::encode([route, key, hash]));
         Token { text, use_as }
     }
 
@@ -132,14 +127,6 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Token({})", self.as_str())
     }
-}
-
-/// The three numbers of a block, most significant byte first.
-pub(super) fn numbers(block: [u8; base32::RAW]) -> [u64; 3] {
-    let number = |index: usize| {
-        block.iter().skip(index * 8).take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-    };
-    [number(0), number(1), number(2)]
 }
 
 #[cfg(test)]
