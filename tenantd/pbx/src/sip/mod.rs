@@ -3,6 +3,7 @@
 pub mod address;
 pub mod check;
 pub mod cseq;
+pub mod dialog;
 pub mod draft;
 pub mod escape;
 pub mod flaw;
@@ -13,6 +14,7 @@ pub mod method;
 pub mod name;
 pub mod params;
 mod parse;
+pub mod sdp;
 pub mod status;
 pub mod uri;
 pub mod via;
