@@ -5,6 +5,7 @@
 
 pub mod board;
 pub mod chance;
+pub mod dialplan;
 pub mod flow;
 pub mod id;
 pub mod input;

@@ -2,6 +2,7 @@
 
 pub mod directory;
 pub mod guard;
+pub mod identify;
 pub mod limits;
 #[cfg(test)]
 pub(crate) mod sample;
