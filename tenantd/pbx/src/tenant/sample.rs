@@ -58,6 +58,11 @@ pub(crate) fn directory() -> Directory {
     }
 }
 
+/// The password of the extension with this number.
+pub(crate) fn password(number: u128) -> String {
+    format!("secret of {number}")
+}
+
 fn extension(number: u128, username: Option<&str>) -> User {
     let credential = match (number, username) {
         (103, _) => "auth103".to_owned(),
@@ -69,7 +74,7 @@ fn extension(number: u128, username: Option<&str>) -> User {
         number: number.to_string(),
         username: username.map(str::to_owned),
         name: format!("Extension {number}"),
-        secrets: Secrets { username: credential, md5: [0; 16], sha256: [0; 32] },
+        secrets: Secrets::new(&credential, "acme.test", &password(number)),
         digest: vec![Algorithm::Md5],
         max_contacts: 1,
         limits: Limits::default(),
