@@ -13,6 +13,7 @@ pub mod media;
 pub mod moment;
 pub mod output;
 pub mod record;
+pub mod registrar;
 pub mod sip;
 pub mod story;
 pub mod tenant;
