@@ -281,3 +281,319 @@ pub(crate) fn can_be_sent_to(address: &SocketAddr) -> bool {
     let to_all = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !to_all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PHONE: &str = "198.51.100.7:4000";
+    const INSIDE: &str = "192.168.1.5:16384";
+    const THIEF: &str = "203.0.113.66:5004";
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    /// A latch under a virtual clock, and how many packets each source has sent.
+    struct Scene {
+        latch: Latch,
+        now: Moment,
+    }
+
+    /// A source of packets, one every 20 ms if it is a phone.
+    #[derive(Clone, Copy)]
+    struct Sender {
+        source: SocketAddr,
+        ssrc: u32,
+        sequence: u16,
+    }
+
+    impl Sender {
+        fn new(source: &str, ssrc: u32) -> Self {
+            Self { source: at(source), ssrc, sequence: 65_533 }
+        }
+
+        fn next(&mut self) -> Header {
+            self.sequence = self.sequence.wrapping_add(1);
+            let Self { ssrc, sequence, .. } = *self;
+            // Goes on where the sequence turns.
+            let timestamp = (u32::from(sequence.wrapping_add(3)) + 7) * 160;
+            Header { payload_type: 0, sequence, timestamp, ssrc, payload_len: 160 }
+        }
+    }
+
+    impl Scene {
+        fn new(rtp: &str, near: Option<&str>) -> Self {
+            let mut scene = Self { latch: Latch::default(), now: Moment::from_secs(1_000) };
+            scene.aim(rtp, near);
+            scene
+        }
+
+        fn aim(&mut self, rtp: &str, near: Option<&str>) {
+            let near = near.map(|near| near.parse().unwrap());
+            self.latch.aim(self.now, Some(at(rtp)), near);
+        }
+
+        fn wait(&mut self, ms: u64) {
+            self.now += Duration::from_millis(ms);
+        }
+
+        fn packet(&mut self, sender: &mut Sender) -> Verdict {
+            let header = sender.next();
+            self.latch.handle_packet(self.now, sender.source, &header)
+        }
+
+        /// `count` packets, 20 ms apart; what became of each, as `.` heard, `L` latched, `x` not.
+        fn send(&mut self, sender: &mut Sender, count: usize) -> String {
+            let mut all = String::new();
+            for _ in 0..count {
+                self.wait(20);
+                all.push(letter(self.packet(sender)));
+            }
+            all
+        }
+
+        /// Both at the same time; what became of the second one's.
+        fn both(&mut self, one: &mut Sender, other: &mut Sender, count: usize) -> String {
+            let mut all = String::new();
+            for _ in 0..count {
+                self.wait(20);
+                self.packet(one);
+                all.push(letter(self.packet(other)));
+            }
+            all
+        }
+
+        fn destination(&self) -> Option<SocketAddr> {
+            self.latch.destination(self.now)
+        }
+    }
+
+    fn letter(verdict: Verdict) -> char {
+        match verdict {
+            Verdict::Believed => '.',
+            Verdict::Latched => 'L',
+            Verdict::Stranger => 'x',
+        }
+    }
+
+    #[test]
+    fn believes_soonest_who_sends_from_the_signalled_address() {
+        let mut scene = Scene::new(PHONE, None);
+        assert_eq!(scene.destination(), Some(at(PHONE)), "we send before we hear");
+        assert_eq!(scene.send(&mut Sender::new(PHONE, 1), 5), "..L..");
+        assert_eq!(scene.latch.peer(), Some(at(PHONE)));
+    }
+
+    #[test]
+    fn cuts_no_word_of_a_phone_behind_nat_whose_signalling_came_the_same_way() {
+        let mut scene = Scene::new(INSIDE, Some("198.51.100.7"));
+        assert_eq!(scene.send(&mut Sender::new(PHONE, 1), 5), "...L.");
+        assert_eq!(scene.destination(), Some(at(PHONE)));
+    }
+
+    #[test]
+    fn a_phone_of_which_nothing_else_is_known_is_heard_once_it_is_steady() {
+        let mut scene = Scene::new(INSIDE, None);
+        assert_eq!(scene.send(&mut Sender::new(PHONE, 1), 6), "xx..L.");
+    }
+
+    #[test]
+    fn a_burst_fired_at_the_port_proves_nothing() {
+        let mut scene = Scene::new(INSIDE, None);
+        let mut thief = Sender::new(THIEF, 66);
+        for _ in 0..100 {
+            assert_ne!(scene.packet(&mut thief), Verdict::Latched);
+        }
+        assert_eq!(scene.destination(), Some(at(INSIDE)));
+    }
+
+    #[test]
+    fn a_spray_of_random_packets_is_never_heard_and_does_not_stop_the_phone() {
+        let mut scene = Scene::new(INSIDE, None);
+        let mut phone = Sender::new(PHONE, 1);
+        let mut seed: u32 = 1;
+        for n in 0..10 {
+            scene.wait(10);
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let mut spray = Sender { source: at(THIEF), ssrc: seed, sequence: (seed >> 8) as u16 };
+            assert_eq!(scene.packet(&mut spray), Verdict::Stranger);
+            scene.wait(10);
+            let heard = scene.packet(&mut phone);
+            assert_eq!(heard == Verdict::Stranger, n < 2, "packet {n}: {heard:?}");
+        }
+        assert_eq!(scene.latch.peer(), Some(at(PHONE)));
+    }
+
+    #[test]
+    fn a_flood_from_many_addresses_leaves_an_expected_phone_its_place() {
+        let mut scene = Scene::new(INSIDE, Some("198.51.100.7"));
+        let mut phone = Sender::new(PHONE, 1);
+        let mut heard = String::new();
+        for n in 0..4_u16 {
+            for port in 0..200 {
+                let mut thief = Sender::new(THIEF, u32::from(port));
+                thief.source.set_port(1_024 + n * 200 + port);
+                assert_eq!(scene.packet(&mut thief), Verdict::Stranger);
+            }
+            heard += &scene.send(&mut phone, 1);
+        }
+        assert_eq!(heard, "...L");
+    }
+
+    #[test]
+    fn a_thief_who_sends_while_it_rings_loses_to_the_phone() {
+        let mut scene = Scene::new(INSIDE, Some("198.51.100.7"));
+        let mut thief = Sender::new(THIEF, 66);
+        let mut phone = Sender::new(PHONE, 1);
+        assert!(!scene.send(&mut thief, 50).contains(['.', 'L']), "a second of silence for it");
+        scene.send(&mut thief, 1_000);
+        assert_eq!(scene.both(&mut thief, &mut phone, 6), "xxxL..");
+        assert_eq!(scene.destination(), Some(at(PHONE)));
+        assert_eq!(scene.both(&mut phone, &mut thief, 100), "x".repeat(100));
+
+        let mut scene = Scene::new(PHONE, None);
+        scene.send(&mut thief, 1_000);
+        assert_eq!(scene.both(&mut thief, &mut phone, 5), "xxL..");
+    }
+
+    #[test]
+    fn a_phone_whose_nat_splits_signalling_and_sound_is_heard_after_a_second() {
+        let mut scene = Scene::new(INSIDE, Some("198.51.100.99"));
+        let heard = scene.send(&mut Sender::new(PHONE, 1), 60);
+        assert_eq!(heard.find('L'), Some(50));
+        assert!(heard.ends_with(&".".repeat(9)));
+    }
+
+    #[test]
+    fn whoever_is_believed_is_not_displaced_even_while_silent() {
+        let mut scene = Scene::new(INSIDE, Some("198.51.100.7"));
+        scene.send(&mut Sender::new(PHONE, 1), 10);
+        let mut thief = Sender::new(THIEF, 66);
+        assert_eq!(scene.send(&mut thief, 3_000), "x".repeat(3_000));
+        let mut colleague = Sender::new("198.51.100.7:4444", 2);
+        assert_eq!(scene.send(&mut colleague, 500), "x".repeat(500), "behind the same NAT");
+        assert_eq!(scene.destination(), Some(at(PHONE)));
+    }
+
+    #[test]
+    fn the_same_stream_from_another_port_is_followed_once_the_old_one_is_silent() {
+        let mut scene = Scene::new(INSIDE, Some("198.51.100.7"));
+        let mut phone = Sender::new(PHONE, 1);
+        scene.send(&mut phone, 10);
+        let mut moved = Sender { source: at("198.51.100.8:61000"), ..phone };
+        let heard = scene.send(&mut moved, 12);
+        assert_eq!(heard, "xxxxxxxxxL..", "200 ms after its last packet from there");
+        assert_eq!(scene.destination(), Some(moved.source));
+    }
+
+    #[test]
+    fn a_copy_of_the_stream_does_not_move_it_while_the_phone_still_sends() {
+        let mut scene = Scene::new(PHONE, None);
+        let mut phone = Sender::new(PHONE, 1);
+        scene.send(&mut phone, 10);
+        let mut copy = Sender { source: at(THIEF), ..phone };
+        copy.sequence = copy.sequence.wrapping_add(5);
+        assert_eq!(scene.both(&mut phone, &mut copy, 200), "x".repeat(200));
+    }
+
+    #[test]
+    fn a_stream_of_the_same_name_far_from_where_it_was_is_another() {
+        let mut scene = Scene::new(PHONE, None);
+        let mut phone = Sender::new(PHONE, 1);
+        scene.send(&mut phone, 10);
+        scene.wait(1_000);
+        let mut guess = Sender { source: at(THIEF), ..phone };
+        guess.sequence = guess.sequence.wrapping_add(30_000);
+        assert_eq!(scene.send(&mut guess, 100), "x".repeat(100));
+    }
+
+    #[test]
+    fn a_new_stream_from_the_believed_source_is_its_own() {
+        let mut scene = Scene::new(PHONE, None);
+        scene.send(&mut Sender::new(PHONE, 1), 5);
+        assert_eq!(scene.send(&mut Sender::new(PHONE, 2), 5), ".....");
+    }
+
+    #[test]
+    fn losses_and_late_packets_do_not_start_the_proof_again() {
+        let mut scene = Scene::new(INSIDE, None);
+        let mut phone = Sender::new(PHONE, 1);
+        assert_eq!(scene.send(&mut phone, 3), "xx.");
+        let mut late = phone;
+        late.sequence = late.sequence.wrapping_sub(2);
+        assert_eq!(scene.send(&mut late, 1), ".");
+        phone.sequence = phone.sequence.wrapping_add(5);
+        assert_eq!(scene.send(&mut phone, 2), ".L");
+    }
+
+    #[test]
+    fn a_new_address_in_the_sdp_opens_the_latch_for_it() {
+        let mut scene = Scene::new(PHONE, None);
+        let mut phone = Sender::new(PHONE, 1);
+        scene.send(&mut phone, 5);
+        let mut other = Sender::new("198.51.100.20:7000", 2);
+        scene.aim("198.51.100.20:7000", None);
+        assert_eq!(scene.destination(), Some(other.source));
+        assert_eq!(scene.send(&mut phone, 2), "..", "what is under way is still heard");
+        assert_eq!(scene.both(&mut phone, &mut other, 4), "..L.");
+        assert_eq!(scene.send(&mut phone, 100), "x".repeat(100));
+    }
+
+    #[test]
+    fn behind_nat_a_new_inner_address_does_not_send_sound_astray() {
+        let mut scene = Scene::new(INSIDE, Some("198.51.100.7"));
+        let mut phone = Sender::new(PHONE, 1);
+        scene.send(&mut phone, 5);
+        scene.aim("192.168.1.5:16400", Some("198.51.100.7"));
+        assert_eq!(scene.destination(), Some(phone.source));
+        assert!(!scene.send(&mut phone, 60).contains('x'));
+        assert_eq!(scene.latch.peer(), Some(phone.source), "nothing but the number had changed");
+
+        scene.aim("192.168.1.5:16500", Some("198.51.100.7"));
+        let mut moved = Sender::new("198.51.100.7:4900", 3);
+        assert_eq!(scene.send(&mut moved, 5), "...L.");
+    }
+
+    #[test]
+    fn a_silent_new_address_gets_the_sound_after_a_second() {
+        let mut scene = Scene::new(INSIDE, Some("198.51.100.7"));
+        scene.send(&mut Sender::new(PHONE, 1), 5);
+        scene.aim("198.51.100.20:7000", Some("198.51.100.7"));
+        scene.wait(1_000);
+        assert_eq!(scene.destination(), Some(at("198.51.100.20:7000")));
+    }
+
+    #[test]
+    fn a_held_phone_is_found_again_where_it_was() {
+        let mut scene = Scene::new(INSIDE, Some("198.51.100.7"));
+        scene.send(&mut Sender::new(PHONE, 1), 5);
+        for hold in [None, Some(at("0.0.0.0:4000")), Some(at("198.51.100.7:0"))] {
+            scene.latch.aim(scene.now, hold, None);
+            assert_eq!(scene.destination(), None);
+            scene.aim(INSIDE, Some("198.51.100.7"));
+            assert_eq!(scene.destination(), Some(at(PHONE)));
+        }
+    }
+
+    #[test]
+    fn before_signalling_says_anything_everybody_is_a_stranger() {
+        let mut latch = Latch::default();
+        let mut phone = Sender::new(PHONE, 1);
+        for ms in 0..100 {
+            let now = Moment::from_millis(ms * 20);
+            let header = phone.next();
+            assert_eq!(latch.handle_packet(now, phone.source, &header), Verdict::Stranger);
+        }
+        assert_eq!(latch.destination(Moment::EPOCH), None);
+    }
+
+    #[test]
+    fn nothing_is_sent_to_everybody_at_once() {
+        for address in ["255.255.255.255:4000", "224.0.0.1:4000", "[ff02::1]:4000", "[::]:4000"] {
+            let mut latch = Latch::default();
+            latch.aim(Moment::EPOCH, Some(at(address)), None);
+            assert_eq!(latch.destination(Moment::EPOCH), None, "{address}");
+        }
+    }
+}

@@ -113,7 +113,7 @@ impl Phone {
 
     fn next_packet(&mut self) -> Vec<u8> {
         self.sequence = self.sequence.wrapping_add(1);
-        let timestamp = u32::from(self.sequence) * 160;
+        let timestamp = u32::from(self.sequence.wrapping_add(6)) * 160;
         let mut packet = vec![0x80, 0];
         packet.extend(self.sequence.to_be_bytes());
         packet.extend(timestamp.to_be_bytes());
