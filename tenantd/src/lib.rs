@@ -2,4 +2,5 @@
 //!
 //! `main` wires them; they are a library so that tests can drive each of them alone.
 
+pub mod config;
 pub mod metrics;
