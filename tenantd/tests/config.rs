@@ -1,5 +1,7 @@
 //! The configuration as an operator meets it: what is taken, and the one line for each mistake.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
