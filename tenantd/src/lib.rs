@@ -3,4 +3,8 @@
 //! `main` wires them; they are a library so that tests can drive each of them alone.
 
 pub mod config;
+pub mod health;
+pub mod listen;
+pub mod lock;
+pub mod log;
 pub mod metrics;
