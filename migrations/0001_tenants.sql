@@ -16,14 +16,14 @@ CREATE FUNCTION uuid7() RETURNS uuid
     RETURN (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')
             || '7' || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid;
 
--- Row-level security for a table with tenants' rows: the tenant sees its own, everybody else
--- needs a policy of their own.
+-- Row-level security for a table with tenants' rows: a tenant sees its own, and so does the
+-- provider once it has entered that tenant. Everything else needs a policy of its own.
 CREATE PROCEDURE guard(what regclass)
     LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', what);
     EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', what);
-    EXECUTE format('CREATE POLICY tenant ON %s TO tenantd_tenant
+    EXECUTE format('CREATE POLICY tenant ON %s TO tenantd_tenant, tenantd_provider
                     USING (tenant_id = (SELECT current_tenant()))', what);
 END $$;
 
@@ -90,7 +90,7 @@ CREATE TABLE audit (
 CALL guard('audit');
 CALL open_to('audit', 'tenantd_owner', 'INSERT');
 CALL open_to('audit', 'tenantd_owner', 'SELECT');
-GRANT SELECT ON audit TO tenantd_tenant;
+GRANT SELECT ON audit TO tenantd_tenant, tenantd_provider;
 
 -- A row as history may show it: a secret is only said to be there, or to be another one.
 CREATE FUNCTION without_secrets(shown jsonb, other jsonb) RETURNS jsonb
@@ -210,7 +210,7 @@ CREATE TABLE setting (
 CALL guard('setting');
 CALL open_to('setting', 'tenantd_node', 'SELECT');
 CALL watch('setting', 'published');
-GRANT SELECT, INSERT, UPDATE, DELETE ON setting TO tenantd_tenant;
+GRANT SELECT, INSERT, UPDATE, DELETE ON setting TO tenantd_tenant, tenantd_provider;
 GRANT SELECT ON setting TO tenantd_node;
 
 -- The house, before anybody else. Its route is random as every tenant's.

@@ -132,12 +132,14 @@ CALL watch('ring_group_member', 'published');
 CALL watch('number', 'published');
 
 GRANT SELECT, INSERT, UPDATE, DELETE
-    ON extension, ring_group, ring_group_member, number TO tenantd_tenant;
-GRANT SELECT ON dialled_name TO tenantd_tenant;
+    ON extension, ring_group, ring_group_member, number TO tenantd_tenant, tenantd_provider;
+GRANT SELECT ON dialled_name TO tenantd_tenant, tenantd_provider;
 GRANT SELECT ON extension, ring_group, ring_group_member, number, dialled_name TO tenantd_node;
 
--- The provider counts extensions and hands out numbers; it reads nothing else of a tenant.
-CALL open_to('extension', 'tenantd_provider', 'SELECT');
-CALL open_to('number', 'tenantd_provider', 'SELECT');
-GRANT SELECT (tenant_id) ON extension TO tenantd_provider;
-GRANT SELECT (tenant_id, number) ON number TO tenantd_provider;
+-- Whose public numbers these are: asked by the provider, who hands numbers out, of all tenants.
+CALL open_to('number', 'tenantd_owner', 'SELECT');
+CREATE FUNCTION holders_of(wanted text[]) RETURNS TABLE (tenant_id uuid, number text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
+    AS 'SELECT n.tenant_id, n.number FROM number n WHERE n.number = ANY (wanted)';
+REVOKE ALL ON FUNCTION holders_of FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION holders_of TO tenantd_provider;

@@ -44,7 +44,7 @@ CREATE TABLE binding (
     listener      text        NOT NULL,
     source        text        NOT NULL,
     -- Path header values (RFC 3327).
-    path          text[]      NOT NULL,
+    path          jsonb       NOT NULL,
     user_agent    text        NOT NULL,
     expires_at    timestamptz NOT NULL,
     -- Until when it is worth trying after a crash.
@@ -177,13 +177,26 @@ CALL open_to('job', 'tenantd_node', 'ALL');
 GRANT SELECT, INSERT, UPDATE, DELETE
     ON node, node_tenant, lease, binding, live_call, gone, job TO tenantd_node;
 GRANT SELECT, INSERT ON call TO tenantd_node;
-GRANT SELECT ON binding, call, job TO tenantd_tenant;
-GRANT INSERT ON job TO tenantd_tenant;
+GRANT SELECT ON binding, call, job TO tenantd_tenant, tenantd_provider;
+GRANT INSERT ON job TO tenantd_tenant, tenantd_provider;
 GRANT SELECT ON node, node_tenant, lease TO tenantd_provider;
--- How busy a tenant is, not whom it calls.
-CALL open_to('binding', 'tenantd_provider', 'SELECT');
-CALL open_to('call', 'tenantd_provider', 'SELECT');
-GRANT SELECT (tenant_id, expires_at) ON binding TO tenantd_provider;
-GRANT SELECT (tenant_id, began_at) ON call TO tenantd_provider;
+
+-- How large and how busy each tenant is, for the provider: counts, never what is counted.
+CALL open_to('extension', 'tenantd_owner', 'SELECT');
+CALL open_to('binding', 'tenantd_owner', 'SELECT');
+CALL open_to('call', 'tenantd_owner', 'SELECT');
+CREATE FUNCTION tenant_sizes()
+    RETURNS TABLE (tenant_id uuid, extensions bigint, numbers bigint, phones bigint, calls bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT t.id,
+        (SELECT count(*) FROM extension e WHERE e.tenant_id = t.id),
+        (SELECT count(*) FROM number n WHERE n.tenant_id = t.id),
+        (SELECT count(*) FROM binding b WHERE b.tenant_id = t.id AND b.expires_at > now()),
+        (SELECT count(*) FROM call c
+         WHERE c.tenant_id = t.id AND c.began_at > now() - interval '24 hours')
+    FROM tenant t
+    $$;
+REVOKE ALL ON FUNCTION tenant_sizes FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenant_sizes TO tenantd_provider;
 
 SELECT prepare_call_months(2);
