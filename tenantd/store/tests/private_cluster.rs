@@ -43,13 +43,16 @@ fn a_server_that_outlived_us_is_taken_over_and_stopped() {
     let first = Cluster::start(folder.path()).unwrap();
     let pid = first.pid();
     // What is left after `kill -9`: the server goes on, and nobody holds its handle.
+    let urls = first.urls();
     std::mem::forget(first);
+    assert_eq!(Cluster::of_another(folder.path()), Some(urls));
 
     let second = Cluster::start(folder.path()).unwrap();
 
     assert_eq!(second.pid(), pid);
     second.stop().unwrap();
     assert!(!runs(pid));
+    assert_eq!(Cluster::of_another(folder.path()), None);
 }
 
 #[test]

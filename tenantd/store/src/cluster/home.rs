@@ -34,9 +34,10 @@ impl Home {
     pub(super) fn of(data_dir: &Path) -> Result<Self, Failure> {
         let data_dir = make_data_dir(data_dir)?;
         let id = id_of(&data_dir);
+        let [wanted, elsewhere] = candidates(&data_dir);
         let (folder, runs_as) = match Uid::effective().is_root() {
-            true => folder_of_root(data_dir.join("postgres"), Path::new(REACHABLE).join(&id))?,
-            false => (folder_of_user(data_dir.join("postgres"))?, None),
+            true => folder_of_root(wanted, elsewhere)?,
+            false => (folder_of_user(wanted)?, None),
         };
         let near = folder.join("socket");
         let socket_folder = match near.join(SOCKET).as_os_str().len() <= LONGEST_SOCKET {
@@ -96,6 +97,11 @@ impl Home {
         }
         command
     }
+}
+
+/// Where the cluster of a data directory can be.
+pub(super) fn candidates(data_dir: &Path) -> [PathBuf; 2] {
+    [data_dir.join("postgres"), Path::new(REACHABLE).join(id_of(data_dir))]
 }
 
 /// Whether the server's user can enter a folder.

@@ -9,4 +9,4 @@ mod home;
 mod postmaster;
 mod server;
 
-pub use server::{Cluster, Condition, Failure, Urls};
+pub use server::{Cluster, Condition, Failure};

@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::binaries;
-use super::home::{Home, at};
+use super::home::{self, Home, at};
 use super::postmaster::{Postmaster, Stage};
+use crate::database::{Role, Urls};
 
-/// Each role logs in as itself; the superuser, which `pg_hba.conf` lets in nowhere, only makes them.
-const ROLES: [&str; 4] = ["tenantd_owner", "tenantd_tenant", "tenantd_node", "tenantd_provider"];
 /// A start after a crash first replays what was committed.
 const START_FOR: Duration = Duration::from_secs(120);
 /// A fast stop ends sessions and writes a checkpoint.
@@ -44,19 +43,6 @@ const WHO_MAY_CONNECT: &str = "\
 # The socket's folder lets nobody in but the user who can read these files anyway.
 local tenantd tenantd_owner,tenantd_tenant,tenantd_node,tenantd_provider trust
 ";
-
-/// Where each part of tenantd finds its database: one login a role.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Urls {
-    /// For the switches (`tenantd_node`).
-    pub node: String,
-    /// For the portal and the API (`tenantd_tenant`).
-    pub web: String,
-    /// For the provider's pages (`tenantd_provider`).
-    pub provider: String,
-    /// For migrations (`tenantd_owner`).
-    pub migrate: String,
-}
 
 /// What a look at the server found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,12 +156,15 @@ impl Cluster {
 
     /// How each role reaches it.
     pub fn urls(&self) -> Urls {
-        let url = |role: &str| {
-            let socket = percent_encoded(self.server.socket_folder.as_os_str());
-            format!("postgres://{role}@localhost:5432/tenantd?host={socket}")
-        };
-        let [owner, tenant, node, provider] = ROLES;
-        Urls { node: url(node), web: url(tenant), provider: url(provider), migrate: url(owner) }
+        urls(&self.server)
+    }
+
+    /// How each role reaches the cluster that another process of ours keeps running; `None` if none
+    /// serves right now.
+    pub fn of_another(data_dir: &Path) -> Option<Urls> {
+        let candidates = home::candidates(&data_dir.canonicalize().ok()?);
+        let found = candidates.iter().find_map(|home| Postmaster::of(&home.join("data")));
+        found.filter(|server| server.stage == Stage::Serving).map(|server| urls(&server))
     }
 
     /// Sees whether the server still serves, and starts it again if it died.
@@ -264,15 +253,17 @@ fn make(home: &Home, programs: &Path) -> Result<(), Failure> {
     fs::rename(&folder, home.data()).map_err(at(&folder))
 }
 
-/// The superuser's only work. A single-user server takes one statement a line.
+/// Each role logs in as itself. This is the superuser's only work: `pg_hba.conf` lets it in nowhere.
+/// A single-user server takes one statement a line.
 fn first_statements() -> String {
     let mut statements = String::new();
-    for role in ROLES {
+    let roles = Role::ALL.map(Role::name);
+    for role in roles {
         statements += &format!("CREATE ROLE {role} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB;\n");
     }
     statements += "CREATE DATABASE tenantd OWNER tenantd_owner;\n";
     statements += "REVOKE ALL ON DATABASE tenantd FROM PUBLIC;\n";
-    statements += &format!("GRANT CONNECT ON DATABASE tenantd TO {};\n", ROLES.join(", "));
+    statements += &format!("GRANT CONNECT ON DATABASE tenantd TO {};\n", roles.join(", "));
     statements
 }
 
@@ -373,6 +364,20 @@ fn end_of(words: &[u8]) -> String {
     let words = String::from_utf8_lossy(words);
     let lines: Vec<&str> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default().join(" / ")
+}
+
+fn urls(server: &Postmaster) -> Urls {
+    let url = |role: Role| {
+        let role = role.name();
+        let socket = percent_encoded(server.socket_folder.as_os_str());
+        format!("postgres://{role}@localhost:5432/tenantd?host={socket}")
+    };
+    Urls {
+        node: url(Role::Node),
+        web: url(Role::Tenant),
+        provider: url(Role::Provider),
+        migrate: url(Role::Owner),
+    }
 }
 
 fn percent_encoded(path: &OsStr) -> String {
