@@ -3,4 +3,8 @@
 //! `main` wires them; they are a library so that tests can drive each of them alone.
 
 pub mod clock;
+pub mod journal;
 pub mod net;
+
+#[cfg(test)]
+mod scratch;
