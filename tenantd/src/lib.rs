@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod journal;
+pub mod metrics;
 pub mod net;
 
 #[cfg(test)]

@@ -1,2 +1,3 @@
-//! x
+//! The one binary.
+
 fn main() {}
