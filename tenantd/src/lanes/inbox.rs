@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_queue::ArrayQueue;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use pbx::edge::Served;
 use pbx::flow::Flow;
 use pbx::id::{RecordId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media;
 use pbx::sip::message::Message;
 
-use super::table::Table;
+use super::LaneId;
 
 /// Messages that may wait. When full, a request is answered 503 by the lane that has it.
 pub const MAIL: usize = 4_096;
@@ -54,8 +55,10 @@ pub enum Report {
 pub enum Order {
     /// Tell the switch.
     Tell(Box<Input>),
-    /// From now on this is who lives where.
-    Table(Arc<Table>),
+    /// The door shall know this tenant, which lives on that lane.
+    Learn(Box<Served>, LaneId),
+    /// The door shall forget this tenant.
+    Forget(TenantId),
 }
 
 #[derive(Debug)]
