@@ -4,8 +4,10 @@
 
 pub mod clock;
 pub mod journal;
+pub mod lanes;
 pub mod metrics;
 pub mod net;
+pub mod write_behind;
 
 #[cfg(test)]
 mod scratch;
