@@ -7,4 +7,12 @@ pub mod health;
 pub mod listen;
 pub mod lock;
 pub mod log;
+pub mod clock;
+pub mod journal;
+pub mod lanes;
 pub mod metrics;
+pub mod net;
+pub mod write_behind;
+
+#[cfg(test)]
+mod scratch;
