@@ -1,1 +1,4 @@
-//! x
+//! What the tests are made with.
+
+pub mod licence;
+pub mod metadata;
