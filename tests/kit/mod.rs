@@ -10,6 +10,7 @@ pub mod licence;
 pub mod metadata;
 pub mod ports;
 pub mod postgres;
+pub mod probe;
 pub mod program;
 pub mod scene;
 pub mod server;

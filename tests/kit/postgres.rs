@@ -30,9 +30,9 @@ impl Postgres {
 
     /// Its `[database]` table.
     pub fn config(&self) -> String {
-        let Urls { node, web, provider, migrate } = &self.urls;
+        let Urls { node, web, migrate, .. } = &self.urls;
         format!(
-            "[database]\nurl = {node:?}\nweb_url = {web:?}\nprovider_url = {provider:?}\n\
+            "[database]\nurl = {node:?}\nweb_url = {web:?}\n\
              migrate_url = {migrate:?}\n"
         )
     }
