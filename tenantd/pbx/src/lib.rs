@@ -5,6 +5,7 @@
 
 pub mod board;
 pub mod chance;
+pub mod dialplan;
 pub mod flow;
 pub mod id;
 pub mod input;
@@ -12,6 +13,7 @@ pub mod media;
 pub mod moment;
 pub mod output;
 pub mod record;
+pub mod registrar;
 pub mod sip;
 pub mod story;
 pub mod tenant;
