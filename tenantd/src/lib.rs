@@ -2,14 +2,14 @@
 //!
 //! `main` wires them; they are a library so that tests can drive each of them alone.
 
+pub mod clock;
 pub mod config;
 pub mod health;
+pub mod journal;
+pub mod lanes;
 pub mod listen;
 pub mod lock;
 pub mod log;
-pub mod clock;
-pub mod journal;
-pub mod lanes;
 pub mod metrics;
 pub mod net;
 pub mod write_behind;

@@ -1,6 +1,7 @@
 //! A Postgres of one test's own, made by the same code that makes tenantd's.
 
-use store::cluster::{Cluster, Urls};
+use store::Urls;
+use store::cluster::Cluster;
 
 use crate::failure::Outcome;
 use crate::folder::Folder;

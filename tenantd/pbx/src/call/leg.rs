@@ -219,7 +219,8 @@ impl Leg {
     /// Points its sound where its phone said.
     pub fn aim(&self, desk: &mut Desk<'_>, call: CallId) {
         let (rtp, rtcp) = (self.voice.aim, self.voice.aim_rtcp);
-        desk.wish(Wish::Aim { side: self.side(call), rtp, rtcp });
+        let near = self.flow.peer().map(|peer| peer.ip());
+        desk.wish(Wish::Aim { side: self.side(call), rtp, rtcp, near });
     }
 
     /// What the other phone said, as this one shall read it: with our address in it.
