@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use super::dialled::normalised;
 use crate::id::{GroupId, TenantId, UserId};
 use crate::tenant::directory::{Directory, Place};
 use crate::tenant::identify::Speaker;
+use crate::tenant::name::normalised;
 
 /// Public numbers may lead to public numbers, but not for ever.
 const MOST_STEPS: usize = 8;
@@ -70,7 +70,8 @@ pub enum Reason {
     Unknown,
 }
 
-/// Finds where `dialled` leads for `caller`; `everywhere` has the public numbers of all tenants.
+/// Finds where `dialled` (see [`crate::tenant::name::name_in`]) leads for `caller`; `everywhere` has
+/// the public numbers of all tenants.
 pub fn route(
     directory: &Directory,
     everywhere: &BTreeMap<String, TenantId>,

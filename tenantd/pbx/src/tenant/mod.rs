@@ -4,5 +4,6 @@ pub mod directory;
 pub mod guard;
 pub mod identify;
 pub mod limits;
+pub mod name;
 #[cfg(test)]
 pub(crate) mod sample;
