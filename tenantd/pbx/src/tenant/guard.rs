@@ -60,7 +60,7 @@ impl Verdict {
 /// What is counted. User names are kept as keyed hashes: they come from anybody, at any length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Suspect {
-    Pair(u64, IpAddr),
+    Pair(u64, Option<IpAddr>),
     Address(IpAddr),
     Credential(u64),
 }
@@ -83,17 +83,18 @@ impl Guard {
         Self { hash_key, limit: limit.max(1), tallies, by_age, failures: 0 }
     }
 
-    /// A password was wrong, for this user name (whether or not it exists), from this address.
-    pub fn fail(&mut self, now: Moment, source: IpAddr, username: &str) -> Verdict {
+    /// A password was wrong, for this user name (whether or not it exists), from this address, if
+    /// it is known.
+    pub fn fail(&mut self, now: Moment, source: Option<IpAddr>, username: &str) -> Verdict {
         self.failures += 1;
-        let source = site(source);
+        let source = source.map(site);
         let name = self.hash(username);
         let pair = Suspect::Pair(name, source);
-        let wider = [Suspect::Address(source), Suspect::Credential(name)];
+        let wider = [source.map(Suspect::Address), Some(Suspect::Credential(name))];
 
         let is_repeated = self.tallies.get(&pair).is_some_and(|tally| tally.is_recent(now));
         let mut worst = self.count(now, pair);
-        for suspect in wider {
+        for suspect in wider.into_iter().flatten() {
             let excess = if is_repeated {
                 // The same mistake again is no new reason to suspect the office or the user.
                 self.excess(now, suspect).map_or(0, |excess| excess.max(2))
@@ -110,11 +111,11 @@ impl Guard {
     }
 
     /// The password was right: whoever this is, it mistypes no longer.
-    pub fn succeed(&mut self, source: IpAddr, username: &str) {
+    pub fn succeed(&mut self, source: Option<IpAddr>, username: &str) {
         if self.tallies.is_empty() {
             return;
         }
-        let pair = Suspect::Pair(self.hash(username), site(source));
+        let pair = Suspect::Pair(self.hash(username), source.map(site));
         if let Some(last_at) = self.tallies.remove(&pair).and_then(|tally| tally.last_at()) {
             self.by_age.remove(&(last_at, pair));
         }
@@ -269,7 +270,7 @@ mod tests {
     #[test]
     fn the_addresses_of_one_ipv6_network_are_one() {
         let mut guard = guard(LIMIT);
-        let host = |n: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, n));
+        let host = |n: u16| Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, n).into());
         let last = (1..=6).map(|n| guard.fail(at(0), host(n), "101")).last();
         assert_eq!(last, Some(Verdict::BeginSlowing(Duration::from_secs(1))));
     }
@@ -315,11 +316,11 @@ mod tests {
         Moment::from_secs(1_000 + second)
     }
 
-    fn office() -> IpAddr {
-        IpAddr::from([198, 51, 100, 1])
+    fn office() -> Option<IpAddr> {
+        Some(IpAddr::from([198, 51, 100, 1]))
     }
 
-    fn elsewhere(n: u8) -> IpAddr {
-        IpAddr::from([203, 0, 113, n])
+    fn elsewhere(n: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([203, 0, 113, n]))
     }
 }
