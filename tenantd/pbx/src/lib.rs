@@ -4,8 +4,10 @@
 //! below it. Whoever drives a [`switch::Switch`] owns the sockets, the sound and the database.
 
 pub mod board;
+pub mod call;
 pub mod chance;
 pub mod dialplan;
+pub mod edge;
 pub mod flow;
 pub mod id;
 pub mod input;
@@ -16,4 +18,5 @@ pub mod record;
 pub mod registrar;
 pub mod sip;
 pub mod story;
+pub mod switch;
 pub mod tenant;

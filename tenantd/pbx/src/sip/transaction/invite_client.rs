@@ -165,11 +165,6 @@ impl InviteClient {
         }
     }
 
-    /// Whether we still wait for a final response.
-    pub(super) fn is_unfinished(&self) -> bool {
-        self.request().is_some()
-    }
-
     /// Whether the transaction can be forgotten.
     pub(super) fn is_terminated(&self) -> bool {
         matches!(self.state, State::Terminated)
@@ -206,7 +201,7 @@ mod tests {
         assert_eq!(transaction.handle_response(START, 100), Heard::News);
         assert_eq!(transaction.handle_response(START, 180), Heard::News);
         assert_eq!(transaction.deadline(), None);
-        assert!(transaction.is_unfinished());
+        assert!(transaction.request().is_some());
     }
 
     #[test]

@@ -142,6 +142,17 @@ impl InviteServer {
         }
     }
 
+    /// Whether the caller still waits for a final response.
+    pub(super) fn is_unanswered(&self) -> bool {
+        match self.state {
+            State::Unanswered { .. } | State::Proceeding { .. } => true,
+            State::Completed { .. }
+            | State::Confirmed { .. }
+            | State::Accepted { .. }
+            | State::Terminated => false,
+        }
+    }
+
     /// Whether somebody still waits: the caller for a final response, or we for its ACK.
     pub(super) fn is_unfinished(&self) -> bool {
         match self.state {

@@ -113,7 +113,7 @@ impl Server {
     }
 
     /// Whether the asker still waits for its answer.
-    pub(super) fn is_unfinished(&self) -> bool {
+    pub(super) fn is_unanswered(&self) -> bool {
         match self.state {
             State::Trying { .. } | State::Proceeding { .. } => true,
             State::Completed { .. } | State::Terminated => false,
@@ -139,7 +139,7 @@ mod tests {
         let mut transaction = asked(Delivery::Unreliable);
         assert_eq!(transaction.handle_repeat(), None, "nothing to say yet");
         assert_eq!(transaction.respond(START, 200, ok()), Some(Step::Send(ok())));
-        assert!(!transaction.is_unfinished());
+        assert!(!transaction.is_unanswered());
         assert_eq!(transaction.handle_repeat(), Some(Step::Send(ok())));
         assert_eq!(transaction.respond(START, 500, trying()), None, "the first answer stands");
 
