@@ -14,6 +14,7 @@ pub mod probe;
 pub mod program;
 pub mod scene;
 pub mod server;
+pub mod sim;
 pub mod sipp;
 pub mod tone;
 pub mod ulaw;

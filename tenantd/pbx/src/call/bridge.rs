@@ -35,9 +35,8 @@ pub struct Within {
 
 /// A re-INVITE on its way to the other phone.
 #[derive(Debug)]
-pub struct Crossing {
+pub(super) struct Crossing {
     from: u16,
-    to: u16,
     asked: Within,
     branch: u64,
     offer: Option<Description>,
@@ -47,7 +46,7 @@ pub struct Crossing {
 
 /// An INFO on its way to the other phone.
 #[derive(Debug)]
-pub struct Passing {
+pub(super) struct Passing {
     asked: Within,
     branch: u64,
 }
@@ -188,9 +187,9 @@ impl Call {
         let Some(branch) = to.request(desk, Task::ReInvite, self.number, sdp) else {
             return refuse(desk, &asked, 503);
         };
-        let (to, give_up_at) = (to.number, desk.now + CROSS_FOR);
+        let give_up_at = desk.now + CROSS_FOR;
         let offer = offer.clone();
-        self.crossing = Some(Crossing { from, to, asked, branch, offer, give_up_at });
+        self.crossing = Some(Crossing { from, asked, branch, offer, give_up_at });
     }
 
     fn handle_crossed(&mut self, desk: &mut Desk<'_>, index: usize, reply: Reply<'_>) {

@@ -11,6 +11,8 @@ mod hop;
 mod invite_client;
 mod invite_server;
 mod key;
+#[cfg(test)]
+mod lossy;
 mod server;
 mod servers;
 mod table;

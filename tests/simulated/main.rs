@@ -1,0 +1,3 @@
+//! Whole calls under a virtual clock: nothing here waits for anything.
+
+mod calls;
