@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::list::SPACE;
+
 /// Reads `host[:port]`, the host with its brackets if it has any. Space around the colon is a
 /// Via's privilege; whoever has none has checked before.
 pub(crate) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
@@ -16,11 +18,11 @@ pub(crate) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), &'static 
     if !is_host(host) {
         return Err("no name or address of a host");
     }
-    let port = port.trim();
+    let port = port.trim_matches(SPACE);
     if port.is_empty() {
         return Ok((host, None));
     }
-    let port = port.strip_prefix(':').ok_or("text behind the host")?.trim_start();
+    let port = port.strip_prefix(':').ok_or("text behind the host")?.trim_start_matches(SPACE);
     if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("no number as port");
     }

@@ -214,7 +214,7 @@ impl Message {
     pub fn call_id(&self) -> Result<&str, Flaw> {
         match self.only(Name::CallId)? {
             "" => Err(Flaw::wrong("Call-ID", "nothing in it")),
-            text if text.contains(char::is_whitespace) => {
+            text if text.bytes().any(|byte| byte <= b' ') => {
                 Err(Flaw::wrong("Call-ID", "more than a word"))
             }
             text => Ok(text),

@@ -140,10 +140,12 @@ impl<'a> Uri<'a> {
 
     /// Whether two addresses mean the same (RFC 3261 §19.1.4, RFC 3966 §4).
     pub fn same_as(&self, other: &Uri<'_>) -> bool {
+        if self.text == other.text {
+            return true; // also where a parameter stands twice, of which the RFC says nothing
+        }
         match (self.scheme, other.scheme) {
             (Scheme::Sip, Scheme::Sip) | (Scheme::Sips, Scheme::Sips) => self.same_sip(other),
             (Scheme::Tel, Scheme::Tel) => self.same_tel(other),
-            (Scheme::Other(_), Scheme::Other(_)) => self.text == other.text,
             (Scheme::Sip | Scheme::Sips | Scheme::Tel | Scheme::Other(_), _) => false,
         }
     }
@@ -308,6 +310,8 @@ mod tests {
                 "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
             ),
             ("tel:+1-201-555-0123", "tel:+1(201)5550123"),
+            ("sip:a@b;x=1;x=2", "sip:a@b;x=1;x=2"),
+            ("urn:service:sos", "urn:service:sos"),
         ];
         for (a, b) in pairs {
             assert!(uri(a).same_as(&uri(b)) && uri(b).same_as(&uri(a)), "{a} {b}");
@@ -326,6 +330,7 @@ mod tests {
             ("sip:bob@phone21.boxesbybob.com", "sip:bob@192.0.2.4"),
             ("sip:bob@biloxi.com", "sips:bob@biloxi.com"),
             ("tel:911", "tel:911;phone-context=+1"),
+            ("urn:service:sos", "urn:service:SOS"),
         ];
         for (a, b) in pairs {
             assert!(!uri(a).same_as(&uri(b)) && !uri(b).same_as(&uri(a)), "{a} {b}");
