@@ -12,6 +12,8 @@ pub mod list;
 pub mod message;
 pub mod method;
 pub mod name;
+#[cfg(test)]
+mod oracle;
 pub mod params;
 mod parse;
 pub mod sdp;
