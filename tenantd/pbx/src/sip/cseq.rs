@@ -3,7 +3,8 @@
 //! RFC 3261 §20.16.
 
 use super::flaw::Flaw;
-use super::list::{SPACE, is_token};
+use super::letters::is_token;
+use super::list::SPACE;
 use super::method::Method;
 
 /// A CSeq header field.

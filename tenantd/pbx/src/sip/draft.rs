@@ -10,7 +10,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::list::{SPACE, is_token, piece_end};
+use super::letters::is_token;
+use super::list::{SPACE, piece_end};
 use super::message::Message;
 use super::method::Method;
 use super::name::Name;

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::letters::{Letters, only};
 use super::list::SPACE;
 
 /// Reads `host[:port]`, the host with its brackets if it has any. Space around the colon is a
@@ -12,7 +13,7 @@ use super::list::SPACE;
 pub(crate) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
     let end = match text.strip_prefix('[') {
         Some(rest) => rest.find(']').ok_or("no closing ']'")? + 2,
-        None => text.find(|c: char| c == ':' || c.is_ascii_whitespace()).unwrap_or(text.len()),
+        None => memchr::memchr3(b':', b' ', b'\t', text.as_bytes()).unwrap_or(text.len()),
     };
     let (host, port) = text.split_at_checked(end).ok_or("no host")?;
     if !is_host(host) {
@@ -49,11 +50,7 @@ fn ipv6(text: &str) -> Option<Ipv6Addr> {
 fn is_host(host: &str) -> bool {
     match host.strip_prefix('[') {
         Some(_) => ip(host).is_some(),
-        // An underscore is no letter of a host name, but names with one are in use.
-        None => {
-            !host.is_empty()
-                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-        }
+        None => !host.is_empty() && only(Letters::Host, host.as_bytes()),
     }
 }
 

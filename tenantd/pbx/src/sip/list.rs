@@ -37,8 +37,9 @@ impl<'a> Iterator for Pieces<'a> {
 ///
 /// An unclosed quote or bracket takes all that follows with it; whoever reads the piece finds out.
 pub(crate) fn piece_end(text: &[u8], separator: u8) -> usize {
+    let Some(special) = memchr::memchr3(separator, b'"', b'<', text) else { return text.len() };
     let mut within = Within::Nothing;
-    for (at, &byte) in text.iter().enumerate() {
+    for (at, &byte) in text.iter().enumerate().skip(special) {
         within = match (within, byte) {
             (Within::Nothing, b'"') => Within::Quotes,
             // Parameters stand behind the brackets: one in them is a letter like any other.
@@ -97,12 +98,6 @@ pub(crate) fn quote_end(text: &str) -> Option<usize> {
         }
     }
     None
-}
-
-/// Whether `text` is a token (RFC 3261 §25.1): what methods, parameter names and the like are.
-pub(crate) fn is_token(text: &[u8]) -> bool {
-    !text.is_empty()
-        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(byte))
 }
 
 #[cfg(test)]

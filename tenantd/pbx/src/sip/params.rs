@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::flaw::Flaw;
+use super::letters::{Letters, only};
 use super::list::{Pieces, SPACE, is_quoted, unquoted};
 
 /// The parameters of a header field value.
@@ -34,7 +35,7 @@ impl<'a> Params<'a> {
             if name.is_empty() {
                 return Err(Flaw::wrong(place, "a parameter without a name"));
             }
-            let is_word = |text: &str| !text.bytes().any(|byte| byte <= b' ' || byte == b'\x7f');
+            let is_word = |text: &str| only(Letters::Word, text.as_bytes());
             if !is_word(name) || value.is_some_and(|value| !value.contains('"') && !is_word(value))
             {
                 return Err(Flaw::wrong(place, "space in a parameter"));

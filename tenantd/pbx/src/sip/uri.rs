@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use super::escape::{Case, decoded, same};
 use super::flaw::Flaw;
 use super::host::{host_and_port, ip, same_host};
+use super::letters::{Letters, only};
 
 /// An address, as spans of the text it was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +52,10 @@ impl<'a> Uri<'a> {
     }
 
     fn read(text: &'a str) -> Result<Self, &'static str> {
-        if let Some(stranger) =
-            text.bytes().find(|byte| *byte <= b' ' || b"<>\"\x7f".contains(byte))
-        {
-            return Err(match stranger {
-                b' ' | b'\t' => "space in an address",
-                _ => "a letter that no address may have",
+        if !only(Letters::Address, text.as_bytes()) {
+            return Err(match text.contains([' ', '\t']) {
+                true => "space in an address",
+                false => "a letter that no address may have",
             });
         }
         let (scheme, rest) = text.split_once(':').ok_or("no scheme")?;

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use super::flaw::Flaw;
 use super::host::{host_and_port, ip};
-use super::list::{SPACE, is_token};
+use super::letters::is_token;
+use super::list::SPACE;
 use super::params::Params;
 
 /// One value of a Via header field.
