@@ -13,11 +13,14 @@ pub mod draft;
 pub mod escape;
 pub mod flaw;
 pub mod host;
+mod letters;
 pub mod list;
 pub mod message;
 pub mod method;
 pub mod name;
 pub mod nonce;
+#[cfg(test)]
+mod oracle;
 pub mod params;
 mod parse;
 pub mod sdp;
