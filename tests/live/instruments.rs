@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kit::baresip::{Phone, Setup};
+use kit::browser::Browser;
 use kit::company::Company;
 use kit::ear::Ear;
 use kit::scene::play;
@@ -52,5 +53,24 @@ fn two_ears_hear_each_other_until_one_is_closed() {
         b.wait_for_tone(440.0)?;
         drop(a);
         b.wait_for_silence(Duration::from_millis(300))
+    });
+}
+
+#[test]
+fn the_browser_shows_a_page_and_takes_its_picture() {
+    play("browser", |scene| {
+        let page = "<title>x</title><form><input name=word></form><p id=p>Calls</p>";
+        let file = scene.folder.write("page.html", page)?;
+        let mut browser = Browser::start(scene)?;
+        browser.open(&format!("file://{}", file.display()))?;
+        browser.wait_for_text("Calls")?;
+        browser.fill("word", "it's \"quoted\"")?;
+        let script = "document.querySelector('[name=word]').value.length";
+        assert_eq!(browser.evaluate(script)?, 13);
+        let picture = scene.folder.path().join("page.png");
+        browser.picture(&picture)?;
+        assert!(std::fs::read(picture)?.starts_with(b"\x89PNG"));
+        assert!(browser.open("http://127.0.0.1:1/").is_err());
+        Ok(())
     });
 }
