@@ -121,7 +121,9 @@ impl Browser {
         });
         match waited {
             Ok(()) => Ok(()),
-            Err(failure) => Err(Failure::new(format!("{failure}; the page says:\n{}", self.text()?))),
+            Err(failure) => {
+                Err(Failure::new(format!("{failure}; the page says:\n{}", self.text()?)))
+            }
         }
     }
 
