@@ -1,11 +1,12 @@
 //! The program as its operator sees it: how it starts, refuses to start, tells how it is, and ends.
 
 use std::net::UdpSocket;
+use std::path::Path;
 use std::time::Duration;
 
 use kit::baresip::{Phone, Setup};
 use kit::company::Company;
-use kit::failure::Outcome;
+use kit::failure::{Failure, Outcome};
 use kit::postgres::Postgres;
 use kit::probe::Probe;
 use kit::scene::play;
@@ -33,6 +34,21 @@ fn a_bad_configuration_ends_with_one_line_that_says_where_and_why() {
                 assert!(said.contains(place), "{name}: {said}");
             }
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn the_examples_in_the_documentation_are_accepted() {
+    play("documents", |scene| {
+        let at = Listeners::new(scene)?;
+        let mut server = Server::prepare(&scene.folder, at, "")?;
+        server.run()?;
+        let output = server.apply(&example("docs/provisioning.md")?, &["--dry-run"])?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::write(server.config_file(), example("docs/configuration.md")?)?;
+        let output = server.command(&["check"])?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     });
 }
@@ -151,6 +167,14 @@ fn a_second_signal_ends_a_stop_at_once() {
         server.running()?.wait(Duration::from_secs(4))?;
         Ok(())
     });
+}
+
+/// The first TOML block of a page.
+fn example(page: &str) -> Outcome<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
+    let text = std::fs::read_to_string(path)?;
+    let block = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    block.map(str::to_owned).ok_or_else(|| Failure::new(format!("{page} has no example")))
 }
 
 fn register(server: &Server) -> Outcome<String> {

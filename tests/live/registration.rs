@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kit::baresip::{Phone, Setup};
 use kit::company::Company;
+use kit::probe::Probe;
 use kit::scene::play;
 use kit::server::Server;
 use kit::sipp::{self, Sipp};
@@ -27,6 +28,32 @@ fn a_wrong_password_is_refused_and_counted() {
             Ok((server.metric("tenantd_passwords_wrong_total")? >= 1.0).then_some(()))
         })?;
         server.wait_for_metric("tenantd_registrations", 0.0, SOON)
+    });
+}
+
+#[test]
+fn a_company_that_wants_sha_256_gets_it() {
+    play("sha256", |scene| {
+        let mut alpha = Company::new("alpha.test");
+        alpha.settings = "digest = [\"SHA-256\"]\n".to_owned();
+        let server = Server::start_with(scene, &[&alpha])?;
+        let mut probe = Probe::new()?;
+        let request = probe.request("REGISTER", "sip:alpha.test", "sip:101@alpha.test")?;
+        probe.send(server.at.sip, request.as_bytes())?;
+        let challenge = probe.answer(SOON)?.unwrap_or_default();
+        assert_eq!(challenge.matches("WWW-Authenticate:").count(), 1, "{challenge}");
+        assert!(challenge.contains("algorithm=SHA-256"), "{challenge}");
+
+        let register = sipp::Setup {
+            scenario: "register",
+            server: server.at.sip,
+            port: scene.ports.one()?,
+            keys: vec![("domain", alpha.domain.to_owned()), ("expires", "600".to_owned())],
+            rows: vec![sipp::user(&alpha, "101")],
+            calls: 1,
+        };
+        Sipp::play(scene, &register, SOON)?;
+        server.wait_for_metric("tenantd_registrations", 1.0, SOON)
     });
 }
 
