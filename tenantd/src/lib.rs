@@ -2,8 +2,10 @@
 //!
 //! `main` wires them; they are a library so that tests can drive each of them alone.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod health;
 pub mod journal;
 pub mod lanes;
@@ -12,6 +14,10 @@ pub mod lock;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod postgres;
+pub mod secret;
+pub mod serve;
+pub mod signals;
 pub mod write_behind;
 
 #[cfg(test)]
