@@ -2,6 +2,7 @@
 //!
 //! `main` wires them; they are a library so that tests can drive each of them alone.
 
+pub mod boards;
 pub mod clock;
 pub mod config;
 pub mod health;
