@@ -5,6 +5,8 @@
 pub mod boards;
 pub mod clock;
 pub mod config;
+pub mod dispatch;
+pub mod driver;
 pub mod health;
 pub mod journal;
 pub mod lanes;
