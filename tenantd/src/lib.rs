@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod driver;
+pub mod feed;
 pub mod health;
 pub mod journal;
 pub mod lanes;
@@ -15,6 +16,7 @@ pub mod lock;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod nodes;
 pub mod write_behind;
 
 #[cfg(test)]
