@@ -1,24 +1,28 @@
 //! A server's life: opens everything, serves, lets go, ends.
 
 use std::io::{self, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pbx::edge::UnknownDomain;
+use pbx::flow::Advertised;
+use pbx::registrar::Policy;
 use store::{ClusterKey, Database, Urls};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, interval, sleep, timeout};
 use web::probes::Probes;
 
-use crate::config::{Config, Role};
+use crate::config::{Config, External, Role};
 use crate::demo::{self, Demo};
 use crate::health::{Health, Phase, Postgres};
+use crate::lanes::{self, Listeners, Running};
 use crate::lock::{self, Attempt, Lock, Purpose};
 use crate::metrics::Metrics;
 use crate::postgres::{self, Keeper};
 use crate::signals::Signals;
-use crate::switchboard::{self, Switchboard};
 use crate::{listen, log};
 
 /// How long a start waits for a command that has the data directory.
@@ -30,8 +34,6 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(3);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
-/// After the drain: phones hear BYE, records reach Postgres.
-const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +66,10 @@ pub enum Failure {
     Key(#[from] store::secrets::BadKey),
     /// The switches do not start.
     #[error(transparent)]
-    Switchboard(#[from] switchboard::Failure),
+    Lanes(#[from] lanes::Failure),
+    /// A SIP address cannot be opened.
+    #[error(transparent)]
+    Udp(#[from] crate::net::udp::Failure),
     /// The demo's companies cannot be made.
     #[error(transparent)]
     Demo(#[from] demo::Failure),
@@ -75,7 +80,7 @@ pub enum Failure {
 
 /// Addresses that are open before anything else begins.
 struct Doors {
-    sip: Vec<Vec<crate::net::udp::Socket>>,
+    sip: Listeners,
     web: Vec<TcpListener>,
     admin: Vec<TcpListener>,
 }
@@ -110,38 +115,24 @@ pub async fn run(config: Config, demo: Option<Demo>) -> Result<(), Failure> {
     if let Some(demo) = &demo {
         demo.prepare(&ground.database, &ground.key).await?;
     }
-    let boards = web::boards::Boards::default();
-    let setup = switchboard::Setup {
-        config: &config,
-        database: ground.database.clone(),
-        key: Arc::clone(&ground.key),
-        metrics: &metrics,
-        boards: boards.clone(),
-        sockets: doors.sip,
+    let setup = setup(&config);
+    let Some(prepared) = or_stop(prepare(&setup, &ground.database), &mut signals).await else {
+        return ground.end().await;
     };
-    let switchboard = Switchboard::start(setup).await?;
-    let portal = web::Portal {
-        database: ground.database.clone(),
-        key: Arc::clone(&ground.key),
-        boards,
-        cookie_key: ground.key.derive("web cookies"),
-        mail_dir: config.data_dir.join("mail"),
-        reach: demo::reach(&config),
-    };
-    let pages = serve_pages(doors.web, portal, &end)?;
+    let running = prepared?.start(doors.sip, Arc::clone(&ground.key), &metrics).await?;
     let watching = watch_over(&ground, &health, &metrics);
     health.enter(Phase::Serving);
     announce(&config, demo.as_ref())?;
 
     signals.stop().await;
-    let outcome = end_well(&config, &health, &switchboard, &mut signals).await;
+    let outcome = end_well(&config, &health, &running, &mut signals).await;
     watching.abort();
     let _gone = ended.send(true);
-    for task in pages.into_iter().chain(admin) {
+    for task in admin {
         task.abort();
     }
     match outcome {
-        Ended::Well => switchboard.end(FLUSH_WITHIN).await,
+        Ended::Well => running.stop().await,
         Ended::AtOnce => {
             if let Some(keeper) = &ground.keeper {
                 keeper.server().abandon();
@@ -162,24 +153,60 @@ enum Ended {
 async fn end_well(
     config: &Config,
     health: &Health,
-    switchboard: &Switchboard,
+    running: &Running,
     signals: &mut Signals,
 ) -> Ended {
     health.enter(Phase::Draining);
     tracing::info!("draining for up to {:?}", config.drain_for.0);
-    switchboard.drain();
-    let give_up_at = Instant::now() + config.drain_for.0;
-    let quiet = async {
-        // What was in hand when the drain began is said within two looks of the lanes.
-        sleep(LOOK_AGAIN_AFTER).await;
-        while switchboard.is_busy() && Instant::now() < give_up_at {
-            sleep(LOOK_AGAIN_AFTER / 2).await;
-        }
-        switchboard.hang_up(SECOND).await;
-    };
     tokio::select! {
-        () = quiet => Ended::Well,
+        () = running.drained(config.drain_for.0) => Ended::Well,
         () = signals.stop_at_once() => Ended::AtOnce,
+    }
+}
+
+/// Replays the journal and finds the tenants; while Postgres is away, waits and says so.
+async fn prepare(
+    setup: &lanes::Setup,
+    database: &Database,
+) -> Result<lanes::Prepared, lanes::Failure> {
+    loop {
+        match lanes::prepare(setup, database).await {
+            Err(failure) if failure.is_away() => tracing::warn!("waiting for Postgres: {failure}"),
+            outcome => return outcome,
+        }
+        sleep(TRY_AGAIN_AFTER).await;
+    }
+}
+
+fn setup(config: &Config) -> lanes::Setup {
+    let addresses = |external: &[External]| -> Vec<std::net::IpAddr> {
+        let address = |external: &External| match external {
+            External::Address(address) => Some(*address),
+            External::Name(_) => None,
+        };
+        external.iter().filter_map(address).collect()
+    };
+    let local = config.sip.local_networks.iter().map(|n| (n.address, n.prefix)).collect();
+    let sip = Advertised { external: addresses(&config.sip.external), local_networks: local };
+    let mut sound = sip.clone();
+    if !config.media.external.is_empty() {
+        sound.external = addresses(&config.media.external);
+    }
+    lanes::Setup {
+        node: config.node.0.clone(),
+        journal: config.data_dir.join("journal"),
+        journal_quota: lanes::JOURNAL_QUOTA,
+        sip,
+        sound,
+        media: media::Config {
+            ports: config.media.ports.first..=config.media.ports.last,
+            threads: usize::from(config.media.threads),
+        },
+        policy: Policy::default(),
+        unknown_domain: match config.sip.unknown_domain {
+            crate::config::UnknownDomain::Drop => UnknownDomain::Drop,
+            crate::config::UnknownDomain::Refuse => UnknownDomain::Refuse,
+        },
     }
 }
 
@@ -189,10 +216,15 @@ impl Doors {
             let opened = listens.iter().map(|listen| listen::open(listen.0));
             Ok(opened.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
         };
-        let sip = match config.does(Role::Sip) {
-            true => switchboard::open(config)?,
+        let v4 = |listen: &crate::config::Listen| match listen.0 {
+            SocketAddr::V4(address) => Some(address),
+            SocketAddr::V6(_) => None,
+        };
+        let udp: Vec<_> = match config.does(Role::Sip) {
+            true => config.sip.udp.iter().filter_map(v4).collect(),
             false => Vec::new(),
         };
+        let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?;
         let web = match config.does(Role::Web) {
             true => tcp(&config.web.http)?,
             false => Vec::new(),
@@ -296,23 +328,6 @@ fn serve_probes(
             let until = async move { drop(end.wait_for(|end| *end).await) };
             if let Err(error) = web::probes::serve(listener, probes, until).await {
                 tracing::error!("the probes' listener failed: {error}");
-            }
-        })
-    };
-    Ok(listeners.into_iter().map(serve).collect())
-}
-
-fn serve_pages(
-    listeners: Vec<TcpListener>,
-    portal: web::Portal,
-    end: &watch::Receiver<bool>,
-) -> io::Result<Vec<JoinHandle<()>>> {
-    let serve = |listener: TcpListener| {
-        let (portal, mut end) = (portal.clone(), end.clone());
-        tokio::spawn(async move {
-            let until = async move { drop(end.wait_for(|end| *end).await) };
-            if let Err(error) = web::serve(listener, portal, until).await {
-                tracing::error!("the pages' listener failed: {error}");
             }
         })
     };
