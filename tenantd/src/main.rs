@@ -1,2 +1,3 @@
-//! x
-fn main(){}
+//! The one binary.
+
+fn main() {}

@@ -1,1 +1,3 @@
-//! x
+//! What people click, what programs call, and what monitors ask.
+
+pub mod probes;

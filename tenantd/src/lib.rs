@@ -1,0 +1,18 @@
+//! The parts of the daemon: what touches the network, the disk and the clock around the switches.
+//!
+//! `main` wires them; they are a library so that tests can drive each of them alone.
+
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod journal;
+pub mod lanes;
+pub mod listen;
+pub mod lock;
+pub mod log;
+pub mod metrics;
+pub mod net;
+pub mod write_behind;
+
+#[cfg(test)]
+mod scratch;

@@ -1,0 +1,143 @@
+//! Calls: the facts of those under way, and how each one went once it is over.
+
+use pbx::id::{CallId, RecordId, TenantId};
+use pbx::record::{CallRecord, Record};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use super::column;
+use crate::database::{Database, storable};
+use crate::failure::Failure;
+use crate::query::Query;
+use crate::stamps::stamp;
+
+const LIVE_CALLS_OF: &str =
+    "SELECT tenant_id, facts FROM live_call WHERE tenant_id = $1 ORDER BY id";
+
+const WRITE_LIVE: &str = "
+    INSERT INTO live_call (tenant_id, id, facts, node, epoch, changed_at)
+    SELECT r.tenant_id, r.id, r.facts, $1, r.epoch, r.changed_at
+    FROM unnest($2::uuid[], $3::uuid[], $4::bytea[], $5::bigint[], $6::timestamptz[])
+        AS r (tenant_id, id, facts, epoch, changed_at)
+    WHERE NOT EXISTS (SELECT FROM gone g
+        WHERE g.tenant_id = r.tenant_id AND g.id = r.id AND g.at >= r.changed_at)
+    ORDER BY r.tenant_id, r.id
+    ON CONFLICT (tenant_id, id) DO UPDATE SET facts = excluded.facts, node = excluded.node,
+        epoch = excluded.epoch, changed_at = excluded.changed_at
+    WHERE live_call.changed_at <= excluded.changed_at AND live_call.epoch <= excluded.epoch";
+
+/// Answers with the records whose tenant is gone.
+const WRITE: &str = "
+    WITH given AS (
+        SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[],
+            $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::uuid[], $10::text[],
+            $11::text[], $12::text[], $13::text[], $14::smallint[], $15::jsonb[], $16::jsonb[])
+        AS given (record, tenant_id, id, began_at, rang_at, answered_at, ended_at, caller_id,
+            caller, caller_name, dialled, ending, status, legs, story)),
+    stored AS (
+        INSERT INTO call (tenant_id, id, began_at, rang_at, answered_at, ended_at, caller_id,
+            caller, caller_name, dialled, ending, status, legs, story, node)
+        SELECT r.tenant_id, r.id, r.began_at, r.rang_at, r.answered_at, r.ended_at, r.caller_id,
+            r.caller, r.caller_name, r.dialled, r.ending, r.status, r.legs, r.story, $1
+        FROM given r JOIN tenant t ON t.id = r.tenant_id
+        ON CONFLICT (tenant_id, id, began_at) DO NOTHING)
+    SELECT r.record FROM given r LEFT JOIN tenant t ON t.id = r.tenant_id WHERE t.id IS NULL";
+
+/// The queries of this file.
+pub const QUERIES: &[Query] = &[
+    Query::node("live_calls_of", LIVE_CALLS_OF),
+    Query::node("write live calls", WRITE_LIVE),
+    Query::node("write calls", WRITE),
+];
+
+/// The facts of a tenant's calls that nobody said are over.
+///
+/// # Errors
+/// If Postgres is away.
+pub async fn live_calls_of(database: &Database, tenant: TenantId) -> Result<Vec<Vec<u8>>, Failure> {
+    let query = sqlx::query_as(LIVE_CALLS_OF).bind(tenant.0);
+    let rows: Vec<(Uuid, Vec<u8>)> = query.fetch_all(&database.node).await?;
+    Ok(rows.into_iter().map(|(_, facts)| facts).collect())
+}
+
+/// A call's facts to be written.
+pub(super) struct Live<'r> {
+    pub(super) record: &'r Record,
+    pub(super) call: CallId,
+    pub(super) facts: &'r [u8],
+    pub(super) epoch: i64,
+}
+
+/// A call's record to be written.
+pub(super) struct Ended<'r> {
+    pub(super) record: &'r Record,
+    pub(super) call: &'r CallRecord,
+}
+
+/// Writes the facts of calls under way.
+pub(super) async fn write_live(
+    transaction: &mut Transaction<'static, Postgres>,
+    node: &str,
+    rows: &[Live<'_>],
+) -> Result<(), Failure> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query(WRITE_LIVE)
+        .bind(node)
+        .bind(column(rows, |row| row.record.tenant.0))
+        .bind(column(rows, |row| row.call.0))
+        .bind(column(rows, |row| row.facts))
+        .bind(column(rows, |row| row.epoch))
+        .bind(column(rows, |row| stamp(row.record.at)));
+    query.execute(&mut **transaction).await?;
+    Ok(())
+}
+
+/// Writes how calls went; answers with the records whose tenant is gone.
+pub(super) async fn write(
+    transaction: &mut Transaction<'static, Postgres>,
+    node: &str,
+    rows: &[Ended<'_>],
+) -> Result<Vec<RecordId>, Failure> {
+    if rows.is_empty() {
+        return Ok(vec![]);
+    }
+    let query = sqlx::query_scalar(WRITE)
+        .bind(node)
+        .bind(column(rows, |row| row.record.id.0))
+        .bind(column(rows, |row| row.record.tenant.0))
+        .bind(column(rows, |row| row.call.call.0))
+        .bind(column(rows, |row| stamp(row.call.began_at)))
+        .bind(column(rows, |row| row.call.rang_at.map(stamp)))
+        .bind(column(rows, |row| row.call.answered_at.map(stamp)))
+        .bind(column(rows, |row| stamp(row.call.ended_at)))
+        .bind(column(rows, |row| row.call.caller_user.map(|user| user.0)))
+        .bind(column(rows, |row| storable(&row.call.caller)))
+        .bind(column(rows, |row| storable(&row.call.caller_name)))
+        .bind(column(rows, |row| storable(&row.call.dialled)))
+        .bind(column(rows, |row| format!("{:?}", row.call.ending)))
+        .bind(column(rows, |row| i16::try_from(row.call.status).unwrap_or(i16::MAX)))
+        .bind(column(rows, |row| json(&row.call.legs)))
+        .bind(column(rows, |row| json(&row.call.story)));
+    let strangers: Vec<Uuid> = query.fetch_all(&mut **transaction).await?;
+    Ok(strangers.into_iter().map(RecordId).collect())
+}
+
+fn json(value: &impl Serialize) -> Value {
+    let mut value = serde_json::to_value(value).expect("legs and stories have text keys only");
+    make_storable(&mut value);
+    value
+}
+
+/// What phones call themselves is theirs to choose, and may hold what `jsonb` cannot.
+fn make_storable(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains('\0') => *text = storable(text),
+        Value::Array(values) => values.iter_mut().for_each(make_storable),
+        Value::Object(fields) => fields.values_mut().for_each(make_storable),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

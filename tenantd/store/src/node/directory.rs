@@ -1,0 +1,180 @@
+//! Loads a tenant's configuration as one fact, from one snapshot of the database.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use pbx::id::{GroupId, TenantId, UserId};
+use pbx::tenant::directory::{Algorithm, Directory, Group, Limits, Place, Secrets, User};
+use sqlx::postgres::PgRow;
+use sqlx::{Postgres, Row, Transaction};
+use uuid::Uuid;
+
+use crate::database::Database;
+use crate::failure::Failure;
+use crate::query::Query;
+use crate::secrets::{self, ClusterKey, Sealed};
+
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// The narrowest setting counts: the tenant's before the house's, this node's before every node's.
+const TENANT: &str = "
+    SELECT t.id AS tenant_id, t.version, t.route, t.name, t.label, t.trusted::text[] AS trusted,
+        t.max_calls, t.max_call_s,
+        (SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'canonical') AS domain,
+        ARRAY(SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'alias'
+              ORDER BY name) AS aliases,
+        (SELECT ARRAY(SELECT jsonb_array_elements_text(s.value)) FROM setting s
+         WHERE s.key = 'digest' AND s.tenant_id IN (t.id, house()) AND s.node IN ('*', $2)
+         ORDER BY (s.tenant_id = t.id) DESC, (s.node <> '*') DESC LIMIT 1) AS digest
+    FROM tenant t WHERE t.id = $1";
+
+const EXTENSIONS: &str = "
+    SELECT tenant_id, id, number, username, credential, name, password_sealed, password_key, digest,
+           max_contacts, max_calls, max_call_s
+    FROM extension WHERE tenant_id = $1";
+
+const GROUPS: &str = "
+    SELECT g.tenant_id, g.id, g.number, g.name,
+        ARRAY(SELECT m.extension_id FROM ring_group_member m
+              WHERE m.tenant_id = g.tenant_id AND m.ring_group_id = g.id
+              ORDER BY m.position) AS members
+    FROM ring_group g WHERE g.tenant_id = $1";
+
+const NUMBERS: &str = "
+    SELECT n.tenant_id, n.number, coalesce(e.number, g.number) AS place
+    FROM number n
+    LEFT JOIN extension e ON e.tenant_id = n.tenant_id AND e.id = n.extension_id
+    LEFT JOIN ring_group g ON g.tenant_id = n.tenant_id AND g.id = n.ring_group_id
+    WHERE n.tenant_id = $1";
+
+/// The queries of this file.
+pub const QUERIES: &[Query] = &[
+    Query::node("tenant", TENANT),
+    Query::node("extensions", EXTENSIONS),
+    Query::node("groups", GROUPS),
+    Query::node("numbers", NUMBERS),
+];
+
+/// The place in which an extension's password is sealed.
+pub(crate) fn password_of(tenant: TenantId, extension: Uuid) -> secrets::Place {
+    secrets::Place { tenant, field: "extension.password", row: extension }
+}
+
+/// Loads a tenant as `node` shall serve it; `None` if it is gone or has no domain.
+///
+/// # Errors
+/// If Postgres is away, or a password does not open with this key.
+pub async fn load(
+    database: &Database,
+    key: &ClusterKey,
+    node: &str,
+    tenant: TenantId,
+) -> Result<Option<Directory>, Failure> {
+    let mut snapshot = database.node.begin_with(SNAPSHOT).await?;
+    let query = sqlx::query(TENANT).bind(tenant.0).bind(node);
+    let Some(row) = query.fetch_optional(&mut *snapshot).await? else { return Ok(None) };
+    let Some(mut directory) = empty(tenant, &row)? else { return Ok(None) };
+    let digest = algorithms(row.try_get("digest")?).unwrap_or_else(|| vec![Algorithm::Md5]);
+    for row in rows(&mut snapshot, EXTENSIONS, tenant).await? {
+        let user = user(key, &directory, &digest, &row)?;
+        directory.names.insert(user.number.clone(), Place::User(user.id));
+        directory.names.insert(user.sip_name().to_owned(), Place::User(user.id));
+        directory.credentials.insert(user.secrets.username.clone(), user.id);
+        directory.users.insert(user.id, user);
+    }
+    for row in rows(&mut snapshot, GROUPS, tenant).await? {
+        let members: Vec<Uuid> = row.try_get("members")?;
+        let group = Group {
+            id: GroupId(row.try_get("id")?),
+            number: row.try_get("number")?,
+            name: row.try_get("name")?,
+            members: members.into_iter().map(UserId).collect(),
+        };
+        directory.names.insert(group.number.clone(), Place::Group(group.id));
+        directory.groups.insert(group.id, group);
+    }
+    for row in rows(&mut snapshot, NUMBERS, tenant).await? {
+        directory.numbers.insert(row.try_get("number")?, row.try_get("place")?);
+    }
+    snapshot.commit().await?;
+    Ok(Some(directory))
+}
+
+async fn rows(
+    snapshot: &mut Transaction<'static, Postgres>,
+    query: &'static str,
+    tenant: TenantId,
+) -> Result<Vec<PgRow>, Failure> {
+    Ok(sqlx::query(query).bind(tenant.0).fetch_all(&mut **snapshot).await?)
+}
+
+fn empty(tenant: TenantId, row: &PgRow) -> Result<Option<Directory>, Failure> {
+    let Some(domain) = row.try_get("domain")? else { return Ok(None) };
+    let trusted: Vec<String> = row.try_get("trusted")?;
+    Ok(Some(Directory {
+        tenant,
+        version: row.try_get("version")?,
+        // The same 64 bits; Postgres has no unsigned number.
+        route: row.try_get::<i64, _>("route")?.cast_unsigned(),
+        name: row.try_get("name")?,
+        domain,
+        aliases: row.try_get("aliases")?,
+        label: row.try_get("label")?,
+        trusted: trusted.iter().filter_map(|range| network(range)).collect(),
+        limits: limits(row)?,
+        users: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        numbers: BTreeMap::new(),
+        names: BTreeMap::new(),
+        credentials: BTreeMap::new(),
+    }))
+}
+
+fn user(
+    key: &ClusterKey,
+    directory: &Directory,
+    digest: &[Algorithm],
+    row: &PgRow,
+) -> Result<User, Failure> {
+    let id: Uuid = row.try_get("id")?;
+    let sealed =
+        Sealed { key: row.try_get("password_key")?, bytes: row.try_get("password_sealed")? };
+    let place = password_of(directory.tenant, id);
+    let password = key.open(place, &sealed).ok_or(Failure::Sealed(directory.tenant))?;
+    Ok(User {
+        id: UserId(id),
+        number: row.try_get("number")?,
+        username: row.try_get("username")?,
+        name: row.try_get("name")?,
+        // The realm is the canonical domain, for aliases too.
+        secrets: Secrets::new(row.try_get("credential")?, &directory.domain, &password),
+        digest: algorithms(row.try_get("digest")?).unwrap_or_else(|| digest.to_owned()),
+        max_contacts: u16::try_from(row.try_get::<i16, _>("max_contacts")?).unwrap_or(1),
+        limits: limits(row)?,
+    })
+}
+
+fn limits(row: &PgRow) -> Result<Limits, Failure> {
+    let max_calls: Option<i32> = row.try_get("max_calls")?;
+    let max_call_s: Option<i32> = row.try_get("max_call_s")?;
+    Ok(Limits {
+        max_calls: max_calls.and_then(|most| u32::try_from(most).ok()),
+        max_call_for: max_call_s.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs),
+    })
+}
+
+fn algorithms(names: Option<Vec<String>>) -> Option<Vec<Algorithm>> {
+    let known = |name: &String| match name.as_str() {
+        "MD5" => Some(Algorithm::Md5),
+        "SHA-256" => Some(Algorithm::Sha256),
+        _ => None,
+    };
+    let algorithms: Vec<Algorithm> = names?.iter().filter_map(known).collect();
+    (!algorithms.is_empty()).then_some(algorithms)
+}
+
+fn network(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, length) = text.split_once('/')?;
+    Some((address.parse().ok()?, length.parse().ok()?))
+}
