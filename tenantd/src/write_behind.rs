@@ -15,10 +15,10 @@ use pbx::record::{Memory, Record, Wait};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::journal::{Appended, Journaled, Position, Tail};
-use crate::lanes::{LaneId, Lanes};
+use crate::lanes::{LaneId, Lanes, Witness};
 use crate::metrics::{Count, Tally};
 
 /// Records in one transaction at most. A group is whatever came while the one before was written:
@@ -38,17 +38,12 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 
 /// How long to wait before Postgres is tried again; doubled up to the last.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+const RETRY_AFTER: Duration = Duration::from_millis(50);
 const RETRY_AT_LAST_AFTER: Duration = Duration::from_secs(2);
 
-/// Why a group was not written.
+/// Why a group was not written: Postgres is away, or cannot work. The same again later may do.
 #[derive(Debug)]
-pub enum Setback {
-    /// Postgres cannot be reached, or cannot work: the same again later.
-    Away(String),
-    /// It will not have this group, now or later.
-    Refused(String),
-}
+pub struct Setback(pub String);
 
 /// What one turn of a lane remembered.
 #[derive(Debug)]
@@ -124,8 +119,8 @@ pub struct Desk {
 
 /// Writes until the lane has ended and all it left is in Postgres.
 ///
-/// `write` writes one group in one transaction, and returns how many of its records were of no
-/// use to Postgres (a tenant that is gone) and therefore left out.
+/// `write` writes one group in one transaction, and returns how many of its records it left out
+/// because they can never be stored, such as those of a tenant that is gone.
 pub async fn run<W, F>(desk: Desk, mut inbound: Inbound, write: W)
 where
     W: Fn(Arc<[Record]>) -> F + Clone + Send + 'static,
@@ -236,33 +231,14 @@ where
 {
     let mut group = Vec::new();
     while queue.recv_many(&mut group, GROUP).await > 0 {
-        let mut parts = vec![std::mem::take(&mut group)];
-        while let Some(mut part) = parts.pop() {
-            let records: Arc<[Record]> = part.iter().map(|j| j.record.clone()).collect();
-            match write_until_decided(desk, records, &write).await {
-                Ok(skipped) => settle(desk, tail, &part, skipped),
-                Err(why) if part.len() <= 1 => {
-                    let what = part.first().map(|journaled| &journaled.record);
-                    let (tenant, id) = (what.map(|r| r.tenant.0), what.map(|r| r.id.0));
-                    warn!(?tenant, record = ?id, why, "postgres refuses a record for good");
-                    settle(desk, tail, &part, part.len());
-                }
-                // One of them is the culprit; the others shall not share its fate.
-                Err(_) => {
-                    let second = part.split_off(part.len() / 2);
-                    parts.extend([second, part]);
-                }
-            }
-        }
+        let records: Arc<[Record]> = group.iter().map(|j| j.record.clone()).collect();
+        let skipped = write_until_done(desk, records, &write).await;
+        settle(desk, tail, &group, skipped);
+        group.clear();
     }
 }
 
-/// Tries until Postgres has taken or refused the group.
-async fn write_until_decided<W, F>(
-    desk: &Desk,
-    records: Arc<[Record]>,
-    write: &W,
-) -> Result<usize, String>
+async fn write_until_done<W, F>(desk: &Desk, records: Arc<[Record]>, write: &W) -> usize
 where
     W: Fn(Arc<[Record]>) -> F,
     F: Future<Output = Result<usize, Setback>>,
@@ -271,17 +247,15 @@ where
     loop {
         let why = match timeout(GIVE_UP_AFTER, write(records.clone())).await {
             Ok(Ok(skipped)) => {
-                if desk.lanes.set_storage(Storage::Here) {
-                    info!("postgres is back");
-                }
-                return Ok(skipped);
+                desk.lanes.set_storage(Witness::Writer, Storage::Here, "");
+                return skipped;
             }
-            Ok(Err(Setback::Refused(why))) => return Err(why),
-            Ok(Err(Setback::Away(why))) => why,
+            Ok(Err(Setback(why))) => why,
             Err(_) => "no answer".to_owned(),
         };
-        if desk.lanes.set_storage(Storage::Away) {
-            warn!(why, "postgres is away; registrations and calls are kept in the journal");
+        // Once may be chance, such as a deadlock between two groups.
+        if retry_after > RETRY_AFTER {
+            desk.lanes.set_storage(Witness::Writer, Storage::Away, &why);
         }
         sleep(retry_after).await;
         retry_after = (retry_after * 2).min(RETRY_AT_LAST_AFTER);
@@ -300,4 +274,181 @@ fn settle(desk: &Desk, tail: &Tail, part: &[Journaled], skipped: usize) {
     desk.tally.add(Count::ReportsLost, missed as u64);
     desk.tally.add(Count::RecordsSkipped, skipped as u64);
     desk.tally.add(Count::RecordsKept, part.len().saturating_sub(skipped) as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use pbx::id::{CallId, RecordId};
+    use tokio::sync::Notify;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::journal::tests::unbound;
+    use crate::journal::{LaneJournal, Room, left_over};
+    use crate::lanes::inbox::{Inbox, Report, inbox};
+    use crate::metrics::Metrics;
+    use crate::scratch::Scratch;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_waited_for_is_reported_once_it_is_written_and_its_file_goes() {
+        let mut lane = Lane::new();
+        let waited = Record { wait: Wait::ForCommit, ..unbound(1) };
+        lane.remember(vec![waited, unbound(2)]);
+        let written = lane.end_with(|_| Ok(0)).await;
+        assert_eq!(written.len(), 2);
+        let Some(Report::Kept(id)) = lane.inbox.next_report() else { panic!("a report") };
+        assert_eq!(id, unbound(1).id);
+        assert!(lane.inbox.next_report().is_none());
+        assert!(left_over(lane.scratch.path()).unwrap().is_empty());
+        assert_eq!(lane.desk.tally.counted(Count::RecordsKept), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_postgres_is_away_everybody_knows_and_nothing_is_lost() {
+        let mut lane = Lane::new();
+        lane.remember(vec![unbound(1)]);
+        let (tries, lanes) = (AtomicUsize::new(0), lane.desk.lanes.clone());
+        let started = Instant::now();
+        let written = lane
+            .end_with(move |_| match tries.fetch_add(1, Ordering::Relaxed) {
+                0..2 => {
+                    assert_eq!(lanes.signals().storage(), Storage::Here);
+                    Err(Setback("it stopped".to_owned()))
+                }
+                2..5 => {
+                    assert_eq!(lanes.signals().storage(), Storage::Away);
+                    Err(Setback("it stopped".to_owned()))
+                }
+                _ => Ok(0),
+            })
+            .await;
+        assert_eq!(written, [unbound(1).id]);
+        assert_eq!(lane.desk.lanes.signals().storage(), Storage::Here);
+        assert!(started.elapsed() >= Duration::from_millis(50 + 100 + 200 + 400 + 800));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_memory_has_no_room_for_is_read_from_the_journal_in_order_and_once() {
+        const TURN: u128 = 100;
+        const ALL: u128 = 60_000;
+        let mut lane = Lane::new();
+        let mut left = 0;
+        for first in (0..ALL).step_by(TURN as usize) {
+            let handed = lane.remember((first..first + TURN).map(unbound).collect());
+            left += usize::from(handed == Handed::LeftInJournal);
+        }
+        assert_eq!(left, (ALL / TURN) as usize - TURNS);
+        let written = lane.end_with(|_| Ok(0)).await;
+        assert_eq!(written, (0..ALL).map(|n| unbound(n).id).collect::<Vec<_>>());
+        assert!(left_over(lane.scratch.path()).unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_lane_is_looked_at_after_a_second() {
+        let lane = Lane::new();
+        let Lane { mut journal, inbound, desk, .. } = lane;
+        let written = Arc::new(Notify::new());
+        let told = written.clone();
+        // Journaled, and never handed over: as if there had been no room.
+        let journal = journal.as_mut().unwrap();
+        journal.append(&[unbound(1)]).unwrap();
+        let write = move |_| {
+            told.notify_one();
+            std::future::ready(Ok(0))
+        };
+        let started = Instant::now();
+        tokio::select! {
+            () = run(desk, inbound.unwrap(), write) => panic!("the lane has not ended"),
+            () = written.notified() => {}
+        }
+        assert!(started.elapsed() <= Duration::from_secs(1) + Duration::from_millis(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_registration_never_waits_for_a_call() {
+        let mut lane = Lane::new();
+        let call = CallId(unbound(5).id.0);
+        let live = Record { what: Memory::Live { call, facts: vec![] }, ..unbound(5) };
+        lane.remember(vec![live, unbound(6)]);
+        let (inbound, desk) = (lane.inbound.take().unwrap(), lane.desk.clone());
+        let stored = Arc::new(Notify::new());
+        let told = stored.clone();
+        let write = move |group: Arc<[Record]>| {
+            let told = told.clone();
+            async move {
+                match group.iter().any(|record| matches!(record.what, Memory::Live { .. })) {
+                    true => std::future::pending().await,
+                    false => told.notify_one(),
+                }
+                Ok(0)
+            }
+        };
+        tokio::select! {
+            () = run(desk, inbound, write) => panic!("the call is still being written"),
+            () = stored.notified() => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_neither_journal_nor_memory_has_room_for_is_lost_and_said_so() {
+        let lane = Lane::new();
+        let outbound = lane.outbound.as_ref().unwrap();
+        for _ in 0..TURNS {
+            assert_eq!(outbound.hand_over(None, vec![unbound(1)]), Handed::Taken);
+        }
+        assert_eq!(outbound.load(), (TURNS, TURNS));
+        assert_eq!(outbound.hand_over(None, vec![unbound(1)]), Handed::Lost);
+    }
+
+    struct Lane {
+        scratch: Scratch,
+        journal: Option<LaneJournal>,
+        outbound: Option<Outbound>,
+        inbound: Option<Inbound>,
+        inbox: Inbox,
+        desk: Desk,
+    }
+
+    impl Lane {
+        fn new() -> Self {
+            let scratch = Scratch::new();
+            let room = Arc::new(Room::new(1 << 30));
+            let journal = LaneJournal::open(scratch.path(), 0, room).unwrap();
+            let (outbound, inbound) = between(journal.tail());
+            let (inbox, post) = inbox().unwrap();
+            let lanes = Arc::new(Lanes::new(vec![post]));
+            let desk = Desk { lane: LaneId(0), lanes, tally: Metrics::new().tally() };
+            let (journal, outbound, inbound) = (Some(journal), Some(outbound), Some(inbound));
+            Self { scratch, journal, outbound, inbound, inbox, desk }
+        }
+
+        fn remember(&mut self, records: Vec<Record>) -> Handed {
+            let at = self.journal.as_mut().unwrap().append(&records).unwrap();
+            self.outbound.as_ref().unwrap().hand_over(Some(at), records)
+        }
+
+        /// Ends the lane, writes all it has by way of `write`, and returns what was written.
+        async fn end_with(
+            &mut self,
+            write: impl Fn(&[Record]) -> Result<usize, Setback> + Send + Sync + 'static,
+        ) -> Vec<RecordId> {
+            self.journal.take().unwrap().close();
+            drop(self.outbound.take());
+            let written = Arc::new(Mutex::new(vec![]));
+            let (write, stored) = (Arc::new(write), written.clone());
+            let write = move |group: Arc<[Record]>| {
+                assert!(group.len() <= GROUP);
+                let outcome = write(&group);
+                if outcome.is_ok() {
+                    stored.lock().unwrap().extend(group.iter().map(|record| record.id));
+                }
+                std::future::ready(outcome)
+            };
+            run(self.desk.clone(), self.inbound.take().unwrap(), write).await;
+            written.lock().unwrap().drain(..).collect()
+        }
+    }
 }

@@ -12,6 +12,7 @@ pub mod migrate;
 pub mod node;
 pub mod portal;
 pub mod provider;
+pub mod provision;
 pub mod query;
 pub mod secrets;
 mod stamps;
