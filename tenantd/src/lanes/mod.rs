@@ -19,7 +19,7 @@ pub use fair::Fair;
 pub use running::Running;
 pub use signals::{Signals, Stage, Witness};
 pub use sound::Sounds;
-pub use start::{Failure, JOURNAL_QUOTA, Listeners, Setup, start};
+pub use start::{Failure, JOURNAL_QUOTA, Listeners, Prepared, Setup, prepare};
 pub use world::{Disk, Memory, Wishes, World};
 
 use self::inbox::{Post, Report};

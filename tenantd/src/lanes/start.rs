@@ -6,21 +6,26 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use media::Media;
 use nix::errno::Errno;
 use pbx::edge::{self, Edge, UnknownDomain};
 use pbx::flow::Advertised;
+use pbx::input::Storage;
+use pbx::record::Record;
 use pbx::registrar::Policy;
 use pbx::switch::{self, Switch};
+use pbx::tenant::directory::Directory;
 use store::{ClusterKey, Database, Failure as StoreFailure};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tracing::error;
 use web::boards::Boards;
 
 use super::inbox::{Inbox, Post, inbox};
 use super::running::{Running, Tasks};
-use super::{Disk, LaneId, Lanes, Memory, Sounds, Stage, World};
+use super::{Disk, LaneId, Lanes, Memory, Sounds, Stage, Witness, World};
 use crate::boards::{self, Gathered};
 use crate::clock::Clock;
 use crate::dispatch::{Dispatch, WAITING};
@@ -37,6 +42,9 @@ pub const JOURNAL_QUOTA: u64 = 1 << 30;
 
 /// Configurations that wait to be dropped; more are dropped by the lane itself.
 const RETIRED: usize = 64;
+
+/// How soon Postgres is asked again if it goes away while lanes start.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How the lanes are set up.
 #[derive(Debug, Clone)]
@@ -129,96 +137,126 @@ impl Listeners {
     }
 }
 
+/// What tags, branches and nonces are signed with.
+#[derive(Clone, Copy)]
+struct Keys {
+    boot: u32,
+    tokens: [u8; 16],
+    nonces: [u8; 16],
+}
+
 /// What each lane starts with beside its own sockets.
 struct Common {
     setup: Setup,
     clock: Clock,
-    boot: u32,
-    token_key: [u8; 16],
-    nonce_key: [u8; 16],
+    keys: Keys,
     room: Arc<Room>,
     lanes: Arc<Lanes>,
     media: Arc<Media>,
     sounds: Arc<Sounds>,
-    retired: mpsc::Sender<Box<pbx::tenant::directory::Directory>>,
+    retired: mpsc::Sender<Box<Directory>>,
 }
 
-/// Replays the journal, brings all tenants in, and serves. Must be called within a tokio runtime.
+/// This node, with what its last process left in Postgres.
+pub struct Prepared {
+    setup: Setup,
+    node: Arc<Node>,
+    clock: Clock,
+}
+
+/// Says in Postgres that this node is here, takes what tenants are free, and writes what the last
+/// process left in the journal.
 ///
 /// # Errors
-/// If Postgres is away ([`Failure::is_away`]: nothing has begun, so it can be tried again with
-/// listeners opened anew), or something that lanes need cannot be had.
-pub async fn start(
-    setup: Setup,
-    listeners: &mut Option<Listeners>,
-    database: Database,
-    key: Arc<ClusterKey>,
-    metrics: &Metrics,
-) -> Result<Running, Failure> {
+/// If Postgres is away ([`Failure::is_away`]), then it can be tried again; or if the journal cannot
+/// be read.
+pub async fn prepare(setup: &Setup, database: &Database) -> Result<Prepared, Failure> {
     let clock = Clock::start();
     let boot = u32::try_from(clock.now().as_secs()).unwrap_or(u32::MAX);
-    let node = Arc::new(Node::new(setup.node.clone(), boot, database));
-    settle_the_past(&node, &setup).await?;
-    let by_lane = listeners.take().map(|listeners| listeners.by_lane).unwrap_or_default();
-    let (inboxes, posts): (Vec<Inbox>, Vec<Post>) =
-        by_lane.iter().map(|_| inbox()).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-    let lanes = Arc::new(Lanes::new(posts));
-    let sounds = Arc::new(Sounds::new(lanes.clone(), metrics.tally()));
-    let told = sounds.clone();
-    let media = Arc::new(Media::start(&setup.media, move |event| told.report(event))?);
-    let (retired, mut to_drop) = mpsc::channel(RETIRED);
-    let common = Common {
-        clock,
-        boot,
-        token_key: half(key.derive("sip tags and branches")),
-        nonce_key: half(key.derive("sip nonces")),
-        room: Arc::new(Room::new(setup.journal_quota)),
-        lanes: lanes.clone(),
-        media: media.clone(),
-        sounds,
-        retired,
-        setup,
-    };
-    let mut tasks = Tasks::default();
-    let mut shown = vec![];
-    for (number, (sockets, inbox)) in by_lane.into_iter().zip(inboxes).enumerate() {
-        let lane = LaneId(u16::try_from(number).unwrap_or(u16::MAX));
-        let begun = begin_lane(&common, lane, sockets, inbox, metrics)?;
-        shown.push(begun.shown);
-        tasks.threads.push(begun.thread);
-        tasks.writers.spawn(write(node.clone(), begun.desk, begun.inbound));
-    }
-    watch_room(metrics, &common);
-    let boards = Boards::default();
-    tasks.helpers.spawn(boards::run(shown, boards.clone()));
-    tasks.helpers.spawn(async move { while to_drop.recv().await.is_some() {} });
-    let running = Running::new(lanes.clone(), node.clone(), media, boards, tasks);
-    let mut feed = Feed::new(node, key, lanes.clone(), clock);
-    match feed.catch_up().await {
-        Ok(()) => {}
-        // It went away this very moment: the feed goes on asking, and lanes serve whom they know.
-        Err(failure) if failure.is_away() => {}
-        Err(failure) => {
-            running.stop().await;
-            return Err(failure.into());
-        }
-    }
-    lanes.advance(Stage::Serving);
-    Ok(running.with_feed(feed))
-}
-
-/// What the last process left goes to Postgres, under leases of this one.
-async fn settle_the_past(node: &Node, setup: &Setup) -> Result<(), Failure> {
-    let database = node.database();
-    store::node::nodes::started(database, &node.name, node.boot).await?;
+    let node = Node::new(setup.node.clone(), boot, database.clone());
+    store::node::nodes::started(database, &node.name, boot).await?;
     let tenants = store::node::feed::versions(database).await?;
     node.take(&tenants.iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>()).await?;
-    let write = |records: Arc<[pbx::record::Record]>| async move { node.write(&records).await };
+    let write = |records: Arc<[Record]>| {
+        let node = &node;
+        async move { node.write(&records).await }
+    };
     match replay(&setup.journal, write).await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(Prepared { setup: setup.clone(), node: Arc::new(node), clock }),
         Err(ReplayFailure::Unreadable(file)) => Err(file.into()),
         Err(ReplayFailure::Refused(failure)) => Err(failure.into()),
     }
+}
+
+impl Prepared {
+    /// Starts lanes and sound, brings all tenants in, and serves. Should Postgres go away just now,
+    /// it waits until it is back.
+    ///
+    /// # Errors
+    /// If something that lanes need cannot be had.
+    pub async fn start(
+        self,
+        listeners: Listeners,
+        key: Arc<ClusterKey>,
+        metrics: &Metrics,
+    ) -> Result<Running, Failure> {
+        let Self { setup, node, clock } = self;
+        let (inboxes, posts) = inboxes(listeners.by_lane.len())?;
+        let (retired, mut to_drop) = mpsc::channel(RETIRED);
+        let keys = Keys {
+            boot: node.boot,
+            tokens: half(key.derive("sip tags and branches")),
+            nonces: half(key.derive("sip nonces")),
+        };
+        let common =
+            Common::new(setup, clock, keys, Arc::new(Lanes::new(posts)), retired, metrics)?;
+        let (mut tasks, mut shown) = (Tasks::default(), vec![]);
+        let ids = common.lanes.ids();
+        for (lane, (sockets, inbox)) in ids.zip(listeners.by_lane.into_iter().zip(inboxes)) {
+            let begun = begin_lane(&common, lane, sockets, inbox, metrics)?;
+            shown.push(begun.shown);
+            tasks.threads.push(begun.thread);
+            tasks.writers.spawn(write(node.clone(), begun.desk, begun.inbound));
+        }
+        watch_shared(metrics, &common);
+        let boards = Boards::default();
+        tasks.helpers.spawn(boards::run(shown, boards.clone()));
+        tasks.helpers.spawn(async move { while to_drop.recv().await.is_some() {} });
+        let Common { lanes, media, .. } = common;
+        let mut feed = Feed::new(node.clone(), key, lanes.clone(), clock);
+        let running = Running::new(lanes.clone(), node, media, boards, tasks);
+        while let Err(failure) = feed.catch_up().await {
+            if !failure.is_away() {
+                running.stop().await;
+                return Err(failure.into());
+            }
+            lanes.set_storage(Witness::Reader, Storage::Away, &failure.to_string());
+            sleep(TRY_AGAIN_AFTER).await;
+        }
+        lanes.advance(Stage::Serving);
+        Ok(running.with_feed(feed))
+    }
+}
+
+impl Common {
+    fn new(
+        setup: Setup,
+        clock: Clock,
+        keys: Keys,
+        lanes: Arc<Lanes>,
+        retired: mpsc::Sender<Box<Directory>>,
+        metrics: &Metrics,
+    ) -> Result<Self, Failure> {
+        let sounds = Arc::new(Sounds::new(lanes.clone(), metrics.tally()));
+        let told = sounds.clone();
+        let media = Arc::new(Media::start(&setup.media, move |event| told.report(event))?);
+        let room = Arc::new(Room::new(setup.journal_quota));
+        Ok(Self { setup, clock, keys, room, lanes, media, sounds, retired })
+    }
+}
+
+fn inboxes(lanes: usize) -> Result<(Vec<Inbox>, Vec<Post>), Errno> {
+    Ok((0..lanes).map(|_| inbox()).collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
 }
 
 /// A lane that runs, but for what tokio does for it.
@@ -256,10 +294,10 @@ fn begin_lane(
     };
     let dispatch = Dispatch::new(lane, door(common), lanes.clone(), room.clone(), tally.clone());
     let switch = Switch::new(switch::Setup {
-        boot: common.boot,
+        boot: common.keys.boot,
         seed: rand::random(),
-        token_key: common.token_key,
-        nonce_key: common.nonce_key,
+        token_key: common.keys.tokens,
+        nonce_key: common.keys.nonces,
         sip: setup.sip.clone(),
         media: setup.sound.clone(),
         inner: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -277,9 +315,9 @@ fn begin_lane(
 
 fn door(common: &Common) -> Edge {
     Edge::new(edge::Setup {
-        token_key: common.token_key,
-        nonce_key: common.nonce_key,
-        boot: common.boot,
+        token_key: common.keys.tokens,
+        nonce_key: common.keys.nonces,
+        boot: common.keys.boot,
         seed: rand::random(),
         advertised: common.setup.sip.clone(),
         unknown_domain: common.setup.unknown_domain,
@@ -300,7 +338,7 @@ impl Drop for Guard {
 }
 
 async fn write(node: Arc<Node>, desk: Desk, inbound: Inbound) {
-    let write = move |records: Arc<[pbx::record::Record]>| {
+    let write = move |records: Arc<[Record]>| {
         let node = node.clone();
         async move { node.write(&records).await.map_err(|failure| Setback(failure.to_string())) }
     };
@@ -327,7 +365,7 @@ fn watch(metrics: &Metrics, common: &Common, lane: LaneId, journal: &LaneJournal
     metrics.queue(name("messages"), WAITING, move || lanes.messages(lane));
 }
 
-fn watch_room(metrics: &Metrics, common: &Common) {
+fn watch_shared(metrics: &Metrics, common: &Common) {
     let (room, sounds) = (common.room.clone(), common.sounds.clone());
     let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let quota = bytes(common.setup.journal_quota);
