@@ -13,6 +13,8 @@ pub struct Counters {
     pub strangers: u64,
     /// Datagrams of peers that nobody listens to, dropped.
     pub unheard: u64,
+    /// Datagrams of peers that send faster than any sound, dropped.
+    pub excess: u64,
     /// Datagrams that the kernel did not take, dropped.
     pub unsent: u64,
     /// Sides that were opened.
@@ -36,6 +38,7 @@ pub(crate) struct Tally {
     relayed_bytes: AtomicU64,
     strangers: AtomicU64,
     unheard: AtomicU64,
+    excess: AtomicU64,
     unsent: AtomicU64,
     opened: AtomicU64,
     no_ports: AtomicU64,
@@ -50,6 +53,7 @@ impl Tally {
             (&self.relayed_bytes, turn.relayed_bytes),
             (&self.strangers, turn.strangers),
             (&self.unheard, turn.unheard),
+            (&self.excess, turn.excess),
             (&self.unsent, turn.unsent),
             (&self.opened, turn.opened),
             (&self.no_ports, turn.no_ports),
@@ -68,6 +72,7 @@ impl Tally {
             (&self.relayed_bytes, &mut sum.relayed_bytes),
             (&self.strangers, &mut sum.strangers),
             (&self.unheard, &mut sum.unheard),
+            (&self.excess, &mut sum.excess),
             (&self.unsent, &mut sum.unsent),
             (&self.opened, &mut sum.opened),
             (&self.no_ports, &mut sum.no_ports),

@@ -458,6 +458,14 @@ mod tests {
     }
 
     #[test]
+    fn a_foreigner_is_not_heard_beside_somebody_expected() {
+        let mut scene = Scene::new("198.51.100.7:9000", None);
+        let mut thief = Sender::new(THIEF, 66);
+        assert_eq!(scene.send(&mut thief, 3), "xx.");
+        assert_eq!(scene.both(&mut Sender::new(PHONE, 1), &mut thief, 3), "xxx");
+    }
+
+    #[test]
     fn a_phone_whose_nat_splits_signalling_and_sound_is_heard_after_a_second() {
         let mut scene = Scene::new(INSIDE, Some("198.51.100.99"));
         let heard = scene.send(&mut Sender::new(PHONE, 1), 60);

@@ -1,9 +1,11 @@
 //! What is heard: threads that own the ports of calls and relay sound between their sides.
 //!
 //! Wishes in, events out, as plain data of [`pbx::media`]. The pure half (`session`, `stream`,
-//! `latch`, `contest`, `control`, `measure`, `rtp`) takes time as an argument and has no socket;
+//! `latch`, `contest`, `control`, `measure`, `allowance`, `rtp`) takes time as an argument and has no socket;
 //! `worker`, `socket` and `inbox` are the only files that touch the system.
 
+mod allowance;
+mod clock;
 mod contest;
 mod control;
 mod counters;
@@ -26,6 +28,7 @@ use std::thread::{self, JoinHandle};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pbx::media::{Event, Wish};
 
+use crate::clock::Clock;
 pub use crate::counters::Counters;
 use crate::counters::Tally;
 use crate::inbox::Inbox;
@@ -59,6 +62,7 @@ pub enum Failure {
 pub struct Media {
     workers: Vec<Arc<Shared>>,
     ports: Arc<Mutex<Ports>>,
+    clock: Clock,
     refuse: Mutex<Box<dyn Fn(Event) + Send>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -77,6 +81,7 @@ impl Media {
         let mut media = Self {
             workers: Vec::new(),
             ports: Arc::new(Mutex::new(ports)),
+            clock: Clock::start(),
             refuse: Mutex::new(Box::new(events.clone())),
             threads: Vec::new(),
         };
@@ -94,6 +99,7 @@ impl Media {
             inbox: Inbox::new()?,
             tally: Tally::default(),
             ports: Arc::clone(&self.ports),
+            clock: self.clock,
         });
         let (started, outcome) = std::sync::mpsc::sync_channel(1);
         let theirs = Arc::clone(&shared);

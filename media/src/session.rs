@@ -1,12 +1,13 @@
 //! The calls of one worker: which side hears which, and where a datagram goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use pbx::id::CallId;
 use pbx::media::{Event, Heard, Side};
 use pbx::moment::Moment;
 
+use crate::allowance::Pass;
 use crate::latch::Verdict;
 use crate::stream::{Aim, Stream};
 
@@ -40,6 +41,8 @@ pub(crate) enum Way {
     To(Slot, SocketAddr),
     /// Nobody listens: the side is joined to none, or that one's peer wants nothing.
     Unheard,
+    /// Its peer sends more than any sound.
+    Excess,
     /// It is not our peer's.
     Stranger,
 }
@@ -50,7 +53,7 @@ pub(crate) struct Sessions {
     ends: Vec<Option<End>>,
     free: Vec<Slot>,
     slots: BTreeMap<Side, Slot>,
-    latched: Vec<Event>,
+    latched: VecDeque<Event>,
 }
 
 #[derive(Debug)]
@@ -166,38 +169,157 @@ impl Sessions {
         source: SocketAddr,
         datagram: &[u8],
     ) -> Way {
-        let Some(end) = self.end(slot) else { return Way::Stranger };
+        let end = self.ends.get_mut(slot.index()).and_then(Option::as_mut);
+        let Some(end) = end else { return Way::Stranger };
         let verdict = match port {
             Port::Sound => end.stream.handle_sound(now, source, datagram),
             Port::Reports => end.stream.handle_report(now, source, datagram),
         };
-        let joined = end.joined;
+        let (side, joined) = (end.side, end.joined);
         match verdict {
             Verdict::Stranger => return Way::Stranger,
             Verdict::Believed => {}
             Verdict::Latched => {
-                let side = end.side;
                 let told = end.stream.peer().map(|peer| Event::Latched { side, peer });
                 self.latched.extend(told);
             }
         }
-        let Some((joined, end)) = joined.and_then(|joined| Some((joined, self.end(joined)?)))
-        else {
-            return Way::Unheard;
-        };
-        let goes_to = match port {
+        if end.stream.take_allowance(now) == Pass::No {
+            return Way::Excess;
+        }
+        let Some(joined) = joined else { return Way::Unheard };
+        let goes_to = self.end(joined).and_then(|end| match port {
             Port::Sound => end.stream.sound_goes_to(now),
             Port::Reports => end.stream.reports_go_to(),
-        };
+        });
         goes_to.map_or(Way::Unheard, |address| Way::To(joined, address))
     }
 
     /// What happened that the call must know.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.latched.pop()
+        self.latched.pop_front()
     }
 
     fn end(&mut self, slot: Slot) -> Option<&mut End> {
         self.ends.get_mut(slot.index())?.as_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::rtp::tests::packet;
+
+    const NOW: Moment = Moment::from_secs(1_000);
+
+    fn side(leg: u16) -> Side {
+        Side { call: CallId(Default::default()), leg }
+    }
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    /// Sides 0, 1 and so on, aimed at these addresses, and their slots.
+    fn sessions(peers: &[&str]) -> (Sessions, Vec<Slot>) {
+        let mut sessions = Sessions::default();
+        let mut slots = Vec::new();
+        for (leg, peer) in (0..).zip(peers.iter().map(|peer| at(peer))) {
+            slots.extend(sessions.open(side(leg), Family::of(&peer)));
+            let rtcp = Some(SocketAddr::new(peer.ip(), peer.port() + 1));
+            sessions.aim(NOW, side(leg), Aim { rtp: Some(peer), rtcp, near: None });
+        }
+        (sessions, slots)
+    }
+
+    #[test]
+    fn sound_goes_to_the_joined_sides_peer_and_reports_to_the_port_above() {
+        let (mut sessions, slots) = sessions(&["198.51.100.1:4000", "[2001:db8::2]:5000"]);
+        let (ada, sound) = (at("198.51.100.1:4000"), packet(1, 1, 160));
+        let from_ada = |sessions: &mut Sessions| {
+            sessions.handle_datagram(NOW, (slots[0], Port::Sound), ada, &sound)
+        };
+        assert_eq!(from_ada(&mut sessions), Way::Unheard);
+        sessions.join(side(0), side(1));
+        assert_eq!(from_ada(&mut sessions), Way::To(slots[1], at("[2001:db8::2]:5000")));
+        let report = [0x80, 200, 0, 1, 0, 0, 0, 1];
+        let reports = (slots[0], Port::Reports);
+        let way = sessions.handle_datagram(NOW, reports, at("198.51.100.1:4001"), &report);
+        assert_eq!(way, Way::To(slots[1], at("[2001:db8::2]:5001")));
+
+        sessions.close(side(1));
+        assert_eq!(from_ada(&mut sessions), Way::Unheard);
+    }
+
+    #[test]
+    fn reports_follow_the_sound_through_a_nat() {
+        let (mut sessions, slots) = sessions(&["192.168.1.5:4000", "198.51.100.2:5000"]);
+        sessions.join(side(0), side(1));
+        let report = [0x80, 201, 0, 1, 0, 0, 0, 1];
+        let (ada, bob) = ((slots[0], Port::Reports), (slots[1], Port::Reports));
+        let bobs = at("198.51.100.2:5001");
+        let to_ada = |sessions: &mut Sessions| sessions.handle_datagram(NOW, bob, bobs, &report);
+        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], at("192.168.1.5:4001")));
+
+        for n in 0..5 {
+            let now = NOW + Duration::from_millis(u64::from(n) * 20);
+            let sound = packet(1, n, u32::from(n) * 160);
+            let nat = at("203.0.113.9:30000");
+            sessions.handle_datagram(now, (slots[0], Port::Sound), nat, &sound);
+        }
+        let latched = Event::Latched { side: side(0), peer: at("203.0.113.9:30000") };
+        assert_eq!(sessions.poll_event(), Some(latched));
+        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], at("203.0.113.9:30001")));
+        let thief = sessions.handle_datagram(NOW, ada, at("203.0.113.66:30001"), &report);
+        assert_eq!(thief, Way::Stranger);
+        let adas = at("203.0.113.9:41234");
+        sessions.handle_datagram(NOW, ada, adas, &report);
+        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], adas));
+        let other = sessions.handle_datagram(NOW, ada, at("203.0.113.9:41235"), &report);
+        assert_eq!(other, Way::Stranger, "somebody else behind the same NAT");
+    }
+
+    #[test]
+    fn an_address_of_the_other_family_is_never_sent_to() {
+        let (mut sessions, slots) = sessions(&["198.51.100.1:4000", "198.51.100.2:5000"]);
+        sessions.join(side(0), side(1));
+        let aim = Aim { rtp: Some(at("[2001:db8::2]:5000")), rtcp: None, near: None };
+        sessions.aim(NOW, side(1), aim);
+        let ada = at("198.51.100.1:4000");
+        let way = sessions.handle_datagram(NOW, (slots[0], Port::Sound), ada, &packet(1, 1, 1));
+        assert_eq!(way, Way::Unheard);
+    }
+
+    #[test]
+    fn a_call_has_at_most_64_sides_and_a_place_is_used_again() {
+        let mut sessions = Sessions::default();
+        for leg in 0..64 {
+            assert!(sessions.open(side(leg), Family::V4).is_some());
+        }
+        assert_eq!(sessions.open(side(64), Family::V4), None);
+        let (slot, _) = sessions.close(side(7)).unwrap();
+        assert_eq!(sessions.close(side(7)), None);
+        assert_eq!(sessions.open(side(64), Family::V4), Some(slot));
+        assert_eq!(sessions.open(side(64), Family::V4), None, "it is open");
+    }
+
+    #[test]
+    fn two_sides_aimed_at_each_other_stop_turning_in_a_circle() {
+        let (ports_of_0, ports_of_1) = ("198.51.100.9:26000", "198.51.100.9:26002");
+        let (mut sessions, slots) = sessions(&[ports_of_1, ports_of_0]);
+        sessions.join(side(0), side(1));
+        let sound = packet(1, 1, 160);
+        let mut turns = 0;
+        // What comes to side 0 leaves from side 1's port, and so comes to side 0 again.
+        for _ in 0..1_000_000 {
+            let from = at(ports_of_1);
+            match sessions.handle_datagram(NOW, (slots[0], Port::Sound), from, &sound) {
+                Way::To(..) => turns += 1,
+                Way::Unheard | Way::Excess | Way::Stranger => break,
+            }
+        }
+        assert_eq!(turns, 501);
     }
 }

@@ -1,22 +1,17 @@
-//! The ports themselves: opened in pairs, read many datagrams a system call.
+//! The ports themselves: opened in pairs, and read.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, MultiHeaders, MultiResults, SockFlag, SockProtocol, SockType,
-    SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, bind, recvmmsg, setsockopt, socket,
+    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, setsockopt, socket,
     sockopt,
 };
 
 use crate::session::{Family, Port};
 
-/// How many datagrams are read at once. A phone sends one every 20 ms: more than one wait only
-/// after a stall, or when somebody floods.
-pub(crate) const BATCH: usize = 16;
-/// The longest datagram that is relayed; a longer one is cut by the kernel and dropped.
+/// The longest datagram that is relayed; a longer one is dropped.
 const LONGEST: usize = 2_048;
 /// What the kernel may hold for us: a second of the fattest sound, half a minute of reports.
 const SOUND_BUFFER: usize = 64 * 1_024;
@@ -78,79 +73,27 @@ fn open(address: SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
     Ok(UdpSocket::from(fd))
 }
 
-/// Room for what one read brings: made once a worker, so that no packet allocates.
-pub(crate) struct Reader {
-    // A kernel that wrote a short address leaves its length behind, so each family has its own.
-    v4: MultiHeaders<SockaddrIn>,
-    v6: MultiHeaders<SockaddrIn6>,
-    room: Box<[[u8; LONGEST]; BATCH]>,
-    got: [Got; BATCH],
-}
+/// Room for one datagram: made once a worker, so that no packet allocates.
+pub(crate) struct Room(Box<[u8; LONGEST + 1]>);
 
-/// One datagram that was read.
-#[derive(Clone, Copy)]
-struct Got {
-    source: Option<SocketAddr>,
-    len: usize,
-}
-
-/// Whether a port may hold more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum More {
-    Perhaps,
-    No,
-}
-
-impl Reader {
+impl Room {
     pub(crate) fn new() -> Self {
-        Self {
-            v4: MultiHeaders::preallocate(BATCH, None),
-            v6: MultiHeaders::preallocate(BATCH, None),
-            room: Box::new([[0; LONGEST]; BATCH]),
-            got: [Got { source: None, len: 0 }; BATCH],
-        }
+        Self(Box::new([0; LONGEST + 1]))
     }
 
-    /// Reads what waits at a port, a batch at most.
-    pub(crate) fn read(&mut self, socket: &UdpSocket, family: Family) -> io::Result<More> {
-        for got in &mut self.got {
-            got.source = None;
-        }
-        let fd = socket.as_raw_fd();
-        let mut room = self.room.each_mut().map(|room| [io::IoSliceMut::new(room)]);
-        let flags = MsgFlags::MSG_DONTWAIT;
-        let read = match family {
-            Family::V4 => recvmmsg(fd, &mut self.v4, room.iter_mut(), flags, None)
-                .map(|results| note(results, &mut self.got, |a| SocketAddrV4::from(*a).into())),
-            Family::V6 => recvmmsg(fd, &mut self.v6, room.iter_mut(), flags, None)
-                .map(|results| note(results, &mut self.got, |a| SocketAddrV6::from(*a).into())),
-        };
-        match read {
-            Ok(count) if count == BATCH => Ok(More::Perhaps),
-            Ok(_) | Err(Errno::EAGAIN) => Ok(More::No),
-            Err(Errno::EINTR) => Ok(More::Perhaps),
-            Err(error) => Err(error.into()),
+    /// Reads the datagram that waits at a port; `None` if none waits, or one that is too long.
+    ///
+    /// One a call, although the kernel would give many: a phone sends one every 20 ms, so more wait
+    /// only after a stall or in a flood, and then other ports come first. `recvmmsg` and `sendmmsg`
+    /// were measured and cost some per cent more a packet.
+    pub(crate) fn read(&mut self, socket: &UdpSocket) -> io::Result<Option<(SocketAddr, &[u8])>> {
+        match socket.recv_from(self.0.as_mut_slice()) {
+            Ok((len, source)) if len <= LONGEST => {
+                Ok(self.0.get(..len).map(|bytes| (source, bytes)))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
         }
     }
-
-    /// What the last read brought: where from, and what.
-    pub(crate) fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
-        let both = self.got.iter().zip(self.room.iter());
-        both.filter_map(|(got, room)| Some((got.source?, room.get(..got.len)?)))
-    }
-}
-
-fn note<S: Copy + SockaddrLike>(
-    results: MultiResults<'_, S>,
-    got: &mut [Got; BATCH],
-    address: impl Fn(&S) -> SocketAddr,
-) -> usize {
-    let mut count = 0;
-    for (result, got) in results.zip(got) {
-        count += 1;
-        let whole = !result.flags.contains(MsgFlags::MSG_TRUNC);
-        let source = result.address.as_ref().map(&address).filter(|_| whole);
-        *got = Got { source, len: result.bytes };
-    }
-    count
 }

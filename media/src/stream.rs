@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use pbx::media::Heard;
 use pbx::moment::Moment;
 
+use crate::allowance::{Allowance, Pass};
 use crate::control::Control;
 use crate::latch::{Latch, Verdict};
 use crate::measure::Measure;
@@ -16,6 +17,7 @@ pub(crate) struct Stream {
     latch: Latch,
     control: Control,
     measure: Measure,
+    allowance: Allowance,
     strangers: u64,
 }
 
@@ -78,6 +80,11 @@ impl Stream {
             Verdict::Believed | Verdict::Latched => {}
         }
         verdict
+    }
+
+    /// Whether what was believed may be relayed.
+    pub(crate) fn take_allowance(&mut self, now: Moment) -> Pass {
+        self.allowance.take(now)
     }
 
     /// Where sound for the peer goes.

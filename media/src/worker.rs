@@ -5,18 +5,18 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use pbx::media::{Event, Heard, Side, Wish};
 use pbx::moment::Moment;
 
+use crate::clock::Clock;
 use crate::counters::{Counters, Tally};
 use crate::inbox::{Inbox, State};
 use crate::ports::Ports;
 use crate::session::{Port, Sessions, Slot, Way};
-use crate::socket::{More, Pair, Reader};
+use crate::socket::{Pair, Room};
 use crate::stream::Aim;
 
 /// How many ready ports are served before wishes are looked at again.
@@ -36,38 +36,20 @@ pub(crate) struct Shared {
     /// One for all workers, locked when a side opens or closes: a call that outlives a restart
     /// gets its port back whichever worker serves it.
     pub(crate) ports: Arc<Mutex<Ports>>,
+    pub(crate) clock: Clock,
 }
 
 /// The thread's own.
 pub(crate) struct Worker<F> {
     shared: Arc<Shared>,
     events: F,
-    clock: Clock,
     epoll: Epoll,
     sessions: Sessions,
     /// By slot.
     pairs: Vec<Option<Pair>>,
-    reader: Reader,
+    room: Room,
     wishes: VecDeque<Wish>,
     turn: Counters,
-}
-
-/// The epoch once, and then a clock that never jumps.
-struct Clock {
-    base: Moment,
-    started: Instant,
-}
-
-impl Clock {
-    fn new() -> Self {
-        let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let base = Moment::EPOCH + epoch.unwrap_or_default();
-        Self { base, started: Instant::now() }
-    }
-
-    fn now(&self) -> Moment {
-        self.base + self.started.elapsed()
-    }
 }
 
 impl<F: Fn(Event)> Worker<F> {
@@ -78,11 +60,10 @@ impl<F: Fn(Event)> Worker<F> {
         Ok(Self {
             shared,
             events,
-            clock: Clock::new(),
             epoll,
             sessions: Sessions::default(),
             pairs: Vec::new(),
-            reader: Reader::new(),
+            room: Room::new(),
             wishes: VecDeque::new(),
             turn: Counters::default(),
         })
@@ -105,7 +86,7 @@ impl<F: Fn(Event)> Worker<F> {
                 }
             };
             let ready = ready.get(..count).unwrap_or_default();
-            let now = self.clock.now();
+            let now = self.shared.clock.now();
             if let State::Stopped = self.handle_wishes(now, ready) {
                 return;
             }
@@ -142,25 +123,28 @@ impl<F: Fn(Event)> Worker<F> {
     fn relay(&mut self, now: Moment, token: u64) {
         let Some((slot, port)) = place(token) else { return };
         let Some(Some(pair)) = self.pairs.get(slot.index()) else { return };
-        match self.reader.read(pair.socket(port), pair.family) {
-            // Level-triggered: what is left is told again, after the others had their turn.
-            Ok(More::No | More::Perhaps) => {}
-            // An error of the network, told once and gone: the port stays open.
-            Err(error) => tracing::debug!(port = pair.port, %error, "a port could not be read"),
-        }
-        for (source, datagram) in self.reader.datagrams() {
-            match self.sessions.handle_datagram(now, (slot, port), source, datagram) {
-                Way::Stranger => self.turn.strangers += 1,
-                Way::Unheard => self.turn.unheard += 1,
-                Way::To(slot, address) => {
-                    let out = self.pairs.get(slot.index()).and_then(Option::as_ref);
-                    match out.map(|pair| pair.socket(port).send_to(datagram, address)) {
-                        Some(Ok(_)) => {
-                            self.turn.relayed += 1;
-                            self.turn.relayed_bytes += datagram.len() as u64;
-                        }
-                        Some(Err(_)) | None => self.turn.unsent += 1,
+        let read = match self.room.read(pair.socket(port)) {
+            Ok(read) => read,
+            Err(error) => {
+                // An error of the network, told once and gone: the port stays open.
+                tracing::debug!(port = pair.port, %error, "a port could not be read");
+                return;
+            }
+        };
+        // Level-triggered: what is left is told again, after the other ports had their turn.
+        let Some((source, datagram)) = read else { return };
+        match self.sessions.handle_datagram(now, (slot, port), source, datagram) {
+            Way::Stranger => self.turn.strangers += 1,
+            Way::Unheard => self.turn.unheard += 1,
+            Way::Excess => self.turn.excess += 1,
+            Way::To(slot, address) => {
+                let out = self.pairs.get(slot.index()).and_then(Option::as_ref);
+                match out.map(|pair| pair.socket(port).send_to(datagram, address)) {
+                    Some(Ok(_)) => {
+                        self.turn.relayed += 1;
+                        self.turn.relayed_bytes += datagram.len() as u64;
                     }
+                    Some(Err(_)) | None => self.turn.unsent += 1,
                 }
             }
         }

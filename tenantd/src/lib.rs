@@ -3,8 +3,10 @@
 //! `main` wires them; they are a library so that tests can drive each of them alone.
 
 pub mod boards;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod dispatch;
 pub mod driver;
 pub mod feed;
@@ -17,6 +19,10 @@ pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod nodes;
+pub mod postgres;
+pub mod secret;
+pub mod serve;
+pub mod signals;
 pub mod write_behind;
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::company::Company;
 use crate::failure::{Failure, Outcome};
 use crate::program::Program;
 use crate::scene::Scene;
+use crate::tone;
 use crate::wait::{self, SOON};
 use crate::wav::Sound;
 
@@ -259,6 +260,26 @@ impl Phone {
             .collect();
         paths.sort();
         paths.iter().map(|path| Sound::read(path)).collect()
+    }
+
+    /// Checks that in its last call it heard this tone for a second or more, and hardly anything
+    /// else.
+    ///
+    /// # Errors
+    /// With what it heard.
+    pub fn check_heard(&self, hz: f64) -> Outcome {
+        let recordings = self.recordings()?;
+        let last = recordings
+            .last()
+            .ok_or_else(|| Failure::new(format!("{} recorded nothing", self.name)))?;
+        let (of_it, of_others) = (tone::seconds_of(last, hz), tone::seconds_of_others(last, hz));
+        match of_it >= 1.0 && of_others <= 0.3 {
+            true => Ok(()),
+            false => Err(Failure::new(format!(
+                "{} heard {hz} Hz for {of_it:.2} s and something else for {of_others:.2} s",
+                self.name
+            ))),
+        }
     }
 
     /// All SIP messages it sent and received whose text holds `text`.

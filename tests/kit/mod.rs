@@ -1,6 +1,7 @@
 //! What the tests are made with.
 
 pub mod baresip;
+pub mod browser;
 pub mod company;
 pub mod ear;
 pub mod failure;

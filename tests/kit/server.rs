@@ -173,7 +173,7 @@ impl Server {
         http::get(self.at.admin, path)
     }
 
-    /// The sum over all series of a counter or gauge.
+    /// The sum over all series of a counter or gauge, or one of them, as `name{label="value"}`.
     ///
     /// # Errors
     /// If the metrics cannot be read, or have no such name.

@@ -216,10 +216,10 @@ impl Edge {
             return Placed::For { tenant, by, message };
         }
         let placed = self.place_by_domain(now, flow, message);
-        if let (Some(thread), Placed::For { tenant, by, message }) = (thread, &placed) {
-            if message.method() == Method::Invite {
-                self.placed.keep(now, thread, (*tenant, *by));
-            }
+        if let (Some(thread), Placed::For { tenant, by, message }) = (thread, &placed)
+            && message.method() == Method::Invite
+        {
+            self.placed.keep(now, thread, (*tenant, *by));
         }
         placed
     }

@@ -137,8 +137,14 @@ impl Phone {
         }
     }
 
+    /// Who it is: to be changed before it does something.
+    pub fn account_mut(&mut self) -> &mut Account {
+        &mut self.account
+    }
+
     /// Registers, or with 0 leaves.
     pub fn register(&mut self, now: Moment, expires: u32) {
+        self.registered = None;
         let call_id = format!("register-{}", self.name);
         let aor = format!("<sip:{}@{}>", self.account.user, self.account.domain);
         let domain = format!("sip:{}", self.account.domain);

@@ -41,7 +41,7 @@ pub struct World {
     /// What was told the log.
     pub notes: Vec<Note>,
     /// Facts of calls that are alive.
-    pub live: BTreeMap<CallId, Vec<u8>>,
+    pub live: BTreeMap<CallId, (TenantId, Vec<u8>)>,
     /// Registrations that are stored.
     pub bindings: BTreeMap<BindingId, Binding>,
     /// Sound that is open, with its port.
@@ -169,7 +169,8 @@ impl World {
             let users = &company.directory.users;
             let of_tenant = |binding: &&Binding| users.contains_key(&binding.user);
             let bindings = self.bindings.values().filter(of_tenant).cloned().collect();
-            let live = self.live.values().cloned().collect();
+            let live = self.live.values().filter(|(whose, _)| *whose == tenant);
+            let live = live.map(|(_, facts)| facts.clone()).collect();
             let directory = Box::new(company.directory);
             self.stage.switch.handle_input(self.now, Input::Arrived { directory, bindings, live });
         }
@@ -285,24 +286,25 @@ impl World {
             (Wait::ForCommit, Some(after)) => {
                 self.stage.kept.push_back((self.now + after, record));
             }
-            (Wait::ForCommit, None) | (Wait::No, _) => self.store(&record.what),
+            (Wait::ForCommit, None) | (Wait::No, _) => self.store(&record),
         }
     }
 
     fn keep(&mut self, record: Record) {
-        self.store(&record.what);
+        self.store(&record);
         self.stage.switch.handle_input(self.now, Input::Kept(record.id));
     }
 
-    fn store(&mut self, what: &Memory) {
-        match what {
+    fn store(&mut self, record: &Record) {
+        let tenant = record.tenant;
+        match &record.what {
             Memory::Bound(binding) => {
                 self.bindings.insert(binding.id, (**binding).clone());
             }
             Memory::Unbound(id) => drop(self.bindings.remove(id)),
             Memory::Live { call, facts } => {
                 assert!(facts.len() < 12 * 1024, "a stored call is under 12 KiB");
-                self.live.insert(*call, facts.clone());
+                self.live.insert(*call, (tenant, facts.clone()));
             }
             Memory::Ended(record) => {
                 self.live.remove(&record.call);

@@ -120,11 +120,8 @@ impl Call {
 
     /// The phone that asked takes its re-INVITE back (RFC 3261 §9.2).
     pub fn handle_cancel_within(&mut self, desk: &mut Desk<'_>, server: ServerId) {
-        if let Some(crossing) = &self.crossing {
-            if crossing.asked.server == server {
-                let branch = crossing.branch;
-                desk.office.transactions.cancel(desk.now, branch, None);
-            }
+        if let Some(crossing) = self.crossing.as_ref().filter(|c| c.asked.server == server) {
+            desk.office.transactions.cancel(desk.now, crossing.branch, None);
         }
     }
 

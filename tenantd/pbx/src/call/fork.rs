@@ -58,11 +58,10 @@ impl Call {
             return;
         }
         self.tried.push(who.number.clone());
-        if let Some(permit) = &mut self.permit {
-            if let Err(reached) = desk.live.join(desk.tenant, permit, user) {
-                self.tell_limit(desk, reached);
-                return self.fates.push(Fate::Refused(486));
-            }
+        let joined = self.permit.as_mut().map(|p| desk.live.join(desk.tenant, p, user));
+        if let Some(Err(reached)) = joined {
+            self.tell_limit(desk, reached);
+            return self.fates.push(Fate::Refused(486));
         }
         let room = MOST_LEGS.saturating_sub(self.legs.len());
         let bindings: Vec<Binding> =

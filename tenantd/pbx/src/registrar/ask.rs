@@ -135,3 +135,107 @@ fn shortened(text: &str) -> &str {
     let end = text.char_indices().nth(LONGEST_USER_AGENT).map_or(text.len(), |(at, _)| at);
     text.get(..end).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn register(headers: &str) -> Message {
+        let text = format!(
+            "REGISTER sip:acme.test SIP/2.0\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKa\n\
+             From: <sip:101@acme.test>;tag=1\nTo: <sip:101@acme.test>\nCall-ID: c@10.0.0.1\n\
+             CSeq: 17 REGISTER\n{headers}Content-Length: 0\n\n"
+        );
+        Message::parse(Bytes::from(text.replace('\n', "\r\n"))).unwrap()
+    }
+
+    fn path() -> UdpPath {
+        UdpPath {
+            local: "192.0.2.1:5060".parse().unwrap(),
+            peer: "198.51.100.1:40001".parse().unwrap(),
+        }
+    }
+
+    fn refused(headers: &str) -> String {
+        let refusal = Ask::read(&register(headers), path()).unwrap_err();
+        assert_eq!((refusal.status(), refusal.min_expires()), (400, None), "{headers}");
+        refusal.to_string()
+    }
+
+    #[test]
+    fn reads_what_a_desk_phone_sends() {
+        let message = register(
+            "Contact: <sip:101@192.168.1.5:5060;line=ab>;reg-id=1;q=0.7;expires=600;\
+             +sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000413260001>\"\n\
+             m: \"Ada\" <sip:101@192.168.1.6>\nExpires: 300\nUser-Agent: Snom/8\n\
+             Path: <sip:edge1.test;lr>, <sip:edge2.test;lr>\n",
+        );
+        let ask = Ask::read(&message, path()).unwrap();
+        assert_eq!((ask.call_id, ask.cseq, ask.expires), ("c@10.0.0.1", 17, Some(300)));
+        assert_eq!((ask.user_agent, ask.path), ("Snom/8", path()));
+        assert_eq!(ask.route, ["<sip:edge1.test;lr>", "<sip:edge2.test;lr>"]);
+        let Asked::These(contacts) = ask.contacts else { panic!("no contacts") };
+        let instance = "<urn:uuid:00000000-0000-1000-8000-000413260001>".into();
+        assert_eq!(
+            contacts[0],
+            AskedContact {
+                uri: "sip:101@192.168.1.5:5060;line=ab",
+                q: 700,
+                expires: Some(600),
+                instance: Some(instance),
+                reg_id: Some(1),
+            }
+        );
+        assert_eq!((contacts[1].uri, contacts[1].q), ("sip:101@192.168.1.6", 1_000));
+        assert_eq!((contacts[1].expires, &contacts[1].instance), (None, &None));
+    }
+
+    #[test]
+    fn tells_a_question_from_a_star() {
+        let question = register("");
+        assert_eq!(Ask::read(&question, path()).unwrap().contacts, Asked::Nothing);
+        let star = register("Contact: *\nExpires: 0\n");
+        assert_eq!(Ask::read(&star, path()).unwrap().contacts, Asked::Everything);
+    }
+
+    #[test]
+    fn a_reg_id_without_an_instance_means_nothing() {
+        let message = register("Contact: <sip:101@h>;reg-id=2\n");
+        let Asked::These(contacts) = Ask::read(&message, path()).unwrap().contacts else {
+            panic!("no contacts")
+        };
+        assert_eq!(contacts[0].reg_id, None);
+    }
+
+    #[test]
+    fn refuses_contacts_that_nobody_could_call() {
+        assert_eq!(refused("Contact: <tel:+4312345>\n"), "Contact: neither sip nor sips");
+        assert_eq!(refused("Contact: <mailto:a@b>\n"), "Contact: neither sip nor sips");
+        refused("Contact: <sip:101@a b>\n");
+        refused("Contact: *, <sip:101@h>\n");
+    }
+
+    #[test]
+    fn refuses_what_would_fill_the_database() {
+        let long = "x".repeat(LONGEST_TEXT);
+        let many = ["<sip:101@h>"; MOST_CONTACTS + 1].join(",");
+        assert_eq!(refused(&format!("Contact: <sip:{long}@h>\n")), "Contact: too long");
+        assert_eq!(refused(&format!("Contact: {many}\n")), "Contact: too many");
+        assert_eq!(
+            refused(&format!("Contact: <sip:a@h>;+sip.instance=\"<{long}>\"\n")),
+            "Contact: instance too long"
+        );
+        assert_eq!(refused(&format!("Path: <sip:{long}>\n")), "Path: too long");
+        let hops = ["<sip:h;lr>"; MOST_ROUTES + 1].join(",");
+        assert_eq!(refused(&format!("Path: {hops}\n")), "Path: too long");
+    }
+
+    #[test]
+    fn a_boasting_phone_is_cut_short() {
+        let message = register(&format!("User-Agent: {}\n", "ü".repeat(300)));
+        let ask = Ask::read(&message, path()).unwrap();
+        assert_eq!(ask.user_agent.chars().count(), LONGEST_USER_AGENT);
+    }
+}

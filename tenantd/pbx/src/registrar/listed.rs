@@ -26,10 +26,10 @@ impl Registrar {
 }
 
 impl Listed<'_> {
-    /// Whole seconds that are left, rounded up: never zero, for that would mean a removal.
+    /// Whole seconds that are left, rounded up: zero would mean a removal.
     pub fn expires(&self) -> u64 {
         let left = self.binding.expires_at - self.now;
-        (left + Duration::from_secs(1) - Duration::from_micros(1)).as_secs().max(1)
+        (left + Duration::from_secs(1) - Duration::from_micros(1)).as_secs()
     }
 }
 

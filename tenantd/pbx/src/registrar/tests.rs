@@ -193,6 +193,9 @@ mod expiry {
         assert_eq!(kinds(&told[18].changes), ["prolonged"]);
         assert_eq!(told[18].wait(), Wait::No);
         assert!(told[17].changes[0].memory().is_none());
+
+        world.wait(60);
+        assert_eq!(kinds(&world.registrar.handle_deadline(world.now)), ["expired"]);
     }
 
     #[test]
@@ -247,6 +250,14 @@ mod removal {
         assert_eq!(outcome.wait(), Wait::ForCommit);
         assert!(matches!(outcome.changes[0].memory(), Some(Memory::Unbound(_))));
         assert_eq!(world.reachable(102), ["sip:102@10.0.0.2"]);
+    }
+
+    #[test]
+    fn a_contact_may_be_removed_by_another_way_to_write_it() {
+        let mut world = World::new();
+        let _ = world.register(101, &phone("a", 1, "sip:101@Home.test;ob")).unwrap();
+        let removal = for_seconds(0, phone("b", 1, "sip:%3101@home.TEST;line=1"));
+        assert_eq!(kinds(&world.register(101, &removal).unwrap().changes), ["removed by phone"]);
     }
 
     #[test]
@@ -465,6 +476,16 @@ mod sameness {
         let outcome = world.register(103, &ask("a", 2, HOME, both())).unwrap();
         assert_eq!(kinds(&outcome.changes), ["refreshed", "refreshed"]);
         assert_eq!(world.listed(103).len(), 2);
+    }
+
+    #[test]
+    fn a_contact_that_is_certain_goes_before_one_that_is_likely() {
+        let mut world = World::new();
+        let _ = world.register(103, &phone("a", 1, "sip:103@10.0.0.1")).unwrap();
+        let new_and_old =
+            Asked::These(smallvec![contact("sip:103@10.0.0.2"), contact("sip:103@10.0.0.1")]);
+        let outcome = world.register(103, &ask("a", 2, HOME, new_and_old)).unwrap();
+        assert_eq!(kinds(&outcome.changes), ["added", "refreshed"]);
     }
 
     #[test]

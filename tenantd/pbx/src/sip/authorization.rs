@@ -406,6 +406,15 @@ mod tests {
     }
 
     #[test]
+    fn a_piece_of_the_proof_proves_nothing() {
+        let whole = "6caa6139ae52c400924f1d56d509182b";
+        let rest = r#"qop=auth,nc=00000001,cnonce="0a4f113b""#;
+        for piece in ["", "6c", &whole[..31], &format!("{whole}0")] {
+            assert_eq!(registers(&format!("response=\"{piece}\",{rest}")), Proof::Wrong);
+        }
+    }
+
+    #[test]
     fn a_user_name_may_carry_its_domain() {
         let field = r#"Digest username="101@acme.test",realm="acme.test",nonce="abc123",
             uri="sip:acme.test",response="960f653d0d7b5e1f9024c14d51eb495c",qop=auth,nc=00000001,

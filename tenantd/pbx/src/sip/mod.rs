@@ -13,6 +13,7 @@ pub mod draft;
 pub mod escape;
 pub mod flaw;
 pub mod host;
+mod letters;
 pub mod list;
 pub mod message;
 pub mod method;

@@ -123,7 +123,7 @@ impl Switch {
         tenant: TenantId,
         changes: Vec<Change>,
     ) -> Option<RecordId> {
-        let Some(place) = self.tenants.get_mut(&tenant) else { return None };
+        let place = self.tenants.get_mut(&tenant)?;
         let (mut desk, _) = place.desk(now, &self.elsewhere, &mut self.office);
         let mut waited = None;
         for change in changes {

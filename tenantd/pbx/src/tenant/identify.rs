@@ -496,9 +496,13 @@ mod tests {
     fn a_user_name_with_a_domain_that_the_phone_did_not_hash_is_right_too() {
         let mut world = World::new();
         let challenge = world.asked("REGISTER", ADA);
-        let row = proved("REGISTER", ADA, nonce(&challenge), 1);
-        let row = row.replace("username=\"101\"", "username=\"101@ACME.example\"");
-        assert!(world.identify(&request("REGISTER", ADA, &row)).is_ok());
+        let written = |domain, count| {
+            let row = proved("REGISTER", ADA, nonce(&challenge), count);
+            let username = format!("username=\"101@{domain}\"");
+            request("REGISTER", ADA, &row.replace("username=\"101\"", &username))
+        };
+        assert!(world.identify(&written("ACME.example", 1)).is_ok());
+        assert!(is_wrong(&world.identify(&written("beta.test", 2))));
     }
 
     #[test]
@@ -518,6 +522,8 @@ mod tests {
         assert_eq!(verdict, Verdict::BeginSlowing(Duration::from_secs(1)));
         assert!(!challenge.values().any(|value| value.contains("stale")));
         assert!(world.tries("REGISTER", ADA).is_ok(), "the right one is never delayed");
+        let Err(refusal) = world.tries("REGISTER", phone) else { panic!("believed") };
+        assert_eq!(refusal.delay(), Duration::ZERO, "and it clears the name");
     }
 
     #[test]
