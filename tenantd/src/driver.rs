@@ -139,7 +139,7 @@ impl Lane {
 
     fn serve(&mut self, now: Moment) {
         for _ in 0..INPUTS {
-            let Some(mail) = self.dispatch.next() else { return };
+            let Some(mail) = self.dispatch.take() else { return };
             let (tenant, by, flow, message) = (mail.tenant, mail.by, mail.flow, mail.message);
             self.switch.handle_input(now, Input::Received { tenant, by, flow, message });
         }
