@@ -2,9 +2,13 @@
 //!
 //! `main` wires them; they are a library so that tests can drive each of them alone.
 
+pub mod cli;
 pub mod config;
 pub mod health;
 pub mod listen;
 pub mod lock;
 pub mod log;
 pub mod metrics;
+pub mod postgres;
+pub mod serve;
+pub mod signals;

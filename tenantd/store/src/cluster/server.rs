@@ -195,11 +195,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// Asks it to stop without waiting for it: for the way out that must not take time.
-    pub fn abandon(&mut self) {
-        self.server.signal(Signal::SIGINT);
-    }
-
     fn end(&mut self) -> Result<(), Failure> {
         for (signal, within) in [(Signal::SIGINT, STOP_FOR), (Signal::SIGQUIT, STOP_FOR / 6)] {
             if self.is_gone() {
