@@ -3,8 +3,11 @@
 //! `main` wires them; they are a library so that tests can drive each of them alone.
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod health;
+pub mod journal;
+pub mod lanes;
 pub mod listen;
 pub mod lock;
 pub mod log;
@@ -12,3 +15,8 @@ pub mod metrics;
 pub mod postgres;
 pub mod serve;
 pub mod signals;
+pub mod net;
+pub mod write_behind;
+
+#[cfg(test)]
+mod scratch;

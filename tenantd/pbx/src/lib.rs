@@ -4,7 +4,10 @@
 //! below it. Whoever drives a [`switch::Switch`] owns the sockets, the sound and the database.
 
 pub mod board;
+pub mod call;
 pub mod chance;
+pub mod dialplan;
+pub mod edge;
 pub mod flow;
 pub mod id;
 pub mod input;
@@ -12,6 +15,8 @@ pub mod media;
 pub mod moment;
 pub mod output;
 pub mod record;
+pub mod registrar;
 pub mod sip;
 pub mod story;
+pub mod switch;
 pub mod tenant;

@@ -39,6 +39,9 @@ pub enum Wish {
         rtp: Option<SocketAddr>,
         /// Its RTCP address (RFC 3605, else the port above).
         rtcp: Option<SocketAddr>,
+        /// Where its signalling comes from: behind NAT its sound comes from there as well, so it
+        /// is believed sooner than a stranger who happens to send first.
+        near: Option<IpAddr>,
     },
     /// Relay between two sides of one call, both ways.
     Join {

@@ -105,6 +105,10 @@ series! {
         "Requests that a tenant's switch refused.";
     JournalRecords = "tenantd_journal_records_total", "Records written to the journal.";
     RecordsKept = "tenantd_journal_records_kept_total", "Records that Postgres has committed.";
+    RecordsLost = "tenantd_journal_records_lost_total",
+        "Records that neither the journal nor memory had room for.";
+    ReportsLost = "tenantd_reports_lost_total",
+        "News of storage or sound that a lane had no room for.";
     RecordsSkipped = "tenantd_journal_records_skipped_total",
         "Records that Postgres refused, such as those of a tenant that is gone.";
 }

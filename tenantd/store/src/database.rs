@@ -91,6 +91,8 @@ pub struct Database {
     pub(crate) provider: PgPool,
     /// Argon2 takes tens of milliseconds and megabytes: this many at once.
     pub(crate) sign_ins: Arc<Semaphore>,
+    /// Those who may wait for that.
+    pub(crate) sign_ins_waiting: Arc<Semaphore>,
 }
 
 impl Database {
@@ -106,6 +108,7 @@ impl Database {
             web: pool("the portal's address", &urls.web, Role::Tenant, 8)?,
             provider: pool("the provider's address", &urls.provider, Role::Provider, 4)?,
             sign_ins: Arc::new(Semaphore::new(cores)),
+            sign_ins_waiting: Arc::new(Semaphore::new(SIGN_INS_WAITING)),
         })
     }
 

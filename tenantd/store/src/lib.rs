@@ -3,13 +3,16 @@
 //! Each function asks one question or tells one thing. `node` and `provider` hold the only queries
 //! that reach more than one tenant; everything else enters a tenant first and sees its rows alone.
 
+pub mod accounts;
 pub mod cluster;
 pub mod database;
 pub mod failure;
 mod id;
 pub mod migrate;
 pub mod node;
+pub mod portal;
 pub mod provider;
+pub mod provision;
 pub mod query;
 pub mod secrets;
 mod stamps;

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::cseq::whole;
 use super::flaw::Flaw;
-use super::list::{quote_end, unquoted};
+use super::list::{SPACE, quote_end, unquoted};
 use super::params::Params;
 use super::uri::Uri;
 
@@ -40,13 +40,18 @@ impl<'a> Address<'a> {
     /// Reads `"Name" <uri>;params` or `uri;params`; `place` is the header's name.
     pub fn parse(text: &'a str, place: &'static str) -> Result<Self, Flaw> {
         let flaw = |what| Flaw::wrong(place, what);
-        let text = text.trim();
+        let text = text.trim_matches(SPACE);
         let Some((name, rest)) = bracketed(text).map_err(flaw)? else {
             return Self::parse_bare(text, place);
         };
         let (uri_text, params) = rest.split_once('>').ok_or(flaw("no closing '>'"))?;
         let params = Params::parse(params, place)?;
-        let address = Self { name: name.trim_end(), uri_text: uri_text.trim(), params, place };
+        let address = Self {
+            name: name.trim_end_matches(SPACE),
+            uri_text: uri_text.trim_matches(SPACE),
+            params,
+            place,
+        };
         address.uri().map(|_| address)
     }
 
@@ -54,7 +59,7 @@ impl<'a> Address<'a> {
     /// is forbidden, for nobody could tell whose it is.
     fn parse_bare(text: &'a str, place: &'static str) -> Result<Self, Flaw> {
         let (uri_text, params) = text.split_at(text.find(';').unwrap_or(text.len()));
-        let uri_text = uri_text.trim_end();
+        let uri_text = uri_text.trim_end_matches(SPACE);
         if uri_text.contains(['?', ',']) {
             return Err(Flaw::wrong(place, "'?' or ',' in an address without '<' and '>'"));
         }
@@ -72,9 +77,10 @@ impl<'a> Address<'a> {
         unquoted(self.name)
     }
 
-    /// The dialog's tag on this side.
+    /// The dialog's tag on this side; an empty one is none.
     pub fn tag(&self) -> Option<&'a str> {
-        self.params.raw("tag").filter(|tag| !tag.is_empty())
+        let mut tags = self.params.iter().filter(|(name, _)| name.eq_ignore_ascii_case("tag"));
+        tags.find_map(|(_, tag)| tag.filter(|tag| !tag.is_empty()))
     }
 
     /// A parameter's value, without its quotes; a flag's is empty.
@@ -111,7 +117,8 @@ fn bracketed(text: &str) -> Result<Option<(&str, &str)>, &'static str> {
     if let Some(rest) = text.strip_prefix('"') {
         let name_ends = quote_end(rest).ok_or("no closing quote")? + 2;
         let (name, rest) = text.split_at_checked(name_ends).ok_or("no closing quote")?;
-        let uri = rest.trim_start().strip_prefix('<').ok_or("no '<' behind the name")?;
+        let uri =
+            rest.trim_start_matches(SPACE).strip_prefix('<').ok_or("no '<' behind the name")?;
         return Ok(Some((name, uri)));
     }
     // In front of a bare address's parameters only: `sip:a@b;p="<x>"` has no brackets of its own.

@@ -3,7 +3,8 @@
 //! RFC 3261 §20.16.
 
 use super::flaw::Flaw;
-use super::list::is_token;
+use super::letters::is_token;
+use super::list::SPACE;
 use super::method::Method;
 
 /// A CSeq header field.
@@ -18,10 +19,10 @@ pub struct CSeq<'a> {
 impl<'a> CSeq<'a> {
     /// Reads `314159 INVITE`.
     pub fn parse(text: &'a str) -> Result<Self, Flaw> {
-        let text = text.trim();
+        let text = text.trim_matches(SPACE);
         let (number, method) =
             text.split_once([' ', '\t']).ok_or(Flaw::wrong("CSeq", "a number and a method"))?;
-        let method = method.trim_start();
+        let method = method.trim_start_matches(SPACE);
         if !is_token(method.as_bytes()) {
             return Err(Flaw::wrong("CSeq", "no method"));
         }

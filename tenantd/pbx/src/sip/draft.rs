@@ -10,7 +10,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::list::{is_token, piece_end};
+use super::letters::is_token;
+use super::list::{SPACE, piece_end};
 use super::message::Message;
 use super::method::Method;
 use super::name::Name;
@@ -113,7 +114,10 @@ impl Draft {
     pub fn to_tag(mut self, tag: &str) -> Self {
         if let Some(at) = self.tag_at.take() {
             let from = self.buffer.len();
-            self.buffer.extend_from_slice(b";tag=");
+            // A semicolon too many at the end, which is forgiven, must not come to stand inside.
+            let ends_in_semicolon =
+                at.checked_sub(1).and_then(|last| self.buffer.get(last)) == Some(&b';');
+            self.buffer.extend_from_slice(if ends_in_semicolon { b"tag=" } else { b";tag=" });
             self.word(tag);
             let written = self.buffer.len() - from;
             if let Some(tail) = self.buffer.get_mut(at..) {
@@ -197,10 +201,10 @@ impl Draft {
 
 /// Adds `text`; what would end the line becomes space.
 fn extend_harmless(buffer: &mut Vec<u8>, text: &[u8]) {
-    match memchr::memchr3(b'\r', b'\n', b'\0', text) {
+    match memchr::memchr2(b'\r', b'\n', text) {
         None => buffer.extend_from_slice(text),
         Some(_) => buffer.extend(text.iter().map(|byte| match byte {
-            b'\r' | b'\n' | b'\0' => b' ',
+            b'\r' | b'\n' => b' ',
             byte => *byte,
         })),
     }
@@ -226,7 +230,7 @@ struct Amended<'a> {
 impl Display for Amended<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = self.old.split(|byte| *byte == b';').next().unwrap_or_default();
-        f.write_str(std::str::from_utf8(head).unwrap_or_default().trim_end())?;
+        f.write_str(std::str::from_utf8(head).unwrap_or_default().trim_end_matches(SPACE))?;
         for (name, value) in self.via.params.iter() {
             if name.eq_ignore_ascii_case("received") {
                 continue;
@@ -314,6 +318,14 @@ mod tests {
         let other = "[2001:db8::7]:40000".parse().unwrap();
         let answer = text(Draft::response(&request, 100, None).received(other).finish());
         assert!(answer.contains(";branch=z9hG4bKa;received=2001:db8::7,"), "{answer}");
+    }
+
+    #[test]
+    fn a_semicolon_too_many_does_not_come_to_stand_inside() {
+        let bytes = INVITE.replace("t: <sip:102@acme.test>", "t: <sip:102@acme.test>;");
+        let request = Message::parse(bytes.into()).unwrap();
+        let answer = Message::parse(Draft::response(&request, 200, None).to_tag("b").finish());
+        assert_eq!(answer.unwrap().first(Name::To), Some("<sip:102@acme.test>;tag=b"));
     }
 
     #[test]

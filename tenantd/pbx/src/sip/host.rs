@@ -5,22 +5,25 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::letters::{Letters, only};
+use super::list::SPACE;
+
 /// Reads `host[:port]`, the host with its brackets if it has any. Space around the colon is a
 /// Via's privilege; whoever has none has checked before.
 pub(crate) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
     let end = match text.strip_prefix('[') {
         Some(rest) => rest.find(']').ok_or("no closing ']'")? + 2,
-        None => text.find(|c: char| c == ':' || c.is_ascii_whitespace()).unwrap_or(text.len()),
+        None => memchr::memchr3(b':', b' ', b'\t', text.as_bytes()).unwrap_or(text.len()),
     };
     let (host, port) = text.split_at_checked(end).ok_or("no host")?;
     if !is_host(host) {
         return Err("no name or address of a host");
     }
-    let port = port.trim();
+    let port = port.trim_matches(SPACE);
     if port.is_empty() {
         return Ok((host, None));
     }
-    let port = port.strip_prefix(':').ok_or("text behind the host")?.trim_start();
+    let port = port.strip_prefix(':').ok_or("text behind the host")?.trim_start_matches(SPACE);
     if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("no number as port");
     }
@@ -47,11 +50,7 @@ fn ipv6(text: &str) -> Option<Ipv6Addr> {
 fn is_host(host: &str) -> bool {
     match host.strip_prefix('[') {
         Some(_) => ip(host).is_some(),
-        // An underscore is no letter of a host name, but names with one are in use.
-        None => {
-            !host.is_empty()
-                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-        }
+        None => !host.is_empty() && only(Letters::Host, host.as_bytes()),
     }
 }
 

@@ -1,8 +1,12 @@
-//! Values in one line: cut at commas or semicolons, but never inside quotes or angle brackets.
+//! Values in one line: cut at commas or semicolons, but never inside quotes, and at commas never
+//! inside angle brackets.
 //!
 //! RFC 3261 §7.3.1 (a header field row that combines several values) and §25.1 (quoted-string).
 
 use std::borrow::Cow;
+
+/// What may stand around a word and means nothing: no other letter that some call space.
+pub(crate) const SPACE: [char; 2] = [' ', '\t'];
 
 /// The pieces of a line, trimmed, empty ones included; an empty line has none.
 #[derive(Debug, Clone)]
@@ -14,7 +18,7 @@ pub struct Pieces<'a> {
 impl<'a> Pieces<'a> {
     /// Cuts `text` at `separator`.
     pub fn of(text: &'a str, separator: u8) -> Self {
-        Self { rest: Some(text).filter(|text| !text.trim().is_empty()), separator }
+        Self { rest: Some(text).filter(|text| !text.trim_matches(SPACE).is_empty()), separator }
     }
 }
 
@@ -25,7 +29,7 @@ impl<'a> Iterator for Pieces<'a> {
         let rest = self.rest?;
         let end = piece_end(rest.as_bytes(), self.separator);
         self.rest = rest.get(end + 1..);
-        rest.get(..end).map(str::trim)
+        rest.get(..end).map(|piece| piece.trim_matches(SPACE))
     }
 }
 
@@ -33,11 +37,13 @@ impl<'a> Iterator for Pieces<'a> {
 ///
 /// An unclosed quote or bracket takes all that follows with it; whoever reads the piece finds out.
 pub(crate) fn piece_end(text: &[u8], separator: u8) -> usize {
+    let Some(special) = memchr::memchr3(separator, b'"', b'<', text) else { return text.len() };
     let mut within = Within::Nothing;
-    for (at, &byte) in text.iter().enumerate() {
+    for (at, &byte) in text.iter().enumerate().skip(special) {
         within = match (within, byte) {
             (Within::Nothing, b'"') => Within::Quotes,
-            (Within::Nothing, b'<') => Within::Brackets,
+            // Parameters stand behind the brackets: one in them is a letter like any other.
+            (Within::Nothing, b'<') if separator == b',' => Within::Brackets,
             (Within::Nothing, byte) if byte == separator => return at,
             (Within::Quotes, b'\\') => Within::Escape,
             (Within::Quotes, b'"') | (Within::Brackets, b'>') => Within::Nothing,
@@ -94,12 +100,6 @@ pub(crate) fn quote_end(text: &str) -> Option<usize> {
     None
 }
 
-/// Whether `text` is a token (RFC 3261 §25.1): what methods, parameter names and the like are.
-pub(crate) fn is_token(text: &[u8]) -> bool {
-    !text.is_empty()
-        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(byte))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +126,12 @@ mod tests {
     fn an_unclosed_quote_takes_the_rest_with_it() {
         assert_eq!(pieces(r#"a, "b, c"#), ["a", r#""b, c"#]);
         assert_eq!(pieces(r#"a, "b\"#), ["a", r#""b\"#]);
+    }
+
+    #[test]
+    fn brackets_hold_commas_and_no_semicolons() {
+        assert_eq!(pieces("<a,b"), ["<a,b"]);
+        assert_eq!(Pieces::of("<a;b", b';').collect::<Vec<_>>(), ["<a", "b"]);
     }
 
     #[test]

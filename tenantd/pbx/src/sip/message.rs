@@ -12,6 +12,7 @@ use super::address::{Address, Contacts};
 use super::cseq::{CSeq, whole};
 use super::draft::Draft;
 use super::flaw::Flaw;
+use super::letters::{Letters, only};
 use super::list::Pieces;
 use super::method::Method;
 use super::name::Name;
@@ -214,7 +215,7 @@ impl Message {
     pub fn call_id(&self) -> Result<&str, Flaw> {
         match self.only(Name::CallId)? {
             "" => Err(Flaw::wrong("Call-ID", "nothing in it")),
-            text if text.contains(char::is_whitespace) => {
+            text if !only(Letters::Word, text.as_bytes()) => {
                 Err(Flaw::wrong("Call-ID", "more than a word"))
             }
             text => Ok(text),

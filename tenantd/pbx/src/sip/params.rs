@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 
 use super::flaw::Flaw;
-use super::list::{Pieces, is_quoted, unquoted};
+use super::letters::{Letters, only};
+use super::list::{Pieces, SPACE, is_quoted, unquoted};
 
 /// The parameters of a header field value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,14 +18,14 @@ impl<'a> Params<'a> {
     ///
     /// One semicolon too many at the very end is what some phones send, and is forgiven.
     pub fn parse(text: &'a str, place: &'static str) -> Result<Self, Flaw> {
-        let text = text.trim();
+        let text = text.trim_matches(SPACE);
         if text.is_empty() {
             return Ok(Self(text));
         }
         let text = text.strip_prefix(';').ok_or(Flaw::wrong(place, "text behind the address"))?;
-        let params = Self(text.trim_end().strip_suffix(';').unwrap_or(text));
-        if params.0.trim().is_empty() {
-            return if text.trim().is_empty() {
+        let params = Self(text.trim_end_matches(SPACE).strip_suffix(';').unwrap_or(text));
+        if params.0.trim_matches(SPACE).is_empty() {
+            return if text.trim_matches(SPACE).is_empty() {
                 Ok(Self(""))
             } else {
                 Err(Flaw::wrong(place, "a parameter without a name"))
@@ -34,8 +35,15 @@ impl<'a> Params<'a> {
             if name.is_empty() {
                 return Err(Flaw::wrong(place, "a parameter without a name"));
             }
-            if value.is_some_and(|value| value.starts_with('"') && !is_quoted(value)) {
-                return Err(Flaw::wrong(place, "no closing quote"));
+            let is_word = |text: &str| only(Letters::Word, text.as_bytes());
+            if !is_word(name) || value.is_some_and(|value| !value.contains('"') && !is_word(value))
+            {
+                return Err(Flaw::wrong(place, "space in a parameter"));
+            }
+            // Also inside a value: an open quote would swallow whatever is written behind it.
+            let half_quoted = |value: &str| value.contains('"') && !is_quoted(value);
+            if name.contains('"') || value.is_some_and(half_quoted) {
+                return Err(Flaw::wrong(place, "a quote that is not closed, or not around all"));
             }
         }
         Ok(params)
@@ -44,7 +52,9 @@ impl<'a> Params<'a> {
     /// Each parameter's name and value as written; a flag has no value.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> + use<'a> {
         Pieces::of(self.0, b';').map(|param| match param.split_once('=') {
-            Some((name, value)) => (name.trim_end(), Some(value.trim_start())),
+            Some((name, value)) => {
+                (name.trim_end_matches(SPACE), Some(value.trim_start_matches(SPACE)))
+            }
             None => (param, None),
         })
     }
@@ -105,5 +115,21 @@ mod tests {
         assert!(parse(";=1").is_err());
         assert!(parse(r#";a="1"#).is_err());
         assert!(parse("a=1").is_err());
+    }
+
+    #[test]
+    fn names_and_values_are_words() {
+        for text in [";a b", ";a b=c", ";a=b c", ";a=b\rc", ";a=\u{7f}"] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+        assert_eq!(parse(";a=\"b c\"").unwrap().value("a").as_deref(), Some("b c"));
+    }
+
+    #[test]
+    fn a_quote_is_around_a_whole_value_or_nowhere() {
+        for text in [r#";a=b"c"#, r#";a="b"c"#, r#";a"b=c"#, r#";a=b"c;d""#] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        assert_eq!(parse(";a=<b;c=d").unwrap().raw("c"), Some("d"));
     }
 }

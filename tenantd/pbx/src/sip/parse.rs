@@ -5,7 +5,7 @@
 
 use super::cseq::whole;
 use super::flaw::Flaw;
-use super::list::is_token;
+use super::letters::is_token;
 use super::name::Name;
 
 /// The largest message we read: what a datagram can hold.

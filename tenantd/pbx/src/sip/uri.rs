@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use super::escape::{Case, decoded, same};
 use super::flaw::Flaw;
 use super::host::{host_and_port, ip, same_host};
+use super::letters::{Letters, only};
 
 /// An address, as spans of the text it was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +52,10 @@ impl<'a> Uri<'a> {
     }
 
     fn read(text: &'a str) -> Result<Self, &'static str> {
-        if let Some(stranger) =
-            text.bytes().find(|byte| *byte <= b' ' || b"<>\"\x7f".contains(byte))
-        {
-            return Err(match stranger {
-                b' ' | b'\t' => "space in an address",
-                _ => "a letter that no address may have",
+        if !only(Letters::Address, text.as_bytes()) {
+            return Err(match text.contains([' ', '\t']) {
+                true => "space in an address",
+                false => "a letter that no address may have",
             });
         }
         let (scheme, rest) = text.split_once(':').ok_or("no scheme")?;
@@ -140,10 +139,12 @@ impl<'a> Uri<'a> {
 
     /// Whether two addresses mean the same (RFC 3261 §19.1.4, RFC 3966 §4).
     pub fn same_as(&self, other: &Uri<'_>) -> bool {
+        if self.text == other.text {
+            return true; // also where a parameter stands twice, of which the RFC says nothing
+        }
         match (self.scheme, other.scheme) {
             (Scheme::Sip, Scheme::Sip) | (Scheme::Sips, Scheme::Sips) => self.same_sip(other),
             (Scheme::Tel, Scheme::Tel) => self.same_tel(other),
-            (Scheme::Other(_), Scheme::Other(_)) => self.text == other.text,
             (Scheme::Sip | Scheme::Sips | Scheme::Tel | Scheme::Other(_), _) => false,
         }
     }
@@ -308,6 +309,8 @@ mod tests {
                 "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
             ),
             ("tel:+1-201-555-0123", "tel:+1(201)5550123"),
+            ("sip:a@b;x=1;x=2", "sip:a@b;x=1;x=2"),
+            ("urn:service:sos", "urn:service:sos"),
         ];
         for (a, b) in pairs {
             assert!(uri(a).same_as(&uri(b)) && uri(b).same_as(&uri(a)), "{a} {b}");
@@ -326,6 +329,7 @@ mod tests {
             ("sip:bob@phone21.boxesbybob.com", "sip:bob@192.0.2.4"),
             ("sip:bob@biloxi.com", "sips:bob@biloxi.com"),
             ("tel:911", "tel:911;phone-context=+1"),
+            ("urn:service:sos", "urn:service:SOS"),
         ];
         for (a, b) in pairs {
             assert!(!uri(a).same_as(&uri(b)) && !uri(b).same_as(&uri(a)), "{a} {b}");

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use super::flaw::Flaw;
 use super::host::{host_and_port, ip};
-use super::list::is_token;
+use super::letters::is_token;
+use super::list::SPACE;
 use super::params::Params;
 
 /// One value of a Via header field.
@@ -39,7 +40,7 @@ impl<'a> Via<'a> {
     pub fn parse(text: &'a str) -> Result<Self, Flaw> {
         let flaw = |what| Flaw::wrong("Via", what);
         let (head, params) = text.split_at(text.find(';').unwrap_or(text.len()));
-        let mut parts = head.splitn(3, '/').map(str::trim);
+        let mut parts = head.splitn(3, '/').map(|piece| piece.trim_matches(SPACE));
         let (Some(protocol), Some(version), Some(rest)) =
             (parts.next(), parts.next(), parts.next())
         else {
@@ -50,7 +51,7 @@ impl<'a> Via<'a> {
         if ![protocol, version, transport].iter().all(|word| is_token(word.as_bytes())) {
             return Err(flaw("no protocol/version/transport"));
         }
-        let (host, port) = host_and_port(sent_by.trim()).map_err(flaw)?;
+        let (host, port) = host_and_port(sent_by.trim_matches(SPACE)).map_err(flaw)?;
         Ok(Self { transport, host, port, params: Params::parse(params, "Via")? })
     }
 

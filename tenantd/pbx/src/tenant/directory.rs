@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::id::{GroupId, TenantId, UserId};
+use crate::sip::digest::{self, Hashed};
+
+pub use crate::sip::digest::Algorithm;
 
 /// Everything a switch knows about a tenant.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,21 +88,51 @@ pub struct Secrets {
     pub md5: [u8; 16],
     /// With SHA-256.
     pub sha256: [u8; 32],
+    /// With MD5, of `username@realm`: some phones write the domain into their user name.
+    pub md5_with_domain: [u8; 16],
+    /// With SHA-256, of `username@realm`.
+    pub sha256_with_domain: [u8; 32],
+}
+
+/// How a phone wrote its user name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// `101`.
+    Alone,
+    /// `101@acme.example`, with the canonical domain.
+    WithDomain,
+}
+
+impl Secrets {
+    /// Hashes a password; `realm` is the tenant's canonical domain.
+    pub fn new(username: &str, realm: &str, password: &str) -> Self {
+        let with_domain = format!("{username}@{realm}");
+        let md5 = |name: &str| digest::md5(&[name, realm, password]);
+        let sha256 = |name: &str| digest::sha256(&[name, realm, password]);
+        Self {
+            username: username.to_owned(),
+            md5: md5(username),
+            sha256: sha256(username),
+            md5_with_domain: md5(&with_domain),
+            sha256_with_domain: sha256(&with_domain),
+        }
+    }
+
+    /// The hash that a proof must rest on.
+    pub fn hashed(&self, algorithm: Algorithm, written: Written) -> Hashed {
+        match (algorithm, written) {
+            (Algorithm::Md5, Written::Alone) => Hashed::Md5(self.md5),
+            (Algorithm::Md5, Written::WithDomain) => Hashed::Md5(self.md5_with_domain),
+            (Algorithm::Sha256, Written::Alone) => Hashed::Sha256(self.sha256),
+            (Algorithm::Sha256, Written::WithDomain) => Hashed::Sha256(self.sha256_with_domain),
+        }
+    }
 }
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Secrets").field("username", &self.username).finish_non_exhaustive()
     }
-}
-
-/// A digest algorithm (RFC 8760).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Algorithm {
-    /// MD5.
-    Md5,
-    /// SHA-256.
-    Sha256,
 }
 
 /// A group that rings all its members at once.
@@ -124,4 +155,22 @@ pub struct Limits {
     pub max_calls: Option<u32>,
     /// The longest a call may last from its answer.
     pub max_call_for: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_hashed_for_each_algorithm_and_way_to_write_the_name() {
+        let secrets = Secrets::new("101", "acme.test", "s3cret");
+        for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
+            for (written, name) in [(Written::Alone, "101"), (Written::WithDomain, "101@acme.test")]
+            {
+                let expected = Hashed::password(algorithm, name, "acme.test", "s3cret");
+                assert_eq!(secrets.hashed(algorithm, written), expected);
+            }
+        }
+        assert!(!format!("{secrets:?}").contains("md5"));
+    }
 }

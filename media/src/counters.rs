@@ -1,0 +1,84 @@
+//! What sound costs and carries, for whoever watches: numbers only, no call's content.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// All workers' counters, added up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams relayed.
+    pub relayed: u64,
+    /// Their bytes.
+    pub relayed_bytes: u64,
+    /// Datagrams from addresses that are no peer's, dropped.
+    pub strangers: u64,
+    /// Datagrams of peers that nobody listens to, dropped.
+    pub unheard: u64,
+    /// Datagrams of peers that send faster than any sound, dropped.
+    pub excess: u64,
+    /// Datagrams that the kernel did not take, dropped.
+    pub unsent: u64,
+    /// Sides that were opened.
+    pub opened: u64,
+    /// Sides that found no port.
+    pub no_ports: u64,
+    /// Sides that are open now.
+    pub open: u64,
+    /// Port pairs in use now.
+    pub ports_taken: u64,
+    /// Wishes that wait for a worker now.
+    pub queued: u64,
+    /// Wishes dropped because a worker's queue was full.
+    pub refused: u64,
+}
+
+/// One worker's counters: written by it alone, once a turn.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    relayed: AtomicU64,
+    relayed_bytes: AtomicU64,
+    strangers: AtomicU64,
+    unheard: AtomicU64,
+    excess: AtomicU64,
+    unsent: AtomicU64,
+    opened: AtomicU64,
+    no_ports: AtomicU64,
+    open: AtomicU64,
+}
+
+impl Tally {
+    /// Takes over what a turn added; `turn.open` is how many are open now.
+    pub(crate) fn add(&self, turn: &Counters) {
+        for (counter, added) in [
+            (&self.relayed, turn.relayed),
+            (&self.relayed_bytes, turn.relayed_bytes),
+            (&self.strangers, turn.strangers),
+            (&self.unheard, turn.unheard),
+            (&self.excess, turn.excess),
+            (&self.unsent, turn.unsent),
+            (&self.opened, turn.opened),
+            (&self.no_ports, turn.no_ports),
+        ] {
+            if added > 0 {
+                counter.fetch_add(added, Ordering::Relaxed);
+            }
+        }
+        self.open.store(turn.open, Ordering::Relaxed);
+    }
+
+    /// Adds this worker's to `sum`.
+    pub(crate) fn add_to(&self, sum: &mut Counters) {
+        for (counter, sum) in [
+            (&self.relayed, &mut sum.relayed),
+            (&self.relayed_bytes, &mut sum.relayed_bytes),
+            (&self.strangers, &mut sum.strangers),
+            (&self.unheard, &mut sum.unheard),
+            (&self.excess, &mut sum.excess),
+            (&self.unsent, &mut sum.unsent),
+            (&self.opened, &mut sum.opened),
+            (&self.no_ports, &mut sum.no_ports),
+            (&self.open, &mut sum.open),
+        ] {
+            *sum += counter.load(Ordering::Relaxed);
+        }
+    }
+}

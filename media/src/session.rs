@@ -1,0 +1,325 @@
+//! The calls of one worker: which side hears which, and where a datagram goes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use pbx::id::CallId;
+use pbx::media::{Event, Heard, Side};
+use pbx::moment::Moment;
+
+use crate::allowance::Pass;
+use crate::latch::Verdict;
+use crate::stream::{Aim, Stream};
+
+/// As many sides as [`Side`] says that a call may have.
+const SIDES_OF_A_CALL: usize = 64;
+
+/// A side's place in the tables of its worker, as long as the side is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slot(u32);
+
+/// Which addresses a side can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+/// Which of a side's two ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// RTP.
+    Sound,
+    /// RTCP.
+    Reports,
+}
+
+/// Where a datagram goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Out of this side's port of the same kind, to its peer.
+    To(Slot, SocketAddr),
+    /// Nobody listens: the side is joined to none, or that one's peer wants nothing.
+    Unheard,
+    /// Its peer sends more than any sound.
+    Excess,
+    /// It is not our peer's.
+    Stranger,
+}
+
+/// All open sides of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    ends: Vec<Option<End>>,
+    free: Vec<Slot>,
+    slots: BTreeMap<Side, Slot>,
+    latched: VecDeque<Event>,
+}
+
+#[derive(Debug)]
+struct End {
+    side: Side,
+    family: Family,
+    joined: Option<Slot>,
+    stream: Stream,
+}
+
+impl Slot {
+    /// As an index.
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// From [`Self::index`].
+    pub(crate) fn from_index(index: usize) -> Option<Self> {
+        u32::try_from(index).ok().map(Self)
+    }
+}
+
+impl Family {
+    /// The family of an address.
+    pub(crate) fn of(address: &SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(_) => Self::V4,
+            SocketAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+impl Sessions {
+    /// Opens a side; `None` if its call has too many, or it is open.
+    pub(crate) fn open(&mut self, side: Side, family: Family) -> Option<Slot> {
+        if self.slots.contains_key(&side) || self.sides_of(side.call) >= SIDES_OF_A_CALL {
+            return None;
+        }
+        let end = Some(End { side, family, joined: None, stream: Stream::default() });
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                let slot = Slot::from_index(self.ends.len())?;
+                self.ends.push(None);
+                slot
+            }
+        };
+        *self.ends.get_mut(slot.index())? = end;
+        self.slots.insert(side, slot);
+        Some(slot)
+    }
+
+    fn sides_of(&self, call: CallId) -> usize {
+        let all = Side { call, leg: 0 }..=Side { call, leg: u16::MAX };
+        self.slots.range(all).count()
+    }
+
+    /// An open side's slot.
+    pub(crate) fn slot_of(&self, side: Side) -> Option<Slot> {
+        self.slots.get(&side).copied()
+    }
+
+    /// How many sides are open.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Signalling says where a side's peer is.
+    pub(crate) fn aim(&mut self, now: Moment, side: Side, aim: Aim) {
+        let Some(end) = self.slot_of(side).and_then(|slot| self.end(slot)) else { return };
+        let reachable = |address: &SocketAddr| Family::of(address) == end.family;
+        let rtp = aim.rtp.filter(reachable);
+        let rtcp = aim.rtcp.filter(reachable);
+        end.stream.aim(now, Aim { rtp, rtcp, ..aim });
+    }
+
+    /// Two sides of a call hear each other, and nobody else.
+    pub(crate) fn join(&mut self, a: Side, b: Side) {
+        let (Some(one), Some(other)) = (self.slot_of(a), self.slot_of(b)) else { return };
+        if a.call != b.call || one == other {
+            return;
+        }
+        self.part(one);
+        self.part(other);
+        for (slot, joined) in [(one, other), (other, one)] {
+            if let Some(end) = self.end(slot) {
+                end.joined = Some(joined);
+            }
+        }
+    }
+
+    fn part(&mut self, slot: Slot) {
+        let joined = self.end(slot).and_then(|end| end.joined.take());
+        if let Some(end) = joined.and_then(|joined| self.end(joined)) {
+            end.joined = None;
+        }
+    }
+
+    /// Ends a side.
+    pub(crate) fn close(&mut self, side: Side) -> Option<(Slot, Heard)> {
+        let slot = self.slots.remove(&side)?;
+        self.part(slot);
+        let end = self.ends.get_mut(slot.index())?.take()?;
+        self.free.push(slot);
+        Some((slot, end.stream.heard()))
+    }
+
+    /// A datagram came to one of a side's ports.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Moment,
+        (slot, port): (Slot, Port),
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Way {
+        let end = self.ends.get_mut(slot.index()).and_then(Option::as_mut);
+        let Some(end) = end else { return Way::Stranger };
+        let verdict = match port {
+            Port::Sound => end.stream.handle_sound(now, source, datagram),
+            Port::Reports => end.stream.handle_report(now, source, datagram),
+        };
+        let (side, joined) = (end.side, end.joined);
+        match verdict {
+            Verdict::Stranger => return Way::Stranger,
+            Verdict::Believed => {}
+            Verdict::Latched => {
+                let told = end.stream.peer().map(|peer| Event::Latched { side, peer });
+                self.latched.extend(told);
+            }
+        }
+        if end.stream.take_allowance(now) == Pass::No {
+            return Way::Excess;
+        }
+        let Some(joined) = joined else { return Way::Unheard };
+        let goes_to = self.end(joined).and_then(|end| match port {
+            Port::Sound => end.stream.sound_goes_to(now),
+            Port::Reports => end.stream.reports_go_to(),
+        });
+        goes_to.map_or(Way::Unheard, |address| Way::To(joined, address))
+    }
+
+    /// What happened that the call must know.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.latched.pop_front()
+    }
+
+    fn end(&mut self, slot: Slot) -> Option<&mut End> {
+        self.ends.get_mut(slot.index())?.as_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::rtp::tests::packet;
+
+    const NOW: Moment = Moment::from_secs(1_000);
+
+    fn side(leg: u16) -> Side {
+        Side { call: CallId(Default::default()), leg }
+    }
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    /// Sides 0, 1 and so on, aimed at these addresses, and their slots.
+    fn sessions(peers: &[&str]) -> (Sessions, Vec<Slot>) {
+        let mut sessions = Sessions::default();
+        let mut slots = Vec::new();
+        for (leg, peer) in (0..).zip(peers.iter().map(|peer| at(peer))) {
+            slots.extend(sessions.open(side(leg), Family::of(&peer)));
+            let rtcp = Some(SocketAddr::new(peer.ip(), peer.port() + 1));
+            sessions.aim(NOW, side(leg), Aim { rtp: Some(peer), rtcp, near: None });
+        }
+        (sessions, slots)
+    }
+
+    #[test]
+    fn sound_goes_to_the_joined_sides_peer_and_reports_to_the_port_above() {
+        let (mut sessions, slots) = sessions(&["198.51.100.1:4000", "[2001:db8::2]:5000"]);
+        let (ada, sound) = (at("198.51.100.1:4000"), packet(1, 1, 160));
+        let from_ada = |sessions: &mut Sessions| {
+            sessions.handle_datagram(NOW, (slots[0], Port::Sound), ada, &sound)
+        };
+        assert_eq!(from_ada(&mut sessions), Way::Unheard);
+        sessions.join(side(0), side(1));
+        assert_eq!(from_ada(&mut sessions), Way::To(slots[1], at("[2001:db8::2]:5000")));
+        let report = [0x80, 200, 0, 1, 0, 0, 0, 1];
+        let reports = (slots[0], Port::Reports);
+        let way = sessions.handle_datagram(NOW, reports, at("198.51.100.1:4001"), &report);
+        assert_eq!(way, Way::To(slots[1], at("[2001:db8::2]:5001")));
+
+        sessions.close(side(1));
+        assert_eq!(from_ada(&mut sessions), Way::Unheard);
+    }
+
+    #[test]
+    fn reports_follow_the_sound_through_a_nat() {
+        let (mut sessions, slots) = sessions(&["192.168.1.5:4000", "198.51.100.2:5000"]);
+        sessions.join(side(0), side(1));
+        let report = [0x80, 201, 0, 1, 0, 0, 0, 1];
+        let (ada, bob) = ((slots[0], Port::Reports), (slots[1], Port::Reports));
+        let bobs = at("198.51.100.2:5001");
+        let to_ada = |sessions: &mut Sessions| sessions.handle_datagram(NOW, bob, bobs, &report);
+        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], at("192.168.1.5:4001")));
+
+        for n in 0..5 {
+            let now = NOW + Duration::from_millis(u64::from(n) * 20);
+            let sound = packet(1, n, u32::from(n) * 160);
+            let nat = at("203.0.113.9:30000");
+            sessions.handle_datagram(now, (slots[0], Port::Sound), nat, &sound);
+        }
+        let latched = Event::Latched { side: side(0), peer: at("203.0.113.9:30000") };
+        assert_eq!(sessions.poll_event(), Some(latched));
+        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], at("203.0.113.9:30001")));
+        let thief = sessions.handle_datagram(NOW, ada, at("203.0.113.66:30001"), &report);
+        assert_eq!(thief, Way::Stranger);
+        let adas = at("203.0.113.9:41234");
+        sessions.handle_datagram(NOW, ada, adas, &report);
+        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], adas));
+        let other = sessions.handle_datagram(NOW, ada, at("203.0.113.9:41235"), &report);
+        assert_eq!(other, Way::Stranger, "somebody else behind the same NAT");
+    }
+
+    #[test]
+    fn an_address_of_the_other_family_is_never_sent_to() {
+        let (mut sessions, slots) = sessions(&["198.51.100.1:4000", "198.51.100.2:5000"]);
+        sessions.join(side(0), side(1));
+        let aim = Aim { rtp: Some(at("[2001:db8::2]:5000")), rtcp: None, near: None };
+        sessions.aim(NOW, side(1), aim);
+        let ada = at("198.51.100.1:4000");
+        let way = sessions.handle_datagram(NOW, (slots[0], Port::Sound), ada, &packet(1, 1, 1));
+        assert_eq!(way, Way::Unheard);
+    }
+
+    #[test]
+    fn a_call_has_at_most_64_sides_and_a_place_is_used_again() {
+        let mut sessions = Sessions::default();
+        for leg in 0..64 {
+            assert!(sessions.open(side(leg), Family::V4).is_some());
+        }
+        assert_eq!(sessions.open(side(64), Family::V4), None);
+        let (slot, _) = sessions.close(side(7)).unwrap();
+        assert_eq!(sessions.close(side(7)), None);
+        assert_eq!(sessions.open(side(64), Family::V4), Some(slot));
+        assert_eq!(sessions.open(side(64), Family::V4), None, "it is open");
+    }
+
+    #[test]
+    fn two_sides_aimed_at_each_other_stop_turning_in_a_circle() {
+        let (ports_of_0, ports_of_1) = ("198.51.100.9:26000", "198.51.100.9:26002");
+        let (mut sessions, slots) = sessions(&[ports_of_1, ports_of_0]);
+        sessions.join(side(0), side(1));
+        let sound = packet(1, 1, 160);
+        let mut turns = 0;
+        // What comes to side 0 leaves from side 1's port, and so comes to side 0 again.
+        for _ in 0..1_000_000 {
+            let from = at(ports_of_1);
+            match sessions.handle_datagram(NOW, (slots[0], Port::Sound), from, &sound) {
+                Way::To(..) => turns += 1,
+                Way::Unheard | Way::Excess | Way::Stranger => break,
+            }
+        }
+        assert_eq!(turns, 501);
+    }
+}

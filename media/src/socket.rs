@@ -1,0 +1,99 @@
+//! The ports themselves: opened in pairs, and read.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, setsockopt, socket,
+    sockopt,
+};
+
+use crate::session::{Family, Port};
+
+/// The longest datagram that is relayed; a longer one is dropped.
+const LONGEST: usize = 2_048;
+/// What the kernel may hold for us: a second of the fattest sound, half a minute of reports.
+const SOUND_BUFFER: usize = 64 * 1_024;
+const REPORTS_BUFFER: usize = 16 * 1_024;
+/// Expedited Forwarding (RFC 3246), with the two ECN bits left at zero.
+const DSCP_EF: i32 = 46 << 2;
+
+/// A side's two ports.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    sound: UdpSocket,
+    reports: UdpSocket,
+    /// Of the sound; the reports' is the next.
+    pub(crate) port: u16,
+    pub(crate) family: Family,
+}
+
+impl Pair {
+    /// Opens both ports of a pair.
+    pub(crate) fn open(local: IpAddr, port: u16) -> io::Result<Self> {
+        let Some(next) = port.checked_add(1) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let address = SocketAddr::new(local, port);
+        let sound = open(address, SOUND_BUFFER)?;
+        let reports = open(SocketAddr::new(local, next), REPORTS_BUFFER)?;
+        Ok(Self { sound, reports, port, family: Family::of(&address) })
+    }
+
+    /// One of the two.
+    pub(crate) fn socket(&self, port: Port) -> &UdpSocket {
+        match port {
+            Port::Sound => &self.sound,
+            Port::Reports => &self.reports,
+        }
+    }
+}
+
+fn open(address: SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(family, SockType::Datagram, flags, SockProtocol::Udp)?;
+    // A network that forbids marking still carries sound.
+    let marked = match address {
+        SocketAddr::V4(_) => setsockopt(&fd, sockopt::Ipv4Tos, &DSCP_EF),
+        SocketAddr::V6(_) => {
+            setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+            setsockopt(&fd, sockopt::Ipv6TClass, &DSCP_EF)
+        }
+    };
+    if let Err(error) = marked {
+        tracing::debug!(%error, "sound is not marked as expedited");
+    }
+    setsockopt(&fd, sockopt::RcvBuf, &buffer)?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(UdpSocket::from(fd))
+}
+
+/// Room for one datagram: made once a worker, so that no packet allocates.
+pub(crate) struct Room(Box<[u8; LONGEST + 1]>);
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        Self(Box::new([0; LONGEST + 1]))
+    }
+
+    /// Reads the datagram that waits at a port; `None` if none waits, or one that is too long.
+    ///
+    /// One a call, although the kernel would give many: a phone sends one every 20 ms, so more wait
+    /// only after a stall or in a flood, and then other ports come first. `recvmmsg` and `sendmmsg`
+    /// were measured and cost some per cent more a packet.
+    pub(crate) fn read(&mut self, socket: &UdpSocket) -> io::Result<Option<(SocketAddr, &[u8])>> {
+        match socket.recv_from(self.0.as_mut_slice()) {
+            Ok((len, source)) if len <= LONGEST => {
+                Ok(self.0.get(..len).map(|bytes| (source, bytes)))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! One side's end of a call's sound: what comes from its peer, and where what is for it goes.
+
+use std::net::{IpAddr, SocketAddr};
+
+use pbx::media::Heard;
+use pbx::moment::Moment;
+
+use crate::allowance::{Allowance, Pass};
+use crate::control::Control;
+use crate::latch::{Latch, Verdict};
+use crate::measure::Measure;
+use crate::rtp::Datagram;
+
+/// A peer's stream.
+#[derive(Debug, Default)]
+pub(crate) struct Stream {
+    latch: Latch,
+    control: Control,
+    measure: Measure,
+    allowance: Allowance,
+    strangers: u64,
+}
+
+/// Where a peer says that it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Aim {
+    pub(crate) rtp: Option<SocketAddr>,
+    pub(crate) rtcp: Option<SocketAddr>,
+    pub(crate) near: Option<IpAddr>,
+}
+
+impl Stream {
+    /// Signalling says where the peer is.
+    pub(crate) fn aim(&mut self, now: Moment, aim: Aim) {
+        self.latch.aim(now, aim.rtp, aim.near);
+        self.control.aim(aim.rtcp);
+    }
+
+    /// A datagram came to the port for sound.
+    pub(crate) fn handle_sound(
+        &mut self,
+        now: Moment,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Verdict {
+        let verdict = match Datagram::read(datagram) {
+            Datagram::Rtp(header) => {
+                let verdict = self.latch.handle_packet(now, source, &header);
+                if verdict != Verdict::Stranger {
+                    self.measure.handle_packet(now, &header);
+                }
+                verdict
+            }
+            // Reports on the same port, fax (T.38) and key agreement pass once the peer is known.
+            Datagram::Rtcp | Datagram::Other if self.latch.peer() == Some(source) => {
+                Verdict::Believed
+            }
+            Datagram::Rtcp | Datagram::Other => Verdict::Stranger,
+        };
+        self.count(verdict)
+    }
+
+    /// A datagram came to the port for reports.
+    pub(crate) fn handle_report(
+        &mut self,
+        now: Moment,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Verdict {
+        let verdict = match Datagram::read(datagram) {
+            Datagram::Rtcp => self.control.handle_report(now, source, &self.latch),
+            Datagram::Rtp(_) | Datagram::Other => Verdict::Stranger,
+        };
+        self.count(verdict)
+    }
+
+    fn count(&mut self, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::Stranger => self.strangers += 1,
+            Verdict::Believed | Verdict::Latched => {}
+        }
+        verdict
+    }
+
+    /// Whether what was believed may be relayed.
+    pub(crate) fn take_allowance(&mut self, now: Moment) -> Pass {
+        self.allowance.take(now)
+    }
+
+    /// Where sound for the peer goes.
+    pub(crate) fn sound_goes_to(&self, now: Moment) -> Option<SocketAddr> {
+        self.latch.destination(now)
+    }
+
+    /// Where reports for the peer go.
+    pub(crate) fn reports_go_to(&self) -> Option<SocketAddr> {
+        self.control.destination(&self.latch)
+    }
+
+    /// Where the peer is, once it is believed.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.latch.peer()
+    }
+
+    /// What was heard from the peer.
+    pub(crate) fn heard(&self) -> Heard {
+        self.measure.heard(self.strangers)
+    }
+}

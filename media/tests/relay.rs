@@ -1,0 +1,313 @@
+//! Two phones talk through real ports, and whoever else sends there is not heard.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use media::{Config, Media};
+use pbx::chance::Chance;
+use pbx::id::CallId;
+use pbx::media::{Event, Heard, Side, Wish};
+use pbx::moment::Moment;
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+/// How long a test waits for what must come, and for what must not.
+const COMES_WITHIN: Duration = Duration::from_secs(5);
+const STAYS_AWAY_FOR: Duration = Duration::from_millis(20);
+
+/// The sound of one test: a range of ports of its own, and its events.
+struct Sound {
+    media: Media,
+    events: Receiver<Event>,
+    call: CallId,
+}
+
+impl Sound {
+    fn start(ports: RangeInclusive<u16>) -> Self {
+        let (told, events) = channel();
+        let config = Config { ports: ports.clone(), threads: 1 };
+        let media = Media::start(&config, move |event| told.send(event).unwrap()).unwrap();
+        let seed = [(ports.start() / 100) as u8; 32];
+        let call = CallId(Chance::from_seed(seed).uuid(Moment::from_secs(1)));
+        Self { media, events, call }
+    }
+
+    fn side(&self, leg: u16) -> Side {
+        Side { call: self.call, leg }
+    }
+
+    fn event(&self) -> Event {
+        self.events.recv_timeout(COMES_WITHIN).expect("an event")
+    }
+
+    /// Opens a side and says where its sound and its reports are taken.
+    fn open(&self, leg: u16, local: IpAddr) -> [SocketAddr; 2] {
+        let side = self.side(leg);
+        self.media.wish(Wish::Open { side, local, port: None });
+        let Event::Opened { side: opened, port } = self.event() else { panic!("not opened") };
+        assert_eq!((opened, port % 2), (side, 0));
+        [SocketAddr::new(local, port), SocketAddr::new(local, port + 1)]
+    }
+
+    fn aim(&self, leg: u16, rtp: SocketAddr) {
+        let rtcp = SocketAddr::new(rtp.ip(), rtp.port() + 1);
+        let side = self.side(leg);
+        self.media.wish(Wish::Aim { side, rtp: Some(rtp), rtcp: Some(rtcp), near: None });
+    }
+
+    fn join(&self, a: u16, b: u16) {
+        self.media.wish(Wish::Join { a: self.side(a), b: self.side(b) });
+    }
+
+    fn close(&self, leg: u16) -> Heard {
+        self.media.wish(Wish::Close { side: self.side(leg) });
+        loop {
+            match self.event() {
+                Event::Closed { side, heard } if side == self.side(leg) => return heard,
+                Event::Latched { .. } => {}
+                other => panic!("not closed but {other:?}"),
+            }
+        }
+    }
+
+    /// Two phones joined to each other, and where each of them sends.
+    fn call(&self, local: IpAddr) -> [(Phone, [SocketAddr; 2]); 2] {
+        let sides = [0, 1].map(|leg| {
+            let phone = Phone::new(local, u32::from(leg) + 1);
+            let ours = self.open(leg, local);
+            self.aim(leg, phone.address());
+            (phone, ours)
+        });
+        self.join(0, 1);
+        sides
+    }
+}
+
+/// A phone: a pair of ports and a stream.
+struct Phone {
+    sound: UdpSocket,
+    reports: UdpSocket,
+    ssrc: u32,
+    sequence: u16,
+}
+
+impl Phone {
+    fn new(local: IpAddr, ssrc: u32) -> Self {
+        loop {
+            let sound = UdpSocket::bind((local, 0)).unwrap();
+            let next = sound.local_addr().unwrap().port().checked_add(1);
+            let Some(Ok(reports)) = next.map(|next| UdpSocket::bind((local, next))) else {
+                continue;
+            };
+            return Self { sound, reports, ssrc, sequence: 65_530 };
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.sound.local_addr().unwrap()
+    }
+
+    fn next_packet(&mut self) -> Vec<u8> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let timestamp = u32::from(self.sequence.wrapping_add(6)) * 160;
+        let mut packet = vec![0x80, 0];
+        packet.extend(self.sequence.to_be_bytes());
+        packet.extend(timestamp.to_be_bytes());
+        packet.extend(self.ssrc.to_be_bytes());
+        packet.extend([self.ssrc as u8; 160]);
+        packet
+    }
+
+    fn send(&mut self, to: SocketAddr) -> Vec<u8> {
+        let packet = self.next_packet();
+        self.sound.send_to(&packet, to).unwrap();
+        packet
+    }
+}
+
+fn hear(socket: &UdpSocket) -> Vec<u8> {
+    hear_within(socket, COMES_WITHIN).expect("something is heard")
+}
+
+fn hears_nothing(socket: &UdpSocket) {
+    assert_eq!(hear_within(socket, STAYS_AWAY_FOR), None);
+}
+
+fn hear_within(socket: &UdpSocket, within: Duration) -> Option<Vec<u8>> {
+    socket.set_read_timeout(Some(within)).unwrap();
+    let mut room = [0; 2_048];
+    let (len, _) = socket.recv_from(&mut room).ok()?;
+    Some(room[..len].to_vec())
+}
+
+fn talks_both_ways(ports: RangeInclusive<u16>, local: IpAddr) {
+    let sound = Sound::start(ports);
+    let [(mut ada, to_ada), (mut bob, to_bob)] = sound.call(local);
+    for _ in 0..20 {
+        assert_eq!(ada.send(to_ada[0]), hear(&bob.sound));
+        assert_eq!(bob.send(to_bob[0]), hear(&ada.sound));
+    }
+    for (leg, phone) in [(0, &ada), (1, &bob)] {
+        let latched = Event::Latched { side: sound.side(leg), peer: phone.address() };
+        assert_eq!(sound.event(), latched);
+    }
+    let heard = sound.close(0);
+    assert_eq!((heard.packets, heard.bytes, heard.lost), (20, 3_200, Some(0)));
+    assert!(heard.jitter_ms.is_some());
+    assert_eq!(sound.close(1).packets, 20);
+    let counters = sound.media.counters();
+    assert_eq!((counters.relayed, counters.strangers), (40, 0));
+    assert_eq!(counters.relayed_bytes, 40 * 172);
+}
+
+#[test]
+fn two_phones_hear_each_other_over_ipv4() {
+    talks_both_ways(21_000..=21_099, V4);
+}
+
+#[test]
+fn two_phones_hear_each_other_over_ipv6() {
+    talks_both_ways(21_100..=21_199, V6);
+}
+
+#[test]
+fn a_phone_with_ipv4_only_hears_one_with_ipv6_only() {
+    let sound = Sound::start(21_200..=21_299);
+    let (mut ada, mut bob) = (Phone::new(V4, 1), Phone::new(V6, 2));
+    let [to_ada, to_bob] = [sound.open(0, V4)[0], sound.open(1, V6)[0]];
+    sound.aim(0, ada.address());
+    sound.aim(1, bob.address());
+    sound.join(0, 1);
+    assert_eq!(ada.send(to_ada), hear(&bob.sound));
+    assert_eq!(bob.send(to_bob), hear(&ada.sound));
+}
+
+#[test]
+fn both_families_share_a_port_number_on_wildcard_addresses() {
+    let sound = Sound::start(21_300..=21_301);
+    let other = Sound::start(21_300..=21_301);
+    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let any6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    assert_eq!(sound.open(0, any)[0].port(), 21_300);
+    assert_eq!(other.open(0, any6)[0].port(), 21_300);
+}
+
+#[test]
+fn a_stranger_is_not_heard_and_moves_nothing() {
+    let sound = Sound::start(21_400..=21_499);
+    let [(mut ada, to_ada), (mut bob, to_bob)] = sound.call(V4);
+    for _ in 0..5 {
+        ada.send(to_ada[0]);
+        hear(&bob.sound);
+    }
+    let mut thief = Phone::new(V4, 99);
+    for _ in 0..50 {
+        thief.send(to_ada[0]);
+    }
+    hears_nothing(&bob.sound);
+    assert_eq!(bob.send(to_bob[0]), hear(&ada.sound));
+    hears_nothing(&thief.sound);
+    let heard = sound.close(0);
+    assert_eq!((heard.packets, heard.strangers), (5, 50));
+}
+
+#[test]
+fn a_phone_behind_nat_is_followed_to_where_it_really_is() {
+    let sound = Sound::start(21_500..=21_599);
+    let [(mut ada, to_ada), (mut bob, to_bob)] = sound.call(V4);
+    // What Ada's SDP names cannot be reached; her router has given her other ports.
+    sound.aim(0, "127.0.0.1:9".parse().unwrap());
+    for _ in 0..4 {
+        assert_eq!(ada.send(to_ada[0]), hear(&bob.sound), "heard from the first packet on");
+    }
+    let latched = Event::Latched { side: sound.side(0), peer: ada.address() };
+    assert_eq!(sound.event(), latched);
+    assert_eq!(bob.send(to_bob[0]), hear(&ada.sound));
+}
+
+#[test]
+fn reports_pass_both_ways_and_go_where_the_sound_goes() {
+    let sound = Sound::start(21_600..=21_699);
+    let [(mut ada, to_ada), (bob, to_bob)] = sound.call(V4);
+    let report = |ssrc: u8| [&[0x80, 201, 0, 1, 0, 0, 0], &[ssrc][..]].concat();
+    ada.reports.send_to(&report(1), to_ada[1]).unwrap();
+    assert_eq!(hear(&bob.reports), report(1));
+    bob.reports.send_to(&report(2), to_bob[1]).unwrap();
+    assert_eq!(hear(&ada.reports), report(2));
+
+    // On the port of the sound they pass once the phone is known.
+    for _ in 0..4 {
+        ada.send(to_ada[0]);
+        hear(&bob.sound);
+    }
+    ada.sound.send_to(&report(3), to_ada[0]).unwrap();
+    assert_eq!(hear(&bob.sound), report(3));
+}
+
+#[test]
+fn a_closed_pair_rests_and_an_exhausted_range_says_so() {
+    let sound = Sound::start(21_700..=21_703);
+    let (first, second) = (sound.open(0, V4), sound.open(1, V4));
+    assert_ne!(first, second);
+    let refused = Wish::Open { side: sound.side(2), local: V4, port: None };
+    sound.media.wish(refused.clone());
+    assert_eq!(sound.event(), Event::NoPorts { side: sound.side(2) });
+
+    assert_eq!(sound.close(0), Heard::default());
+    sound.media.wish(refused);
+    assert_eq!(sound.event(), Event::NoPorts { side: sound.side(2) }, "it rests");
+    let side = sound.side(3);
+    sound.media.wish(Wish::Open { side, local: V4, port: Some(first[0].port()) });
+    let opened = Event::Opened { side, port: first[0].port() };
+    assert_eq!(sound.event(), opened, "a revived call gets its own");
+    assert_eq!(sound.media.counters().ports_taken, 2);
+}
+
+#[test]
+fn a_side_that_never_was_is_closed_all_the_same() {
+    let sound = Sound::start(21_800..=21_801);
+    assert_eq!(sound.close(7), Heard::default());
+}
+
+#[test]
+fn a_port_that_another_program_holds_is_left_to_it() {
+    let _theirs = UdpSocket::bind((V4, 21_902)).unwrap();
+    let sound = Sound::start(21_900..=21_903);
+    assert_eq!(sound.open(0, V4)[0].port(), 21_900);
+}
+
+#[test]
+fn whoever_is_joined_anew_hears_the_new_side_only() {
+    let sound = Sound::start(22_000..=22_099);
+    let [(mut ada, to_ada), (bob, _)] = sound.call(V4);
+    let carol = Phone::new(V4, 3);
+    sound.open(2, V4);
+    sound.aim(2, carol.address());
+    sound.join(0, 2);
+    let said = ada.send(to_ada[0]);
+    assert_eq!(hear(&carol.sound), said);
+    hears_nothing(&bob.sound);
+}
+
+#[test]
+fn a_held_phone_is_sent_nothing_and_can_still_be_heard() {
+    let sound = Sound::start(22_100..=22_199);
+    let [(mut ada, to_ada), (mut bob, to_bob)] = sound.call(V4);
+    let (side, hold) = (sound.side(1), Some("0.0.0.0:4000".parse().unwrap()));
+    sound.media.wish(Wish::Aim { side, rtp: hold, rtcp: None, near: None });
+    assert_eq!(bob.send(to_bob[0]), hear(&ada.sound), "music for who is held");
+    ada.send(to_ada[0]);
+    hears_nothing(&bob.sound);
+    sound.aim(1, bob.address());
+    assert_eq!(ada.send(to_ada[0]), hear(&bob.sound));
+}
+
+#[test]
+fn an_empty_range_is_refused_at_start() {
+    let started = Media::start(&Config { ports: 9..=9, threads: 1 }, drop);
+    assert!(started.is_err_and(|failure| failure.to_string().contains("9-9")));
+}

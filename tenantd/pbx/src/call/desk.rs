@@ -1,0 +1,223 @@
+//! What a switch lends to a call while it works: the time, chance, transactions and the way out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+use bytes::Bytes;
+
+use super::Owner;
+use crate::board::{Change, What};
+use crate::chance::Chance;
+use crate::flow::{Advertised, Flow};
+use crate::id::{CallId, RecordId, TenantId};
+use crate::media::Wish;
+use crate::moment::Moment;
+use crate::output::Output;
+use crate::record::{Memory, Record, Wait};
+use crate::registrar::Registrar;
+use crate::sip::address::Contacts;
+use crate::sip::draft::Draft;
+use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::sip::name::Name;
+use crate::sip::token::TokenKey;
+use crate::sip::transaction::{Full, ServerId, Transactions};
+use crate::sip::uri::{Scheme, Uri};
+use crate::story::{Event, Note};
+use crate::tenant::directory::Directory;
+use crate::tenant::limits::LiveCalls;
+
+/// Methods that we serve, for the Allow header (RFC 3261 §20.5).
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO";
+
+/// The content type of a session description.
+pub const SDP: &str = "application/sdp";
+
+/// What all tenants of a switch share.
+#[derive(Debug)]
+pub struct Office {
+    /// Tags, branches, Call-IDs and ids come from here only.
+    pub chance: Chance,
+    /// Every transaction of the switch.
+    pub transactions: Transactions<Owner>,
+    /// Signs tags and branches.
+    pub tokens: TokenKey,
+    /// Our addresses in Via and Contact.
+    pub sip: Advertised,
+    /// Our addresses in SDP.
+    pub media: Advertised,
+    /// Where sound between two tenants goes.
+    pub inner: IpAddr,
+    /// What is wished, oldest first.
+    pub outputs: VecDeque<Output>,
+}
+
+/// One tenant's switch, as a call sees it.
+#[derive(Debug)]
+pub struct Desk<'a> {
+    /// The time.
+    pub now: Moment,
+    /// The company.
+    pub tenant: &'a Directory,
+    /// Where its phones are.
+    pub registrar: &'a Registrar,
+    /// How many calls it has.
+    pub live: &'a mut LiveCalls,
+    /// Public numbers of all companies.
+    pub elsewhere: &'a BTreeMap<String, TenantId>,
+    /// What the switch shares.
+    pub office: &'a mut Office,
+}
+
+/// Where a leg's sound goes in and out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SoundAddress {
+    /// What is bound.
+    pub bound: IpAddr,
+    /// What the phone is told.
+    pub told: IpAddr,
+}
+
+impl Office {
+    /// The host and port that a peer on this flow shall know us by.
+    pub fn host(&self, flow: &Flow) -> String {
+        match flow {
+            Flow::Udp(path) => {
+                let ip = self.sip.towards(path.peer.ip(), path.local.ip());
+                std::net::SocketAddr::new(ip, path.local.port()).to_string()
+            }
+            Flow::Stream(_) | Flow::Inner(_) => "switch.invalid".to_owned(),
+        }
+    }
+
+    /// Our Via on this flow (RFC 3261 §18.1.1, RFC 3581 §3).
+    pub fn via(&self, flow: &Flow, branch: &str) -> String {
+        let transport = match flow {
+            Flow::Udp(_) => "UDP",
+            Flow::Stream(_) | Flow::Inner(_) => "TCP",
+        };
+        format!("SIP/2.0/{transport} {};branch={branch};rport", self.host(flow))
+    }
+
+    /// Our Contact on this flow.
+    pub fn contact(&self, flow: &Flow, user: &str) -> String {
+        match user {
+            "" => format!("<sip:{}>", self.host(flow)),
+            user => format!("<sip:{user}@{}>", self.host(flow)),
+        }
+    }
+
+    /// Addresses for sound towards a peer on this flow.
+    pub fn sound(&self, flow: &Flow) -> SoundAddress {
+        match flow {
+            Flow::Udp(path) => {
+                let told = self.media.towards(path.peer.ip(), path.local.ip());
+                SoundAddress { bound: path.local.ip(), told }
+            }
+            Flow::Stream(_) | Flow::Inner(_) => {
+                SoundAddress { bound: self.inner, told: self.inner }
+            }
+        }
+    }
+
+    /// Begins a response to `request`, which came over `flow`.
+    pub fn reply(&self, flow: &Flow, request: &Message, status: u16) -> Draft {
+        let draft = Draft::response(request, status, None);
+        match flow.peer() {
+            Some(peer) => draft.received(peer),
+            None => draft,
+        }
+    }
+}
+
+impl Desk<'_> {
+    /// Does something outside.
+    pub fn wish(&mut self, wish: Wish) {
+        self.office.outputs.push_back(Output::Media(wish));
+    }
+
+    /// Sends what no transaction repeats: an ACK, or a 2xx that the leg repeats itself.
+    pub fn send(&mut self, flow: Flow, bytes: Bytes) {
+        self.office.outputs.push_back(Output::Send { flow, bytes });
+    }
+
+    /// Answers a request whose transaction is open.
+    pub fn respond(&mut self, server: ServerId, status: u16, bytes: Bytes) {
+        self.office.transactions.respond(self.now, server, status, bytes);
+    }
+
+    /// Answers an in-dialog request that needs no more than a status.
+    pub fn respond_plainly(
+        &mut self,
+        server: ServerId,
+        flow: &Flow,
+        request: &Message,
+        status: u16,
+    ) {
+        let draft = self.office.reply(flow, request, status).header(Name::Allow, ALLOW);
+        self.respond(server, status, draft.finish());
+    }
+
+    /// A branch of ours, and the key that its responses come back with.
+    pub fn branch(&mut self) -> (u64, String) {
+        let key = self.office.chance.number();
+        (key, self.office.tokens.branch(self.tenant.route, key).to_string())
+    }
+
+    /// Starts a client transaction.
+    pub fn request(
+        &mut self,
+        flow: Flow,
+        method: Method<'_>,
+        bytes: Bytes,
+        owner: Owner,
+    ) -> Result<(), Full> {
+        let branch = owner.branch;
+        self.office.transactions.request(self.now, flow, method, bytes, branch, owner)
+    }
+
+    /// Writes something down for good.
+    pub fn remember(&mut self, what: Memory, wait: Wait) -> RecordId {
+        let id = RecordId(self.office.chance.uuid(self.now));
+        let record = Record { id, tenant: self.tenant.tenant, at: self.now, what, wait };
+        self.office.outputs.push_back(Output::Remember(record));
+        id
+    }
+
+    /// Shows something on the tenant's board.
+    pub fn show(&mut self, what: What) {
+        let tenant = self.tenant.tenant;
+        self.office.outputs.push_back(Output::Show(Change { tenant, what }));
+    }
+
+    /// Tells the log and the counters.
+    pub fn note(&mut self, call: Option<CallId>, event: Event) {
+        let tenant = self.tenant.tenant;
+        self.office.outputs.push_back(Output::Note(Note { tenant, call, event }));
+    }
+}
+
+/// The message, with this body if there is one.
+pub fn finish(draft: Draft, body: Option<(&str, &[u8])>) -> Bytes {
+    match body {
+        Some((kind, body)) => draft.body(kind, body).finish(),
+        None => draft.finish(),
+    }
+}
+
+/// Where a 3xx sends the call, as dialled names: contacts in the company's own domains, in order.
+/// Anywhere else would need a trunk, and is not followed (RFC 3261 §8.1.3.4).
+pub fn forwards(desk: &Desk<'_>, flow: &Flow, response: &Message) -> Vec<String> {
+    let Ok(Contacts::List(contacts)) = response.contacts() else { return Vec::new() };
+    let here = desk.office.host(flow);
+    let ours = |uri: &Uri<'_>| {
+        uri.scheme == Scheme::Tel
+            || uri.host.eq_ignore_ascii_case(&desk.tenant.domain)
+            || desk.tenant.aliases.iter().any(|alias| uri.host.eq_ignore_ascii_case(alias))
+            || here.starts_with(uri.host)
+    };
+    let mut contacts: Vec<_> = contacts.iter().collect();
+    contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q().unwrap_or(1_000)));
+    let uris = contacts.into_iter().filter_map(|contact| contact.uri().ok());
+    uris.filter(ours).map(|uri| uri.user().into_owned()).filter(|user| !user.is_empty()).collect()
+}

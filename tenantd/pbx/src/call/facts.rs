@@ -1,0 +1,107 @@
+//! A talking call as plain data: what must be known to take it over after a restart.
+//!
+//! Nothing is sent when a call is revived; its dialogs, sound ports and targets are what they were,
+//! and the next request's number leaps so that it cannot repeat one that nobody noted.
+
+use serde::{Deserialize, Serialize};
+
+use super::desk::Desk;
+use super::ledger::Ledger;
+use super::leg::{Ack, Leg, Marks, Party, Ports, State, Voice};
+use super::{Call, Phase};
+use crate::flow::Flow;
+use crate::id::CallId;
+use crate::moment::Moment;
+use crate::sip::dialog::Dialog;
+use crate::story::Event;
+
+/// The layout of [`Facts`]: one that is not known is not revived.
+const LAYOUT: u8 = 1;
+
+/// What outlives the process.
+#[derive(Debug, Serialize, Deserialize)]
+struct Facts {
+    id: CallId,
+    number: u64,
+    ledger: Ledger,
+    callee: u16,
+    ends_at: Option<Moment>,
+    legs: Vec<LegFacts>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct LegFacts {
+    number: u16,
+    party: Party,
+    flow: Flow,
+    dialog: Dialog,
+    voice: Voice,
+    marks: Marks,
+}
+
+impl Call {
+    /// The facts of a talking call; a call that only rings is not kept.
+    pub(super) fn facts(&self) -> Option<Vec<u8>> {
+        let Phase::Talking { callee, ends_at } = self.phase else { return None };
+        let talks = |leg: &&Leg| leg.number == 0 || leg.number == callee;
+        let facts = Facts {
+            id: self.id,
+            number: self.number,
+            ledger: self.ledger.clone(),
+            callee,
+            ends_at,
+            legs: self.legs.iter().filter(talks).map(LegFacts::of).collect(),
+        };
+        postcard::to_stdvec(&(LAYOUT, facts)).ok()
+    }
+
+    /// Takes a call over. `None`: the facts are of another layout, or damaged.
+    pub fn revive(desk: &mut Desk<'_>, facts: &[u8]) -> Option<Self> {
+        let (layout, facts): (u8, Facts) = postcard::from_bytes(facts).ok()?;
+        if layout != LAYOUT || facts.legs.len() != 2 || facts.legs[0].number != 0 {
+            return None;
+        }
+        let parties = facts.legs.iter().filter_map(|leg| leg.party.user);
+        let permit = desk.live.take_back(parties);
+        let mut call = Self {
+            id: facts.id,
+            number: facts.number,
+            ledger: facts.ledger,
+            legs: facts.legs.into_iter().map(LegFacts::revive).collect(),
+            phase: Phase::Talking { callee: facts.callee, ends_at: facts.ends_at },
+            crossing: None,
+            passing: Vec::new(),
+            permit: Some(permit),
+            tried: Vec::new(),
+            offer: None,
+            fates: Vec::new(),
+        };
+        for leg in &mut call.legs {
+            leg.open_sound(desk, facts.id);
+        }
+        call.tell(desk, Event::Revived);
+        call.show(desk);
+        Some(call)
+    }
+}
+
+impl LegFacts {
+    fn of(leg: &Leg) -> Self {
+        Self {
+            number: leg.number,
+            party: leg.party.clone(),
+            flow: leg.flow,
+            dialog: leg.dialog.clone(),
+            voice: leg.voice.clone(),
+            marks: leg.marks.clone(),
+        }
+    }
+
+    fn revive(self) -> Leg {
+        let Self { number, party, flow, mut dialog, mut voice, marks } = self;
+        dialog.revive();
+        voice.ports = Ports::None;
+        let state = State::Up { unacked: None, ack: Ack::None };
+        Leg { number, party, flow, dialog, voice, state, marks }
+    }
+}

@@ -1,0 +1,369 @@
+//! A call: who rings, who talks to whom, and what is written down about it.
+//!
+//! A back-to-back user agent (RFC 7092 §3.1.3): each leg is a dialog of its own, so that nothing of
+//! one side leaks to the other. `ring` is the time until somebody answers, `bridge` what two phones
+//! then ask of each other, `leg` one phone's side, `ledger` what is written down.
+
+use std::time::Duration;
+
+use crate::board::{Stage, What};
+use crate::flow::Flow;
+use crate::id::{CallId, TenantId, UserId};
+use crate::media::{Event as Sound, Side};
+use crate::moment::Moment;
+use crate::record::{Ending, Memory, Wait};
+use crate::sip::answer::Due;
+use crate::sip::method::Method;
+use crate::sip::name::Name;
+use crate::sip::sdp::Description;
+use crate::story::Event;
+use crate::tenant::limits::Permit;
+
+mod bridge;
+pub mod desk;
+mod facts;
+mod fork;
+pub mod ledger;
+pub mod leg;
+mod pick_up;
+mod ring;
+pub mod verdict;
+
+use bridge::Crossing;
+pub use bridge::{Reply, Within};
+use desk::Desk;
+pub use fork::parts;
+use ledger::Ledger;
+use leg::{Leg, Ports, State};
+pub use ring::Asked;
+use verdict::{Fate, Verdict};
+
+/// How long phones ring before the caller is told that nobody came.
+pub const RING_FOR: Duration = Duration::from_secs(60);
+/// A phone that answered nothing for so long holds up nobody's verdict.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+/// How long a call that is over waits for its phones' last words and its sound's measurements.
+const LINGER_FOR: Duration = Duration::from_secs(40);
+/// A re-INVITE must be answered by the other phone within 64·T1.
+const CROSS_FOR: Duration = Duration::from_secs(32);
+/// Phones called at once, and over a call's life with forwards; more are left out of the ring.
+const MOST_LEGS: usize = 64;
+
+/// What a transaction of a call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// Whose call.
+    pub tenant: TenantId,
+    /// Which call: its number on this switch.
+    pub call: u64,
+    /// Which leg.
+    pub leg: u16,
+    /// What was asked.
+    pub task: Task,
+    /// Our transaction's key; 0 if it is the phone that asked.
+    pub branch: u64,
+}
+
+/// What was asked of a phone, or by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// The INVITE that begins a leg.
+    Invite,
+    /// An INVITE within its dialog.
+    ReInvite,
+    /// A BYE.
+    Bye,
+    /// An INFO.
+    Info,
+    /// Not a call's: is this registered phone still there?
+    Probe,
+}
+
+impl Task {
+    /// The method of its request.
+    pub fn method(self) -> Method<'static> {
+        match self {
+            Self::Invite | Self::ReInvite => Method::Invite,
+            Self::Bye => Method::Bye,
+            Self::Info => Method::Info,
+            Self::Probe => Method::Options,
+        }
+    }
+}
+
+/// A call of one tenant.
+#[derive(Debug)]
+pub struct Call {
+    /// Its id, in records and stories.
+    pub id: CallId,
+    /// Its number on this switch, in its tags: 40 bits.
+    pub number: u64,
+    ledger: Ledger,
+    legs: Vec<Leg>,
+    phase: Phase,
+    crossing: Option<Crossing>,
+    /// INFOs on their way across: from which request to which leg.
+    passing: Vec<bridge::Passing>,
+    permit: Option<Permit>,
+    /// Extensions that were tried, so that a forward never comes back.
+    tried: Vec<String>,
+    /// The caller's offer, until it is answered.
+    offer: Option<Description>,
+    /// How it went for those who were not called, or not only.
+    fates: Vec<Fate>,
+}
+
+/// How far a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Phones are being called.
+    Ringing { give_up_at: Moment, early: Option<u16> },
+    /// Somebody answered.
+    Talking { callee: u16, ends_at: Option<Moment> },
+    /// It is over; the last words are awaited.
+    Ending { until: Moment, written: Written },
+}
+
+/// Whether a call's record is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    No,
+    Yes,
+}
+
+impl Call {
+    /// Whether nothing more can come: the call can be forgotten.
+    pub fn is_over(&self) -> bool {
+        let quiet = |leg: &Leg| leg.is_gone() && leg.voice.ports != Ports::Closing;
+        matches!(self.phase, Phase::Ending { written: Written::Yes, .. })
+            && self.legs.iter().all(quiet)
+    }
+
+    /// The way to a leg's phone, and whose it is: who may speak within its dialog.
+    pub fn owner_of(&self, leg: u16) -> Option<(Flow, Option<UserId>)> {
+        let leg = &self.legs[self.index_of(leg)?];
+        Some((leg.flow, leg.party.user))
+    }
+
+    /// A phone that proved itself speaks from elsewhere now: its router gave it another port.
+    pub fn move_flow(&mut self, leg: u16, flow: Flow) {
+        if let Some(index) = self.index_of(leg) {
+            self.legs[index].flow = flow;
+        }
+    }
+
+    /// When [`Self::handle_deadline`] is next due.
+    pub fn deadline(&self) -> Option<Moment> {
+        let own = match self.phase {
+            Phase::Ringing { give_up_at, .. } => Some(give_up_at),
+            Phase::Talking { ends_at, .. } => ends_at,
+            Phase::Ending { until, .. } => Some(until),
+        };
+        let unacked = self.legs.iter().filter_map(|leg| match &leg.state {
+            State::Up { unacked: Some(unacked), .. } | State::Leaving { unacked } => {
+                Some(unacked.deadline())
+            }
+            State::Up { unacked: None, .. }
+            | State::Asking { .. }
+            | State::Opening
+            | State::Invited { .. }
+            | State::Gone(_) => None,
+        });
+        let silent = self.silence_at();
+        let crossing = self.crossing.as_ref().map(|crossing| crossing.give_up_at);
+        own.into_iter().chain(unacked).chain(silent).chain(crossing).min()
+    }
+
+    /// A deadline has come.
+    pub fn handle_deadline(&mut self, desk: &mut Desk<'_>) {
+        let now = desk.now;
+        for index in 0..self.legs.len() {
+            let leg = &mut self.legs[index];
+            let due = match &mut leg.state {
+                State::Up { unacked: Some(unacked), .. } | State::Leaving { unacked } => {
+                    unacked.handle_deadline(now)
+                }
+                State::Up { unacked: None, .. }
+                | State::Asking { .. }
+                | State::Opening
+                | State::Invited { .. }
+                | State::Gone(_) => None,
+            };
+            match due {
+                Some(Due::Repeat(bytes)) => desk.send(leg.flow, bytes),
+                Some(Due::GiveUp) => {
+                    leg.bye(desk, self.number);
+                    self.end(desk, Ending::Vanished);
+                }
+                None => {}
+            }
+        }
+        if self.crossing.as_ref().is_some_and(|crossing| crossing.give_up_at <= now) {
+            self.give_up_crossing(desk);
+        }
+        match self.phase {
+            Phase::Ringing { give_up_at, .. } if give_up_at <= now => self.give_up_ringing(desk),
+            Phase::Ringing { .. } => self.judge(desk),
+            Phase::Talking { ends_at: Some(at), .. } if at <= now => self.run_out(desk),
+            Phase::Talking { .. } => {}
+            Phase::Ending { until, .. } if until <= now => self.forget_stragglers(desk),
+            Phase::Ending { .. } => {}
+        }
+    }
+
+    /// Something happened to a side's sound.
+    pub fn handle_sound(&mut self, desk: &mut Desk<'_>, event: Sound) {
+        let Side { leg, .. } = event.side();
+        let Some(index) = self.index_of(leg) else { return };
+        match event {
+            Sound::Opened { port, .. } => {
+                self.legs[index].voice.port = Some(port);
+                self.handle_open(desk, index);
+            }
+            Sound::NoPorts { .. } => {
+                self.legs[index].voice.ports = Ports::Closed;
+                self.handle_no_ports(desk, index);
+            }
+            Sound::Latched { peer, .. } => {
+                let number = self.legs[index].party.number.clone();
+                self.tell(desk, Event::SoundFound { number, from: peer.to_string() });
+            }
+            Sound::Closed { heard, .. } => {
+                self.legs[index].voice.heard = Some(heard);
+                self.legs[index].voice.ports = Ports::Closed;
+                self.write_down(desk);
+            }
+        }
+    }
+
+    /// Ends the call for everybody: a limit, an operator, a stop.
+    pub fn end(&mut self, desk: &mut Desk<'_>, ending: Ending) {
+        match self.phase {
+            Phase::Ringing { .. } => {
+                let status = match ending {
+                    Ending::ServerStopped => 503,
+                    _ => 500,
+                };
+                self.refuse(desk, Verdict { status, ending, q850: 41 });
+            }
+            Phase::Talking { .. } => self.part(desk, ending, None),
+            Phase::Ending { .. } => {}
+        }
+    }
+
+    /// Adds to the story, the log and the counters.
+    fn tell(&mut self, desk: &mut Desk<'_>, event: Event) {
+        self.ledger.tell(desk.now, event.clone());
+        desk.note(Some(self.id), event);
+    }
+
+    /// Shows how far the call is.
+    fn show(&self, desk: &mut Desk<'_>) {
+        let stage = match self.phase {
+            Phase::Ringing { .. } => Stage::Ringing,
+            Phase::Talking { .. } if self.legs.iter().any(|l| l.voice.direction.holds()) => {
+                Stage::Held
+            }
+            Phase::Talking { .. } => Stage::Talking,
+            Phase::Ending { .. } => return desk.show(What::CallEnded(self.id)),
+        };
+        desk.show(What::Call(self.id, self.ledger.live(stage)));
+    }
+
+    /// The longest duration was reached.
+    fn run_out(&mut self, desk: &mut Desk<'_>) {
+        let seconds = self.ledger.talked_s(desk.now);
+        self.tell(desk, Event::TooLong { seconds });
+        self.part(desk, Ending::TooLong, None);
+    }
+
+    /// Hangs up whoever talks or rings; `left` has hung up itself.
+    fn part(&mut self, desk: &mut Desk<'_>, ending: Ending, left: Option<u16>) {
+        self.drop_crossing(desk);
+        let number = self.number;
+        for leg in &mut self.legs {
+            match Some(leg.number) == left {
+                true => leg.leave(desk.now, Fate::Rang),
+                false => leg.part(desk, number),
+            }
+        }
+        self.cancel_others(desk, None, None);
+        self.close(desk, ending, 200);
+    }
+
+    /// The call is over: lets go of sound and limits, and waits for the last words.
+    fn close(&mut self, desk: &mut Desk<'_>, ending: Ending, status: u16) {
+        if matches!(self.phase, Phase::Ending { .. }) {
+            return;
+        }
+        self.ledger.ended = Some((desk.now, ending, status));
+        self.phase = Phase::Ending { until: desk.now + LINGER_FOR, written: Written::No };
+        for leg in &mut self.legs {
+            leg.close_sound(desk, self.id);
+            if matches!(leg.state, State::Opening) {
+                leg.leave(desk.now, Fate::Silent);
+            }
+        }
+        if let Some(permit) = self.permit.take() {
+            desk.live.end(permit);
+        }
+        let talked_s = self.ledger.talked_s(desk.now);
+        self.tell(desk, Event::Ended { ending, status, talked_s });
+        self.show(desk);
+        self.write_down(desk);
+    }
+
+    /// Writes the record once every side's measurements are there.
+    fn write_down(&mut self, desk: &mut Desk<'_>) {
+        let Phase::Ending { until, written: Written::No } = self.phase else { return };
+        if self.legs.iter().any(|leg| leg.voice.ports == Ports::Closing) {
+            return;
+        }
+        self.phase = Phase::Ending { until, written: Written::Yes };
+        let legs = self.legs.iter().map(|leg| leg.record(desk.now)).collect();
+        let record = self.ledger.clone().close(desk.now, self.id, legs);
+        desk.remember(Memory::Ended(Box::new(record)), Wait::No);
+    }
+
+    /// The last words did not come.
+    fn forget_stragglers(&mut self, desk: &mut Desk<'_>) {
+        for leg in &mut self.legs {
+            leg.leave(desk.now, Fate::Silent);
+            if leg.voice.ports == Ports::Closing {
+                leg.voice.ports = Ports::Closed;
+            }
+        }
+        self.write_down(desk);
+    }
+
+    /// Writes the facts of a talking call down, so that it outlives this process.
+    fn keep_facts(&self, desk: &mut Desk<'_>) {
+        if let Some(facts) = self.facts() {
+            desk.remember(Memory::Live { call: self.id, facts }, Wait::No);
+        }
+    }
+
+    fn index_of(&self, leg: u16) -> Option<usize> {
+        self.legs.iter().position(|l| l.number == leg)
+    }
+
+    /// The final response to a caller who asked and is told no.
+    fn refuse(&mut self, desk: &mut Desk<'_>, verdict: Verdict) {
+        let Verdict { status, ending, q850 } = verdict;
+        self.cancel_others(desk, None, None);
+        let caller = &mut self.legs[0];
+        if let State::Asking { server, invite } = &caller.state {
+            let mut draft = desk.office.reply(&caller.flow, invite, status);
+            draft = draft
+                .to_tag(&caller.dialog.local_tag)
+                .header(Name::Reason, format_args!("Q.850;cause={q850}"));
+            if status == 503 {
+                draft = draft.header(Name::RetryAfter, 10);
+            }
+            desk.respond(*server, status, draft.finish());
+            caller.marks.status = Some(status);
+            caller.leave(desk.now, Fate::Refused(status));
+        }
+        self.close(desk, ending, status);
+    }
+}

@@ -1,0 +1,228 @@
+//! What called phones answer, and what the caller hears of it.
+//!
+//! RFC 3261 §13.2.2 (the asking side), §13.3.1 (the answering side), RFC 3264 §6 (the answer).
+
+use bytes::Bytes;
+
+use super::desk::{ALLOW, Desk, SDP, finish};
+use super::fork::key;
+use super::leg::{Ack, Provisional, State, Wanted};
+use super::verdict::Fate;
+use super::{Call, Phase};
+use crate::id::UserId;
+use crate::media::Wish;
+use crate::record::Ending;
+use crate::sip::answer::Unacknowledged2xx;
+use crate::sip::dialog::Dialog;
+use crate::sip::message::Message;
+use crate::sip::name::Name;
+use crate::sip::sdp::{Description, Flaw};
+use crate::sip::transaction::ServerId;
+use crate::story::Event;
+
+/// Why the phones of a call that was answered stop ringing (RFC 3326).
+const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+
+impl Call {
+    pub(super) fn handle_provisional(
+        &mut self,
+        desk: &mut Desk<'_>,
+        index: usize,
+        response: &Message,
+    ) {
+        let leg = &mut self.legs[index];
+        let State::Invited { heard, wanted: Wanted::Yes, .. } = &mut leg.state else { return };
+        let first = *heard == Provisional::Nothing;
+        *heard = Provisional::Ringing;
+        if first {
+            leg.marks.rang_at = Some(desk.now);
+            let (number, device) = (leg.party.number.clone(), leg.party.device.clone());
+            self.tell(desk, Event::Rang { number, device });
+        }
+        let Phase::Ringing { give_up_at, early } = self.phase else { return };
+        let leg = &mut self.legs[index];
+        let other_speaks = early.is_some_and(|early| early != leg.number);
+        let description = match read_description(response) {
+            Ok(Some(description)) if self.offer.is_some() && !other_speaks => description,
+            _ => return self.pass_ringing(desk, response.status()),
+        };
+        let number = leg.number;
+        leg.voice.take(&description.sound());
+        leg.aim(desk, self.id);
+        self.join(desk, number);
+        self.phase = Phase::Ringing { give_up_at, early: Some(number) };
+        let caller = &mut self.legs[0];
+        let body = caller.tell_sound(desk, &description);
+        self.pass_provisional(desk, response.status().unwrap_or(183), body);
+    }
+
+    /// Ringing without sound of its own is passed on once.
+    fn pass_ringing(&mut self, desk: &mut Desk<'_>, status: Option<u16>) {
+        if status == Some(180) && self.ledger.rang_at.is_none() {
+            self.pass_provisional(desk, 180, None);
+        }
+    }
+
+    pub(super) fn pass_provisional(
+        &mut self,
+        desk: &mut Desk<'_>,
+        status: u16,
+        body: Option<String>,
+    ) {
+        let caller = &self.legs[0];
+        let State::Asking { server, invite } = &caller.state else { return };
+        let draft = desk
+            .office
+            .reply(&caller.flow, invite, status)
+            .to_tag(&caller.dialog.local_tag)
+            .record_route(invite)
+            .header(Name::Contact, desk.office.contact(&caller.flow, &self.ledger.dialled));
+        let bytes = finish(draft, body.as_ref().map(|body| (SDP, body.as_bytes())));
+        desk.respond(*server, status, bytes);
+        self.ledger.rang_at.get_or_insert(desk.now);
+    }
+
+    /// A called phone answered: the first one wins, a later one is hung up.
+    pub(super) fn handle_answer(&mut self, desk: &mut Desk<'_>, index: usize, response: &Message) {
+        let Ok(cseq) = response.cseq() else { return };
+        let leg = &mut self.legs[index];
+        match &leg.state {
+            State::Up { ack: Ack::Sent(ack), .. } => return desk.send(leg.flow, ack.clone()),
+            State::Invited { .. } => {}
+            State::Up { .. }
+            | State::Asking { .. }
+            | State::Opening
+            | State::Leaving { .. }
+            | State::Gone(_) => return,
+        }
+        let wanted = matches!(leg.state, State::Invited { wanted: Wanted::Yes, .. });
+        let understood = leg.dialog.handle_answer(response).is_ok();
+        leg.state = State::Up { unacked: None, ack: Ack::Owed(cseq.number) };
+        leg.marks.status = response.status();
+        let description = read_description(response);
+        match (wanted && understood, self.phase, description) {
+            (true, Phase::Ringing { early, .. }, Ok(Some(description))) => {
+                self.win(desk, index, cseq.number, &description, early);
+            }
+            (wanted, _, _) => {
+                leg.bye(desk, self.number);
+                leg.close_sound(desk, self.id);
+                if wanted {
+                    leg.state = State::Gone(Fate::Refused(488));
+                }
+                self.judge(desk);
+            }
+        }
+    }
+
+    fn win(
+        &mut self,
+        desk: &mut Desk<'_>,
+        index: usize,
+        cseq: u32,
+        description: &Description,
+        early: Option<u16>,
+    ) {
+        let leg = &mut self.legs[index];
+        let (number, device) = (leg.party.number.clone(), leg.party.device.clone());
+        leg.marks.answered_at = Some(desk.now);
+        leg.voice.take(&description.sound());
+        let callee = leg.number;
+        self.ledger.answered_at = Some(desk.now);
+        self.ledger.answered_by.clone_from(&number);
+        self.tell(desk, Event::Answered { number, device });
+        let longest = self.longest(desk, index);
+        let ends_at = longest.map(|longest| desk.now + longest);
+        self.phase = Phase::Talking { callee, ends_at };
+        let Some(answer) = self.answer_caller(desk, callee, description, early) else {
+            return self.end(desk, Ending::ServerFailed);
+        };
+        self.keep_facts(desk);
+        self.legs[index].aim(desk, self.id);
+        self.join(desk, callee);
+        if self.offer.take().is_some() {
+            self.legs[index].acknowledge(desk, cseq, None);
+        }
+        let caller = &self.legs[0];
+        desk.office.transactions.respond(desk.now, answer.0, 200, answer.1);
+        debug_assert!(matches!(caller.state, State::Up { .. }));
+        self.cancel_others(desk, Some(index), Some(ELSEWHERE));
+        self.leave_limits(desk, index);
+        self.show(desk);
+    }
+
+    /// Writes the 200 to the caller. A caller who already heard another phone's early sound gets a
+    /// tag of its own for this one: an answer may not change within a dialog (RFC 3261 §13.2.1).
+    fn answer_caller(
+        &mut self,
+        desk: &mut Desk<'_>,
+        callee: u16,
+        description: &Description,
+        early: Option<u16>,
+    ) -> Option<(ServerId, Bytes)> {
+        let caller = &mut self.legs[0];
+        let State::Asking { server, invite } = &caller.state else { return None };
+        if early.is_some_and(|early| early != callee) {
+            let key = key(self.number, callee, 0);
+            let tag = desk.office.tokens.tag(desk.tenant.route, key).to_string();
+            caller.dialog = Dialog::asked(invite, &tag).ok()?;
+        }
+        let (server, invite) = (*server, invite.clone());
+        let body = caller.tell_sound(desk, description)?;
+        let bytes = desk
+            .office
+            .reply(&caller.flow, &invite, 200)
+            .to_tag(&caller.dialog.local_tag)
+            .record_route(&invite)
+            .header(Name::Contact, desk.office.contact(&caller.flow, &self.ledger.dialled))
+            .header(Name::Allow, ALLOW)
+            .body(SDP, body.as_bytes())
+            .finish();
+        let unacked = Some(Unacknowledged2xx::new(desk.now, bytes.clone()));
+        caller.state = State::Up { unacked, ack: Ack::None };
+        caller.marks.answered_at = Some(desk.now);
+        caller.marks.status = Some(200);
+        Some((server, bytes))
+    }
+
+    /// The lowest of all limits on how long this call may last.
+    fn longest(&self, desk: &Desk<'_>, index: usize) -> Option<std::time::Duration> {
+        let users = [self.legs[0].party.user, self.legs[index].party.user];
+        let of = |user: UserId| desk.tenant.users.get(&user)?.limits.max_call_for;
+        let users = users.into_iter().flatten().filter_map(of);
+        users.chain(desk.tenant.limits.max_call_for).min()
+    }
+
+    /// Only who talks counts from now on.
+    fn leave_limits(&mut self, desk: &mut Desk<'_>, index: usize) {
+        let talking = [self.legs[0].party.user, self.legs[index].party.user];
+        let Some(permit) = &mut self.permit else { return };
+        for user in self.legs.iter().filter_map(|leg| leg.party.user) {
+            if !talking.contains(&Some(user)) {
+                desk.live.leave(permit, user);
+            }
+        }
+    }
+
+    pub(super) fn join(&self, desk: &mut Desk<'_>, callee: u16) {
+        let Some(index) = self.index_of(callee) else { return };
+        let (a, b) = (self.legs[0].side(self.id), self.legs[index].side(self.id));
+        desk.wish(Wish::Join { a, b });
+    }
+}
+
+/// A message's session description, if it has one (RFC 3261 §21.4.13, §21.4.26).
+pub(super) fn read_description(message: &Message) -> Result<Option<Description>, u16> {
+    if message.body().is_empty() {
+        return Ok(None);
+    }
+    let kind = message.content_type().unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/sdp") {
+        return Err(415);
+    }
+    Description::read(&message.body()).map(Some).map_err(|flaw| match flaw {
+        Flaw::Unreadable => 400,
+        Flaw::NoAudio => 488,
+    })
+}

@@ -1,0 +1,398 @@
+//! The door: what needs no memory is answered here, and the rest is told whose it is.
+//!
+//! RFC 3261 §16.3 (what is checked first), §11 (OPTIONS), §22 (challenges). An edge knows domains,
+//! tags and nothing else, so it can stand on every lane, in front of every tenant.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::chance::Chance;
+use crate::flow::{Advertised, Flow};
+use crate::id::TenantId;
+use crate::input::Placement;
+use crate::moment::Moment;
+use crate::sip::digest::{Algorithm, Occasion, challenge};
+use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::sip::name::Name;
+use crate::sip::nonce::NonceKey;
+use crate::sip::token::TokenKey;
+use crate::sip::{Draft, check};
+
+/// What we serve, for the Allow header.
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO";
+/// The key of tags that no dialog stands behind: an ACK to one is dropped.
+const NO_DIALOG: u64 = 0;
+/// Live INVITEs whose placement is remembered; older ones are placed by their domain again.
+const MOST_PLACED: usize = 65_536;
+/// As long as an INVITE's repeats, ACK and CANCEL may come.
+const PLACED_FOR: Duration = Duration::from_secs(32);
+
+/// What the door needs.
+#[derive(Debug)]
+pub struct Setup {
+    /// Signs tags and branches; the same as the switches'.
+    pub token_key: [u8; 16],
+    /// Signs nonces; the same as the switches'.
+    pub nonce_key: [u8; 16],
+    /// This process: nonces of an earlier one are stale.
+    pub boot: u32,
+    /// What randomness starts from.
+    pub seed: [u8; 32],
+    /// Our addresses.
+    pub advertised: Advertised,
+    /// What strangers hear.
+    pub unknown_domain: UnknownDomain,
+}
+
+/// What is done with a request for a domain that nobody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownDomain {
+    /// Nothing: scanners learn nothing.
+    Drop,
+    /// It is answered 404.
+    Refuse,
+}
+
+/// What the door knows of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// Who.
+    pub tenant: TenantId,
+    /// The number in its tags and branches.
+    pub route: u64,
+    /// Its canonical domain: the realm.
+    pub realm: String,
+    /// All its domains, lower case.
+    pub domains: Vec<String>,
+    /// Digests that extensions are offered which are not named below.
+    pub offered: Vec<Algorithm>,
+    /// Digests by SIP user name, where they differ.
+    pub exceptions: BTreeMap<String, Vec<Algorithm>>,
+}
+
+/// What becomes of a datagram or message.
+#[derive(Debug)]
+pub enum Placed {
+    /// Nothing.
+    Drop(Dropped),
+    /// It is answered here.
+    Answer(Bytes),
+    /// It is a tenant's.
+    For {
+        /// Whose.
+        tenant: TenantId,
+        /// What says so.
+        by: Placement,
+        /// The message.
+        message: Message,
+    },
+}
+
+/// Why something is dropped in silence; each is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// It only keeps a path open (RFC 5626 §3.5.1).
+    KeepAlive,
+    /// It is not SIP, or so broken that nobody can be answered.
+    NotSip,
+    /// A response or ACK to nothing of ours.
+    Stray,
+    /// Nobody has that domain.
+    UnknownDomain,
+}
+
+/// The door of one lane.
+#[derive(Debug)]
+pub struct Edge {
+    tokens: TokenKey,
+    nonces: NonceKey,
+    chance: Chance,
+    advertised: Advertised,
+    unknown_domain: UnknownDomain,
+    tenants: BTreeMap<TenantId, Served>,
+    domains: BTreeMap<String, TenantId>,
+    routes: BTreeMap<u64, TenantId>,
+    placed: Placements,
+}
+
+impl Edge {
+    /// A door that knows nobody yet.
+    pub fn new(setup: Setup) -> Self {
+        Self {
+            tokens: TokenKey::new(setup.token_key),
+            nonces: NonceKey::new(setup.nonce_key, setup.boot),
+            chance: Chance::from_seed(setup.seed),
+            advertised: setup.advertised,
+            unknown_domain: setup.unknown_domain,
+            tenants: BTreeMap::new(),
+            domains: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            placed: Placements::default(),
+        }
+    }
+
+    /// A tenant came, or its configuration changed.
+    pub fn learn(&mut self, served: Served) {
+        self.forget(served.tenant);
+        for domain in &served.domains {
+            self.domains.insert(domain.clone(), served.tenant);
+        }
+        self.routes.insert(served.route, served.tenant);
+        self.tenants.insert(served.tenant, served);
+    }
+
+    /// A tenant is gone.
+    pub fn forget(&mut self, tenant: TenantId) {
+        if let Some(served) = self.tenants.remove(&tenant) {
+            self.routes.remove(&served.route);
+            for domain in served.domains {
+                if self.domains.get(&domain) == Some(&tenant) {
+                    self.domains.remove(&domain);
+                }
+            }
+        }
+    }
+
+    /// What becomes of bytes that came over `flow`.
+    pub fn place(&mut self, now: Moment, flow: &Flow, bytes: Bytes) -> Placed {
+        match bytes.first() {
+            None | Some(0 | b'\r' | b'\n') if bytes.iter().all(|b| b"\0\r\n".contains(b)) => {
+                return Placed::Drop(Dropped::KeepAlive);
+            }
+            Some(first) if !first.is_ascii_graphic() && !first.is_ascii_whitespace() => {
+                return Placed::Drop(Dropped::NotSip);
+            }
+            _ => {}
+        }
+        match Message::parse(bytes) {
+            Ok(message) if message.is_request() => self.place_request(now, flow, message),
+            Ok(message) => self.place_response(message),
+            Err(malformed) => match malformed.answer() {
+                Some(draft) => Placed::Answer(addressed(draft, flow).finish()),
+                None => Placed::Drop(Dropped::NotSip),
+            },
+        }
+    }
+
+    /// A refusal that no transaction stands behind: the lane has no room for the request.
+    pub fn overloaded(&mut self, flow: &Flow, request: &Message) -> Option<Bytes> {
+        if !request.is_request() || request.method() == Method::Ack {
+            return None;
+        }
+        let draft = addressed(Draft::response(request, 503, None), flow);
+        Some(draft.to_tag(&self.tag(0)).header(Name::RetryAfter, 5).finish())
+    }
+
+    fn place_response(&self, message: Message) -> Placed {
+        let branch = message.via().ok().and_then(|via| via.branch().map(str::to_owned));
+        let opened = branch.and_then(|branch| self.tokens.read(&branch));
+        match opened.and_then(|opened| self.routes.get(&opened.route)) {
+            Some(tenant) => Placed::For { tenant: *tenant, by: Placement::Known, message },
+            None => Placed::Drop(Dropped::Stray),
+        }
+    }
+
+    fn place_request(&mut self, now: Moment, flow: &Flow, message: Message) -> Placed {
+        if let Err(refusal) = check(&message) {
+            return match refusal.answer(&message) {
+                Some(draft) => Placed::Answer(addressed(draft, flow).finish()),
+                None => Placed::Drop(Dropped::Stray),
+            };
+        }
+        let tag = message.to().ok().and_then(|to| to.tag());
+        if let Some(opened) = tag.and_then(|tag| self.tokens.read(tag)) {
+            let tenant = self.routes.get(&opened.route).copied();
+            return match (opened.key, tenant) {
+                (NO_DIALOG, _) if message.method() == Method::Ack => Placed::Drop(Dropped::Stray),
+                (_, Some(tenant)) => Placed::For { tenant, by: Placement::Known, message },
+                (_, None) => self.refuse(flow, &message, 481, 0),
+            };
+        }
+        let thread = Placements::thread(&message);
+        if let Some((tenant, by)) = thread.and_then(|thread| self.placed.find(now, thread)) {
+            return Placed::For { tenant, by, message };
+        }
+        let placed = self.place_by_domain(now, flow, message);
+        if let (Some(thread), Placed::For { tenant, by, message }) = (thread, &placed)
+            && message.method() == Method::Invite
+        {
+            self.placed.keep(now, thread, (*tenant, *by));
+        }
+        placed
+    }
+
+    fn place_by_domain(&mut self, now: Moment, flow: &Flow, message: Message) -> Placed {
+        let asked = match message.method() {
+            Method::Register => message.to().and_then(|to| to.uri()),
+            _ => message.uri(),
+        };
+        let (host, user) = match &asked {
+            Ok(uri) => (uri.host.to_ascii_lowercase(), uri.user.is_some()),
+            Err(_) => (String::new(), false),
+        };
+        if let Some(tenant) = self.domains.get(&host).copied() {
+            return self.serve(now, flow, message, tenant);
+        }
+        if message.method() == Method::Options && !user && self.is_ours(flow, &host) {
+            return self.answer_options(flow, &message);
+        }
+        let from = message.from().ok().and_then(|from| from.uri().ok());
+        let from = from.map(|uri| uri.host.to_ascii_lowercase());
+        match from.and_then(|host| self.domains.get(&host).copied()) {
+            Some(tenant) => Placed::For { tenant, by: Placement::From, message },
+            None => self.turn_away(flow, &message),
+        }
+    }
+
+    /// A request for a domain that we serve: what can be said without memory is said here.
+    fn serve(&mut self, now: Moment, flow: &Flow, message: Message, tenant: TenantId) -> Placed {
+        let Some(served) = self.tenants.get(&tenant) else {
+            return self.turn_away(flow, &message);
+        };
+        let route = served.route;
+        let within = message.to().is_ok_and(|to| to.tag().is_some());
+        match message.method() {
+            Method::Ack => return Placed::Drop(Dropped::Stray),
+            Method::Cancel => {}
+            Method::Options if !within => return self.answer_options(flow, &message),
+            Method::Other(_) => return self.refuse(flow, &message, 501, route),
+            Method::Notify | Method::Info | Method::Update | Method::Prack if !within => {
+                return self.refuse(flow, &message, 405, route);
+            }
+            Method::Bye => return self.refuse(flow, &message, 481, route),
+            _ if within => return self.refuse(flow, &message, 481, route),
+            _ if !has_credentials(&message) => return self.challenge(now, flow, &message, tenant),
+            _ => {}
+        }
+        Placed::For { tenant, by: Placement::Domain, message }
+    }
+
+    /// The first challenge: nobody is remembered for asking (RFC 3261 §22.1, §26.3.2.4).
+    fn challenge(
+        &mut self,
+        now: Moment,
+        flow: &Flow,
+        request: &Message,
+        tenant: TenantId,
+    ) -> Placed {
+        let Some(served) = self.tenants.get(&tenant) else {
+            return Placed::Drop(Dropped::UnknownDomain);
+        };
+        let from = request.from().ok().and_then(|from| from.uri().ok());
+        let user = from.map(|uri| uri.user().into_owned()).unwrap_or_default();
+        let offered = served.exceptions.get(&user).unwrap_or(&served.offered).clone();
+        let (realm, route) = (served.realm.clone(), served.route);
+        let (status, name) = challenge_of(request.method());
+        let tag = self.tag(route);
+        let draft = addressed(Draft::response(request, status, None), flow).to_tag(&tag);
+        let nonce = self.nonces.issue(now, &mut self.chance, route);
+        let draft = offered.iter().fold(draft, |draft, algorithm| {
+            draft.header(name, challenge(&realm, &nonce, *algorithm, Occasion::First))
+        });
+        Placed::Answer(draft.finish())
+    }
+
+    fn answer_options(&mut self, flow: &Flow, request: &Message) -> Placed {
+        let tag = self.tag(0);
+        let draft = addressed(Draft::response(request, 200, None), flow)
+            .to_tag(&tag)
+            .header(Name::Allow, ALLOW)
+            .header(Name::Accept, "application/sdp");
+        Placed::Answer(draft.finish())
+    }
+
+    fn turn_away(&mut self, flow: &Flow, request: &Message) -> Placed {
+        match (self.unknown_domain, request.method()) {
+            (UnknownDomain::Drop, _) | (UnknownDomain::Refuse, Method::Ack) => {
+                Placed::Drop(Dropped::UnknownDomain)
+            }
+            (UnknownDomain::Refuse, _) => self.refuse(flow, request, 404, 0),
+        }
+    }
+
+    fn refuse(&mut self, flow: &Flow, request: &Message, status: u16, route: u64) -> Placed {
+        if request.method() == Method::Ack {
+            return Placed::Drop(Dropped::Stray);
+        }
+        let draft =
+            addressed(Draft::response(request, status, None), flow).to_tag(&self.tag(route));
+        let draft = match status {
+            405 | 501 => draft.header(Name::Allow, ALLOW),
+            _ => draft,
+        };
+        Placed::Answer(draft.finish())
+    }
+
+    fn tag(&self, route: u64) -> String {
+        self.tokens.tag(route, NO_DIALOG).to_string()
+    }
+
+    /// Whether a host is an address of ours, as the peer reached it or as we advertise it.
+    fn is_ours(&self, flow: &Flow, host: &str) -> bool {
+        let Flow::Udp(path) = flow else { return false };
+        let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
+        ip.is_ok_and(|ip| ip == path.local.ip() || self.advertised.external.contains(&ip))
+    }
+}
+
+/// The status and header of a challenge: a registrar's own, or that of who stands between.
+pub fn challenge_of(method: Method<'_>) -> (u16, Name) {
+    match method {
+        Method::Register => (401, Name::WwwAuthenticate),
+        _ => (407, Name::ProxyAuthenticate),
+    }
+}
+
+/// Whether a request brings a password, right or wrong.
+pub fn has_credentials(request: &Message) -> bool {
+    request.first(Name::Authorization).is_some()
+        || request.first(Name::ProxyAuthorization).is_some()
+}
+
+fn addressed(draft: Draft, flow: &Flow) -> Draft {
+    match flow.peer() {
+        Some(peer) => draft.received(peer),
+        None => draft,
+    }
+}
+
+/// Where live INVITEs went, so that their CANCEL and ACK go there too.
+#[derive(Debug, Default)]
+struct Placements {
+    by_thread: BTreeMap<u64, (TenantId, Placement)>,
+    ends: VecDeque<(Moment, u64)>,
+}
+
+impl Placements {
+    /// What an INVITE, its repeats, its CANCEL and its ACK have in common.
+    fn thread(message: &Message) -> Option<u64> {
+        use std::hash::{BuildHasher, BuildHasherDefault};
+        match message.method() {
+            Method::Invite | Method::Ack | Method::Cancel => {}
+            _ => return None,
+        }
+        let via = message.via().ok()?;
+        let key = (via.branch()?, via.host, via.port, message.call_id().ok()?);
+        Some(BuildHasherDefault::<siphasher::sip::SipHasher13>::default().hash_one(key))
+    }
+
+    fn find(&mut self, now: Moment, thread: u64) -> Option<(TenantId, Placement)> {
+        while let Some((end, old)) = self.ends.front().copied() {
+            if end > now {
+                break;
+            }
+            self.ends.pop_front();
+            self.by_thread.remove(&old);
+        }
+        self.by_thread.get(&thread).copied()
+    }
+
+    fn keep(&mut self, now: Moment, thread: u64, placed: (TenantId, Placement)) {
+        if self.by_thread.len() < MOST_PLACED && self.by_thread.insert(thread, placed).is_none() {
+            self.ends.push_back((now + PLACED_FOR, thread));
+        }
+    }
+}

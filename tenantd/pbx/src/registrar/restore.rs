@@ -1,0 +1,91 @@
+//! What outlives a restart: bindings that were stored, and the doubt about those that ran out since.
+//!
+//! A refresh is stored only when it would pass the stored horizon. So a binding whose stored expiry
+//! has passed may well be alive; its phone is asked (OPTIONS) before it is called.
+
+use super::bindings::{Registered, Standing};
+use super::change::Change;
+use super::register::Registrar;
+use crate::id::{BindingId, UserId};
+use crate::moment::Moment;
+use crate::record::Binding;
+use crate::story::Unregistered;
+use crate::tenant::directory::Directory;
+
+impl Registrar {
+    /// Takes back what was stored. Rows that are of no use any more are told, to be removed.
+    pub fn restore(
+        &mut self,
+        now: Moment,
+        directory: &Directory,
+        mut stored: Vec<Binding>,
+    ) -> Vec<Change> {
+        stored.sort_by_key(|binding| binding.id);
+        let mut gone = Vec::new();
+        for binding in stored {
+            if !directory.users.contains_key(&binding.user) {
+                gone.push(Change::Removed(Box::new(binding), Unregistered::Removed));
+            } else if binding.horizon.max(binding.expires_at) <= now {
+                gone.push(Change::Removed(Box::new(binding), Unregistered::Expired));
+            } else if binding.expires_at <= now {
+                self.bindings.insert(binding, Standing::Doubtful);
+            } else {
+                self.bindings.insert(binding, Standing::Reachable);
+            }
+        }
+        gone
+    }
+
+    /// The configuration was published: bindings of extensions that are gone, or that may not have
+    /// so many phones any more, end.
+    pub fn configure(&mut self, now: Moment, directory: &Directory) -> Vec<Change> {
+        let mut users: Vec<UserId> =
+            self.bindings.iter().map(|registered| registered.binding.user).collect();
+        users.dedup();
+        let mut gone = Vec::new();
+        for id in users {
+            if let Some(user) = directory.users.get(&id) {
+                let room = usize::from(user.max_contacts.max(1));
+                gone.extend(self.make_room(now, id, &[], room));
+                continue;
+            }
+            let theirs: Vec<BindingId> =
+                self.bindings.of(id).map(|registered| registered.binding.id).collect();
+            let removed = theirs
+                .into_iter()
+                .filter_map(|binding| self.remove(id, binding, Unregistered::Removed));
+            gone.extend(removed);
+        }
+        gone
+    }
+
+    /// Bindings to be probed.
+    pub fn doubtful(&self) -> impl Iterator<Item = &Binding> {
+        self.bindings.iter().filter_map(|registered| match registered.standing {
+            Standing::Doubtful => Some(&registered.binding),
+            Standing::Reachable => None,
+        })
+    }
+
+    /// The phone answered its probe: it is reachable as long as a refresh that was not stored can
+    /// have lasted. `None`: it came or went by itself meanwhile.
+    pub fn confirm(&mut self, user: UserId, id: BindingId) -> Option<&Binding> {
+        self.bindings.change(user, id, |registered| match registered.standing {
+            Standing::Doubtful => {
+                registered.standing = Standing::Reachable;
+                registered.binding.expires_at = registered.binding.horizon;
+                Some(())
+            }
+            Standing::Reachable => None,
+        })??;
+        self.bindings.find(user, id).map(|registered: &Registered| &registered.binding)
+    }
+
+    /// The phone did not answer its probe. A phone that came back meanwhile stays.
+    pub fn give_up(&mut self, user: UserId, id: BindingId) -> Option<Change> {
+        match self.bindings.find(user, id)?.standing {
+            Standing::Doubtful => self.remove(user, id, Unregistered::Expired),
+            Standing::Reachable => None,
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Numbers used once: so that a proof that somebody overheard is worth nothing.
+//!
+//! RFC 7616 §3.3 and §5.4. A nonce says itself when and by whom it was issued, under a keyed hash,
+//! so issuing one costs no memory; only those that were answered are remembered, with a window of
+//! 64 counts each, because phones on a bad line send out of order. Whatever is wrong with a nonce,
+//! the answer is `stale`, never a failed password.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::Hasher;
+use std::time::Duration;
+
+use siphasher::sip::SipHasher24;
+
+use super::base32;
+use crate::chance::Chance;
+use crate::moment::Moment;
+
+/// How long a nonce lasts for phones that do not count (RFC 2069): they could replay it.
+const UNCOUNTED_FOR: Duration = Duration::from_secs(60);
+
+/// Bits of a nonce that are random.
+const RANDOM_BITS: u32 = 48;
+
+/// Seals and opens nonces.
+#[derive(Clone)]
+pub struct NonceKey {
+    key: [u8; 16],
+    boot: u32,
+}
+
+/// What a nonce says, once it is known to be ours and still valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Issued {
+    issued_at: Moment,
+    random: u64,
+}
+
+/// Why a nonce is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stale {
+    /// We did not issue it, or not for this tenant.
+    Foreign,
+    /// An earlier process issued it, whose counts are lost.
+    OtherBoot,
+    /// It is too old.
+    TooOld,
+    /// It may have been used: the memory of its time had to make room.
+    Forgotten,
+    /// This count was used before.
+    Replayed,
+}
+
+/// The nonces that were answered.
+#[derive(Debug)]
+pub struct Nonces {
+    key: NonceKey,
+    valid_for: Duration,
+    limit: usize,
+    used: BTreeMap<Issued, Window>,
+    forgotten_until: Moment,
+}
+
+/// The highest count so far, and which of the 64 up to it were used: bit 0 is the highest.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    highest: u32,
+    used: u64,
+}
+
+impl NonceKey {
+    /// From 16 secret bytes and the number of this process's start.
+    pub fn new(key: [u8; 16], boot: u32) -> Self {
+        Self { key, boot }
+    }
+
+    /// A new nonce for the tenant with this route number, 39 characters long.
+    pub fn issue(&self, now: Moment, chance: &mut Chance, route: u64) -> String {
+        let random = chance.number() & ((1 << RANDOM_BITS) - 1);
+        let first = (now.as_millis() << 16) | (random >> 32);
+        let second = (u64::from(self.boot) << 32) | (random & u64::from(u32::MAX));
+        let text = base32::encode([first, second, self.hash(route, first, second)]);
+        text.iter().map(|letter| char::from(*letter)).collect()
+    }
+
+    fn open(&self, route: u64, text: &str) -> Result<Issued, Stale> {
+        let [first, second, hash] = base32::decode(text.as_bytes()).ok_or(Stale::Foreign)?;
+        if hash != self.hash(route, first, second) {
+            return Err(Stale::Foreign);
+        }
+        if second >> 32 != u64::from(self.boot) {
+            return Err(Stale::OtherBoot);
+        }
+        let random = ((first & 0xffff) << 32) | (second & u64::from(u32::MAX));
+        Ok(Issued { issued_at: Moment::from_millis(first >> 16), random })
+    }
+
+    fn hash(&self, route: u64, first: u64, second: u64) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        for number in [route, first, second] {
+            hasher.write(&number.to_be_bytes());
+        }
+        hasher.finish()
+    }
+}
+
+impl fmt::Debug for NonceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NonceKey")
+    }
+}
+
+impl Nonces {
+    /// Nonces are valid for `valid_for`; the windows of the `limit` youngest are remembered. Older
+    /// ones make room, and what was issued up to then counts as stale.
+    pub fn new(key: NonceKey, valid_for: Duration, limit: usize) -> Self {
+        let (used, forgotten_until) = (BTreeMap::new(), Moment::EPOCH);
+        Self { key, valid_for, limit: limit.max(1), used, forgotten_until }
+    }
+
+    /// A new nonce for the tenant with this route number.
+    pub fn issue(&self, now: Moment, chance: &mut Chance, route: u64) -> String {
+        self.key.issue(now, chance, route)
+    }
+
+    /// Whether `nonce` may be answered at all. Ask before the password is checked.
+    pub fn examine(&self, now: Moment, route: u64, nonce: &str) -> Result<Issued, Stale> {
+        let issued = self.key.open(route, nonce)?;
+        if now - issued.issued_at > self.valid_for {
+            return Err(Stale::TooOld);
+        }
+        Ok(issued)
+    }
+
+    /// Takes note that it was answered with the `count` of its `nc`, if the phone counts. Ask after
+    /// the password was right: nobody else shall be able to use up a phone's counts.
+    pub fn spend(&mut self, now: Moment, nonce: Issued, count: Option<u32>) -> Result<(), Stale> {
+        let Some(count) = count else {
+            let uncounted_for = now - nonce.issued_at;
+            return if uncounted_for <= UNCOUNTED_FOR { Ok(()) } else { Err(Stale::TooOld) };
+        };
+        if let Some(window) = self.used.get_mut(&nonce) {
+            return window.spend(count);
+        }
+        if nonce.issued_at <= self.forgotten_until {
+            return Err(Stale::Forgotten);
+        }
+        self.make_room(now);
+        self.used.insert(nonce, Window { highest: count, used: 1 });
+        Ok(())
+    }
+
+    /// Windows that are remembered.
+    pub fn len(&self) -> usize {
+        self.used.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.used.is_empty()
+    }
+
+    fn make_room(&mut self, now: Moment) {
+        while let Some(oldest) = self.used.first_entry() {
+            let issued_at = oldest.key().issued_at;
+            let expired = now - issued_at > self.valid_for;
+            if !expired {
+                if self.used.len() < self.limit {
+                    return;
+                }
+                self.forgotten_until = issued_at;
+            }
+            self.used.pop_first();
+        }
+    }
+}
+
+impl Window {
+    fn spend(&mut self, count: u32) -> Result<(), Stale> {
+        if let Some(ahead) = count.checked_sub(self.highest).filter(|ahead| *ahead > 0) {
+            self.used = self.used.checked_shl(ahead).unwrap_or(0) | 1;
+            self.highest = count;
+            return Ok(());
+        }
+        let bit = 1_u64.checked_shl(self.highest - count).ok_or(Stale::Replayed)?;
+        if self.used & bit != 0 {
+            return Err(Stale::Replayed);
+        }
+        self.used |= bit;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const START: Moment = Moment::from_secs(1_700_000_000);
+    const HOUR: Duration = Duration::from_secs(3_600);
+    const ROUTE: u64 = 77;
+
+    fn nonces(limit: usize) -> (Nonces, Chance) {
+        let key = NonceKey::new([6; 16], 3);
+        (Nonces::new(key, HOUR, limit), Chance::from_seed([9; 32]))
+    }
+
+    #[test]
+    fn a_nonce_is_valid_for_its_time_and_for_its_tenant() {
+        let (nonces, mut chance) = nonces(10);
+        let nonce = nonces.issue(START, &mut chance, ROUTE);
+        assert_eq!(nonce.len(), 39);
+        assert!(nonces.examine(START, ROUTE, &nonce).is_ok());
+        assert!(nonces.examine(START + HOUR, ROUTE, &nonce).is_ok());
+        let late = START + HOUR + Duration::from_millis(1);
+        assert_eq!(nonces.examine(late, ROUTE, &nonce), Err(Stale::TooOld));
+        assert_eq!(nonces.examine(START, ROUTE + 1, &nonce), Err(Stale::Foreign));
+        assert_eq!(nonces.examine(START, ROUTE, "dcd98b7102dd2f0e8b11"), Err(Stale::Foreign));
+    }
+
+    #[test]
+    fn a_nonce_of_an_earlier_process_is_stale() {
+        let (nonces, mut chance) = nonces(10);
+        let earlier = NonceKey::new([6; 16], 2).issue(START, &mut chance, ROUTE);
+        assert_eq!(nonces.examine(START, ROUTE, &earlier), Err(Stale::OtherBoot));
+    }
+
+    #[test]
+    fn a_changed_nonce_is_foreign() {
+        let (nonces, mut chance) = nonces(10);
+        for _ in 0..2_000 {
+            let mut text = nonces.issue(START, &mut chance, ROUTE).into_bytes();
+            let at = chance.below(39) as usize;
+            let other = b"abcdefghijklmnopqrstuvwxyz234567"[chance.below(32) as usize];
+            if text[at] != other {
+                text[at] = other;
+                let text = String::from_utf8(text).unwrap();
+                assert_eq!(nonces.examine(START, ROUTE, &text), Err(Stale::Foreign));
+            }
+        }
+    }
+
+    #[test]
+    fn each_count_is_accepted_once_and_in_any_order_of_the_last_64() {
+        let (mut nonces, mut chance) = nonces(10);
+        let text = nonces.issue(START, &mut chance, ROUTE);
+        let nonce = nonces.examine(START, ROUTE, &text).unwrap();
+        assert_eq!(nonces.spend(START, nonce, Some(1)), Ok(()));
+        assert_eq!(nonces.spend(START, nonce, Some(1)), Err(Stale::Replayed));
+        assert_eq!(nonces.spend(START, nonce, Some(70)), Ok(()));
+        assert_eq!(nonces.spend(START, nonce, Some(7)), Ok(()));
+        assert_eq!(nonces.spend(START, nonce, Some(7)), Err(Stale::Replayed));
+        assert_eq!(nonces.spend(START, nonce, Some(6)), Err(Stale::Replayed), "too far behind");
+        assert_eq!(nonces.spend(START, nonce, Some(u32::MAX)), Ok(()));
+        assert_eq!(nonces.spend(START, nonce, Some(70)), Err(Stale::Replayed));
+        assert_eq!(nonces.len(), 1);
+    }
+
+    #[test]
+    fn the_window_agrees_with_a_list_of_all_counts() {
+        let (mut nonces, mut chance) = nonces(10);
+        let text = nonces.issue(START, &mut chance, ROUTE);
+        let nonce = nonces.examine(START, ROUTE, &text).unwrap();
+        let (mut used, mut middle) = (BTreeSet::new(), 100);
+        for _ in 0..20_000 {
+            middle += chance.below(3) as u32;
+            let count = middle + chance.below(100) as u32;
+            let highest = used.last().copied().unwrap_or(count);
+            let fresh = !used.contains(&count) && (count > highest || highest - count < 64);
+            assert_eq!(nonces.spend(START, nonce, Some(count)).is_ok(), fresh);
+            if fresh {
+                used.insert(count);
+            }
+        }
+    }
+
+    #[test]
+    fn without_counts_a_nonce_lasts_a_minute() {
+        let (mut nonces, mut chance) = nonces(10);
+        let text = nonces.issue(START, &mut chance, ROUTE);
+        let nonce = nonces.examine(START, ROUTE, &text).unwrap();
+        assert_eq!(nonces.spend(START, nonce, None), Ok(()));
+        let minute = START + Duration::from_secs(60);
+        assert_eq!(nonces.spend(minute, nonce, None), Ok(()));
+        let later = minute + Duration::from_millis(1);
+        assert_eq!(nonces.spend(later, nonce, None), Err(Stale::TooOld));
+        assert!(nonces.is_empty());
+    }
+
+    #[test]
+    fn when_full_the_oldest_are_forgotten_and_count_as_used() {
+        let (mut nonces, mut chance) = nonces(2);
+        let mut issued = vec![];
+        for second in 0..4 {
+            let at = START + Duration::from_secs(second);
+            let text = nonces.issue(at, &mut chance, ROUTE);
+            issued.push(nonces.examine(at, ROUTE, &text).unwrap());
+        }
+        let now = START + Duration::from_secs(10);
+        for nonce in &issued[1..] {
+            assert_eq!(nonces.spend(now, *nonce, Some(1)), Ok(()));
+        }
+        assert_eq!(nonces.len(), 2);
+        assert_eq!(nonces.spend(now, issued[1], Some(2)), Err(Stale::Forgotten));
+        assert_eq!(nonces.spend(now, issued[0], Some(1)), Err(Stale::Forgotten));
+        assert_eq!(nonces.spend(now, issued[2], Some(2)), Ok(()));
+    }
+
+    #[test]
+    fn what_is_too_old_makes_room_without_making_others_stale() {
+        let (mut nonces, mut chance) = nonces(2);
+        let spend = |nonces: &mut Nonces, chance: &mut Chance, now: Moment| {
+            let text = nonces.issue(now, chance, ROUTE);
+            let nonce = nonces.examine(now, ROUTE, &text).unwrap();
+            assert_eq!(nonces.spend(now, nonce, Some(1)), Ok(()));
+        };
+        spend(&mut nonces, &mut chance, START);
+        spend(&mut nonces, &mut chance, START);
+        let later = START + HOUR + Duration::from_secs(1);
+        spend(&mut nonces, &mut chance, later);
+        assert_eq!((nonces.len(), nonces.forgotten_until), (1, Moment::EPOCH));
+    }
+
+    #[test]
+    fn the_key_is_not_shown() {
+        let (nonces, _) = nonces(2);
+        assert!(format!("{nonces:?}").contains("key: NonceKey,"));
+    }
+}

@@ -1,0 +1,179 @@
+//! Tenants come, change and go; their calls and registrations come with them.
+
+use std::collections::BTreeMap;
+
+use super::registering::phone;
+use super::{Due, Line, Switch, Tenant};
+use crate::board::What;
+use crate::call::{Call, Owner, Task};
+use crate::flow::Flow;
+use crate::id::TenantId;
+use crate::moment::Moment;
+use crate::output::Output;
+use crate::record::{Binding, Ending};
+use crate::registrar::Registrar;
+use crate::sip::Draft;
+use crate::sip::deadlines::Alarm;
+use crate::sip::method::Method;
+use crate::sip::name::Name;
+use crate::tenant::directory::Directory;
+use crate::tenant::guard::{self, Guard};
+use crate::tenant::limits::LiveCalls;
+
+impl Switch {
+    /// A tenant came to this switch.
+    pub(super) fn admit(
+        &mut self,
+        now: Moment,
+        directory: Box<Directory>,
+        bindings: Vec<Binding>,
+        live: &[Vec<u8>],
+    ) {
+        let id = directory.tenant;
+        if self.tenants.contains_key(&id) {
+            return self.configure(now, directory);
+        }
+        let mut registrar = Registrar::default();
+        let changes = registrar.restore(now, &directory, bindings);
+        let tenant = Tenant {
+            directory,
+            registrar,
+            live: LiveCalls::default(),
+            guard: Guard::new(&mut self.office.chance, guard::LIMIT),
+            calls: BTreeMap::new(),
+            alarm: Alarm::default(),
+        };
+        self.tenants.insert(id, tenant);
+        self.take_over(now, id, changes);
+        self.show_phones(now, id);
+        self.probe_doubtful(now, id);
+        for facts in live {
+            self.revive(now, id, facts);
+        }
+    }
+
+    /// A tenant's configuration was published: it is taken over whole.
+    pub(super) fn configure(&mut self, now: Moment, directory: Box<Directory>) {
+        let id = directory.tenant;
+        let Some(tenant) = self.tenants.get_mut(&id) else {
+            return self.admit(now, directory, Vec::new(), &[]);
+        };
+        let changes = tenant.registrar.configure(now, &directory);
+        let old = std::mem::replace(&mut tenant.directory, directory);
+        self.office.outputs.push_back(Output::Retire(old));
+        self.take_over(now, id, changes);
+    }
+
+    /// A tenant is gone: its calls end, and nothing of it is left.
+    pub(super) fn remove(&mut self, now: Moment, id: TenantId) {
+        self.end_calls(now, id, Ending::ServerStopped);
+        self.handle_transactions(now);
+        let Some(mut tenant) = self.tenants.remove(&id) else { return };
+        let (mut desk, _) = tenant.desk(now, &self.elsewhere, &mut self.office);
+        desk.show(What::Cleared);
+        self.office.outputs.push_back(Output::Retire(tenant.directory));
+    }
+
+    /// A tenant's public numbers, which every other tenant may dial.
+    pub(super) fn learn_numbers(&mut self, tenant: TenantId, numbers: Vec<String>) {
+        for old in self.numbers.remove(&tenant).into_iter().flatten() {
+            if self.elsewhere.get(&old) == Some(&tenant) {
+                self.elsewhere.remove(&old);
+            }
+        }
+        for number in &numbers {
+            self.elsewhere.insert(number.clone(), tenant);
+        }
+        if !numbers.is_empty() {
+            self.numbers.insert(tenant, numbers);
+        }
+    }
+
+    /// Ends all calls: the drain is over.
+    pub(super) fn hang_up_all(&mut self, now: Moment) {
+        let tenants: Vec<TenantId> = self.tenants.keys().copied().collect();
+        for tenant in tenants {
+            self.end_calls(now, tenant, Ending::ServerStopped);
+        }
+    }
+
+    fn end_calls(&mut self, now: Moment, id: TenantId, ending: Ending) {
+        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        let (mut desk, calls) = tenant.desk(now, &self.elsewhere, &mut self.office);
+        let numbers: Vec<u64> = calls.keys().copied().collect();
+        for line in calls.values_mut() {
+            line.call.end(&mut desk, ending);
+        }
+        for number in numbers {
+            self.settle(id, number);
+        }
+    }
+
+    fn revive(&mut self, now: Moment, id: TenantId, facts: &[u8]) {
+        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        let (mut desk, calls) = tenant.desk(now, &self.elsewhere, &mut self.office);
+        if let Some(call) = Call::revive(&mut desk, facts) {
+            let number = call.number;
+            self.sounds.insert(call.id, (id, number));
+            calls.insert(number, Line { call, alarm: Alarm::default() });
+            self.settle(id, number);
+        }
+    }
+
+    fn show_phones(&mut self, now: Moment, id: TenantId) {
+        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        let users = &tenant.directory.users;
+        let phones: Vec<What> = tenant
+            .registrar
+            .iter()
+            .filter(|registered| registered.is_reachable(now))
+            .map(|registered| {
+                let binding = &registered.binding;
+                let number = users.get(&binding.user).map(|user| user.number.clone());
+                What::Phone(binding.id, phone(binding, number.unwrap_or_default()))
+            })
+            .collect();
+        let (mut desk, _) = tenant.desk(now, &self.elsewhere, &mut self.office);
+        phones.into_iter().for_each(|phone| desk.show(phone));
+    }
+
+    /// Phones that may or may not still be there after a crash are asked before they are called.
+    fn probe_doubtful(&mut self, now: Moment, id: TenantId) {
+        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        let doubtful: Vec<Binding> = tenant.registrar.doubtful().cloned().collect();
+        let (mut desk, _) = tenant.desk(now, &self.elsewhere, &mut self.office);
+        for binding in doubtful {
+            let flow = Flow::Udp(binding.path);
+            let (branch, text) = desk.branch();
+            let call_id = desk.office.chance.uuid(now);
+            let tag = desk.office.tokens.tag(desk.tenant.route, 0);
+            let here = format!("<sip:{}>", desk.tenant.domain);
+            let draft = Draft::request(Method::Options, &binding.contact)
+                .header(Name::Via, desk.office.via(&flow, &text))
+                .header(Name::MaxForwards, 70)
+                .header(Name::From, format_args!("{here};tag={tag}"))
+                .header(Name::To, format_args!("<{}>", binding.contact))
+                .header(Name::CallId, call_id)
+                .header(Name::CSeq, "1 OPTIONS")
+                .header(Name::Contact, desk.office.contact(&flow, ""));
+            let call = desk.office.chance.number();
+            self.probes.insert(call, (id, binding.user, binding.id));
+            let owner = Owner { tenant: id, call, leg: 0, task: Task::Probe, branch };
+            // With no room for a transaction the phone stays doubtful, and goes at its horizon.
+            let _no_room = desk.request(flow, Method::Options, draft.finish(), owner);
+        }
+    }
+
+    /// Forgets a call that is over, or sees to it that it is woken in time.
+    pub(super) fn settle(&mut self, id: TenantId, number: u64) {
+        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        let Some(line) = tenant.calls.get_mut(&number) else { return };
+        if line.call.is_over() {
+            self.sounds.remove(&line.call.id);
+            tenant.calls.remove(&number);
+            return;
+        }
+        let deadline = line.call.deadline();
+        self.due.set(&mut line.alarm, deadline, Due::Call(id, number));
+    }
+}

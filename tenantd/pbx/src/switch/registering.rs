@@ -1,0 +1,233 @@
+//! A REGISTER: answered once what it changed is durable, or with a short expiry if that takes long.
+//!
+//! RFC 3261 §10.3. The phone believes the 200, so it must outlive us; a database that is slow or
+//! away costs the phone nothing but an earlier refresh.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::refusal::Refusal;
+use super::{Arrived, Change, Due, Switch};
+use crate::board::{Phone, What};
+use crate::call::desk::Desk;
+use crate::flow::Flow;
+use crate::id::{BindingId, RecordId, TenantId, UserId};
+use crate::input::Storage;
+use crate::moment::Moment;
+use crate::record::{Binding, Wait};
+use crate::registrar::{Ask, Policy};
+use crate::sip::message::Message;
+use crate::sip::name::Name;
+use crate::sip::transaction::ServerId;
+use crate::story::Event;
+use crate::tenant::identify::Speaker;
+
+/// A commit that takes longer is not waited for.
+const WAIT_FOR: Duration = Duration::from_millis(300);
+/// Answers that wait at once; beyond that they are given at once, with the short expiry.
+const MOST_WAITING: usize = 50_000;
+
+/// Answers that wait for a commit.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    by_record: BTreeMap<RecordId, Held>,
+    by_age: std::collections::VecDeque<(Moment, RecordId)>,
+}
+
+/// An answer that waits.
+#[derive(Debug)]
+struct Held {
+    tenant: TenantId,
+    user: UserId,
+    server: ServerId,
+    flow: Flow,
+    request: Message,
+    bindings: Vec<BindingId>,
+}
+
+impl Waiting {
+    /// How many answers wait.
+    pub(super) fn len(&self) -> usize {
+        self.by_record.len()
+    }
+
+    /// When the next one has waited long enough.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.by_age.front().map(|(at, _)| *at)
+    }
+
+    fn hold(&mut self, now: Moment, record: RecordId, held: Held) {
+        self.by_record.insert(record, held);
+        self.by_age.push_back((now + WAIT_FOR, record));
+    }
+
+    fn take(&mut self, record: RecordId) -> Option<Held> {
+        let held = self.by_record.remove(&record);
+        while self.by_age.front().is_some_and(|(_, r)| !self.by_record.contains_key(r)) {
+            self.by_age.pop_front();
+        }
+        held
+    }
+}
+
+impl Switch {
+    pub(super) fn register(
+        &mut self,
+        now: Moment,
+        arrived: &Arrived,
+        server: ServerId,
+        request: &Message,
+        speaker: Speaker,
+    ) -> Result<(), Refusal> {
+        let (Speaker::User(user), Flow::Udp(path)) = (speaker, arrived.flow) else {
+            return Err(Refusal::Forbidden);
+        };
+        let policy = match self.rules.storage {
+            Storage::Here => self.rules.policy,
+            Storage::Away => self.rules.policy.unstored(),
+        };
+        let Some(tenant) = self.tenants.get_mut(&arrived.tenant) else {
+            return Err(Refusal::UnknownDomain);
+        };
+        let ask = Ask::read(request, path).map_err(Refusal::Register)?;
+        let Some(who) = tenant.directory.users.get(&user) else { return Err(Refusal::Forbidden) };
+        let chance = &mut self.office.chance;
+        let outcome = tenant
+            .registrar
+            .register(now, chance, who, &policy, &ask)
+            .map_err(Refusal::Register)?;
+        let waits = outcome.wait() == Wait::ForCommit
+            && self.rules.storage == Storage::Here
+            && self.waiting.len() < MOST_WAITING;
+        let bindings = outcome.changes.iter().map(Change::binding).collect();
+        let record = self.take_over(now, arrived.tenant, outcome.changes);
+        let held = Held {
+            tenant: arrived.tenant,
+            user,
+            server,
+            flow: arrived.flow,
+            request: request.clone(),
+            bindings,
+        };
+        match record.filter(|_| waits) {
+            Some(record) => self.waiting.hold(now, record, held),
+            None => self.answer_register(now, &held),
+        }
+        Ok(())
+    }
+
+    /// Remembers, shows and tells what changed about phones; the last record that is waited for.
+    pub(super) fn take_over(
+        &mut self,
+        now: Moment,
+        tenant: TenantId,
+        changes: Vec<Change>,
+    ) -> Option<RecordId> {
+        let place = self.tenants.get_mut(&tenant)?;
+        let (mut desk, _) = place.desk(now, &self.elsewhere, &mut self.office);
+        let mut waited = None;
+        for change in changes {
+            if let Some(memory) = change.memory() {
+                let id = desk.remember(memory, change.wait());
+                waited = Some(id).filter(|_| change.wait() == Wait::ForCommit).or(waited);
+            }
+            tell(&mut desk, &change);
+        }
+        let deadline = place.registrar.deadline();
+        self.due.set(&mut place.alarm, deadline, Due::Registrar(tenant));
+        waited
+    }
+
+    /// A record is durable: whoever waited for it is answered.
+    pub(super) fn answer_kept(&mut self, now: Moment, record: RecordId) {
+        if let Some(held) = self.waiting.take(record) {
+            self.answer_register(now, &held);
+        }
+    }
+
+    /// The database is slow: what waited too long is answered from the journal.
+    pub(super) fn answer_overdue(&mut self, now: Moment) {
+        while let Some((_, record)) = self.waiting.by_age.front().copied().filter(|w| w.0 <= now) {
+            self.answer_unstored(now, record);
+        }
+    }
+
+    /// The database is away: nobody waits for it.
+    pub(super) fn answer_all_waiting(&mut self, now: Moment) {
+        while let Some((_, record)) = self.waiting.by_age.front().copied() {
+            self.answer_unstored(now, record);
+        }
+    }
+
+    fn answer_unstored(&mut self, now: Moment, record: RecordId) {
+        let Some(held) = self.waiting.take(record) else {
+            self.waiting.by_age.pop_front();
+            return;
+        };
+        if let Some(tenant) = self.tenants.get_mut(&held.tenant) {
+            let longest = Policy::UNSTORED_EXPIRES;
+            tenant.registrar.shorten(now, held.user, held.bindings.iter().copied(), longest);
+            let deadline = tenant.registrar.deadline();
+            self.due.set(&mut tenant.alarm, deadline, Due::Registrar(held.tenant));
+        }
+        self.answer_register(now, &held);
+    }
+
+    /// The 200, with all that is registered (RFC 3261 §10.3 step 8).
+    fn answer_register(&mut self, now: Moment, held: &Held) {
+        let Some(tenant) = self.tenants.get_mut(&held.tenant) else { return };
+        let tag = self.office.tokens.tag(tenant.directory.route, 0).to_string();
+        let mut draft = self.office.reply(&held.flow, &held.request, 200).to_tag(&tag);
+        for listed in tenant.registrar.listed(now, held.user) {
+            draft = draft.header(Name::Contact, listed);
+        }
+        for path in held.request.fields(Name::Path) {
+            draft = draft.header(Name::Path, path);
+        }
+        self.office.transactions.respond(now, held.server, 200, draft.finish());
+    }
+
+    /// Registrations that ran out.
+    pub(super) fn expire(&mut self, now: Moment, tenant: TenantId) {
+        let Some(place) = self.tenants.get_mut(&tenant) else { return };
+        let gone = place.registrar.handle_deadline(now);
+        self.take_over(now, tenant, gone);
+    }
+}
+
+fn tell(desk: &mut Desk<'_>, change: &Change) {
+    let number = |user: UserId| {
+        desk.tenant.users.get(&user).map(|user| user.number.clone()).unwrap_or_default()
+    };
+    match change {
+        Change::Added(binding) | Change::Moved(binding) => {
+            let event = Event::Registered {
+                number: number(binding.user),
+                from: binding.path.peer.to_string(),
+            };
+            let phone = phone(binding, number(binding.user));
+            desk.note(None, event);
+            desk.show(What::Phone(binding.id, phone));
+        }
+        Change::Prolonged(binding) => {
+            let phone = phone(binding, number(binding.user));
+            desk.show(What::Phone(binding.id, phone));
+        }
+        Change::Refreshed(_) => {}
+        Change::Removed(binding, why) => {
+            let number = number(binding.user);
+            desk.note(None, Event::Unregistered { number, why: *why });
+            desk.show(What::PhoneGone(binding.id));
+        }
+    }
+}
+
+/// What the board shows of a binding.
+pub(super) fn phone(binding: &Binding, extension: String) -> Phone {
+    Phone {
+        extension,
+        user_agent: binding.user_agent.clone(),
+        path: format!("udp {}", binding.path.peer),
+        expires_at: binding.expires_at,
+    }
+}

@@ -1,0 +1,218 @@
+//! What other threads put before a lane: mail from other lanes, reports of sound and storage,
+//! orders of the feed. Each has a ring of its own, and each ring its limit.
+//!
+//! A producer wakes the lane once a batch, and only if it sleeps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_queue::ArrayQueue;
+use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use pbx::edge::Served;
+use pbx::flow::Flow;
+use pbx::id::{RecordId, TenantId};
+use pbx::input::{Input, Placement};
+use pbx::media;
+use pbx::sip::message::Message;
+
+use super::LaneId;
+
+/// Messages that may wait. When full, a request is answered 503 by the lane that has it.
+pub const MAIL: usize = 4_096;
+
+/// Reports that may wait. When full, one is lost, and counted: a registration is then answered as
+/// if Postgres were away, and a call goes on without that news of its sound.
+pub const REPORTS: usize = 16_384;
+
+/// Orders that may wait. When full, the feed waits.
+pub const ORDERS: usize = 256;
+
+/// A message, and whose it is.
+#[derive(Debug)]
+pub struct Mail {
+    /// Whose.
+    pub tenant: TenantId,
+    /// What says so.
+    pub by: Placement,
+    /// The way back.
+    pub flow: Flow,
+    /// The message.
+    pub message: Message,
+}
+
+/// What became of a wish.
+#[derive(Debug)]
+pub enum Report {
+    /// A record is durable.
+    Kept(RecordId),
+    /// Something happened to a call's sound.
+    Media(media::Event),
+}
+
+/// What the feed has for a lane.
+#[derive(Debug)]
+pub enum Order {
+    /// Tell the switch.
+    Tell(Box<Input>),
+    /// The door shall know this tenant, which lives on that lane.
+    Learn(Box<Served>, LaneId),
+    /// The door shall forget this tenant.
+    Forget(TenantId),
+}
+
+#[derive(Debug)]
+struct Rings {
+    mail: ArrayQueue<Mail>,
+    reports: ArrayQueue<Report>,
+    orders: ArrayQueue<Order>,
+    asleep: AtomicBool,
+    bell: EventFd,
+}
+
+/// The lane's end.
+#[derive(Debug)]
+pub struct Inbox(Arc<Rings>);
+
+/// Everybody else's end.
+#[derive(Debug, Clone)]
+pub struct Post(Arc<Rings>);
+
+/// Makes both ends.
+pub fn inbox() -> Result<(Inbox, Post), Errno> {
+    let rings = Arc::new(Rings {
+        mail: ArrayQueue::new(MAIL),
+        reports: ArrayQueue::new(REPORTS),
+        orders: ArrayQueue::new(ORDERS),
+        asleep: AtomicBool::new(false),
+        bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+    });
+    Ok((Inbox(rings.clone()), Post(rings)))
+}
+
+impl Post {
+    /// Gives a message to the lane; a full ring gives it back.
+    pub fn mail(&self, mail: Mail) -> Result<(), Mail> {
+        self.0.mail.push(mail)
+    }
+
+    /// Reports something; false if the ring is full.
+    #[must_use]
+    pub fn report(&self, report: Report) -> bool {
+        self.0.reports.push(report).is_ok()
+    }
+
+    /// Orders something; a full ring gives it back, to be tried again.
+    pub fn order(&self, order: Order) -> Result<(), Order> {
+        self.0.orders.push(order)
+    }
+
+    /// Wakes the lane if it sleeps; once after a batch.
+    pub fn wake(&self) {
+        // The lane says that it sleeps and then looks at the rings; we fill a ring and then look
+        // whether it sleeps. In one order of all these, one of us sees the other.
+        if self.0.asleep.swap(false, Ordering::SeqCst) {
+            // It fails only when the bell has already rung 2^64 times.
+            let _ = self.0.bell.write(1);
+        }
+    }
+
+    /// Messages, reports and orders that wait.
+    pub fn lengths(&self) -> [usize; 3] {
+        [self.0.mail.len(), self.0.reports.len(), self.0.orders.len()]
+    }
+}
+
+impl Inbox {
+    /// The next message of another lane.
+    pub fn next_mail(&self) -> Option<Mail> {
+        self.0.mail.pop()
+    }
+
+    /// The next report.
+    pub fn next_report(&self) -> Option<Report> {
+        self.0.reports.pop()
+    }
+
+    /// The next order.
+    pub fn next_order(&self) -> Option<Order> {
+        self.0.orders.pop()
+    }
+
+    /// Sleeps by way of `sleep`, which must end when the bell rings, unless something is there.
+    pub fn sleep(&self, sleep: impl FnOnce(&EventFd)) {
+        self.0.asleep.store(true, Ordering::SeqCst);
+        if self.is_empty() {
+            sleep(&self.0.bell);
+        }
+        self.0.asleep.store(false, Ordering::SeqCst);
+        // It fails if the bell has not rung.
+        let _ = self.0.bell.read();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.mail.is_empty() && self.0.reports.is_empty() && self.0.orders.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_is_put_in_while_the_lane_falls_asleep_is_never_overslept() {
+        const ALL: u128 = 20_000;
+        let (inbox, post) = inbox().unwrap();
+        let producer = thread::spawn(move || {
+            for number in 0..ALL {
+                while !post.report(Report::Kept(RecordId(Uuid::from_u128(number)))) {
+                    thread::yield_now();
+                }
+                post.wake();
+            }
+        });
+        let mut seen = 0;
+        while seen < ALL {
+            while let Some(Report::Kept(id)) = inbox.next_report() {
+                assert_eq!(id, RecordId(Uuid::from_u128(seen)));
+                seen += 1;
+            }
+            if seen < ALL {
+                inbox.sleep(|bell| {
+                    let mut polled = [PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
+                    let rung = poll(&mut polled, PollTimeout::from(10_000u16)).unwrap();
+                    assert_eq!(rung, 1, "overslept after {seen}");
+                });
+            }
+        }
+        producer.join().unwrap();
+    }
+
+    #[test]
+    fn a_lane_that_is_awake_is_not_rung_for() {
+        let (inbox, post) = inbox().unwrap();
+        post.wake();
+        assert_eq!(inbox.0.bell.read(), Err(Errno::EAGAIN));
+        inbox.sleep(|_| post.wake());
+        assert!(post.report(Report::Kept(RecordId(Uuid::nil()))));
+        inbox.sleep(|_| panic!("something is there"));
+    }
+
+    #[test]
+    fn a_full_ring_says_so() {
+        let (inbox, post) = inbox().unwrap();
+        for _ in 0..REPORTS {
+            assert!(post.report(Report::Kept(RecordId(Uuid::nil()))));
+        }
+        assert!(!post.report(Report::Kept(RecordId(Uuid::nil()))));
+        assert_eq!(post.lengths(), [0, REPORTS, 0]);
+        assert!(inbox.next_report().is_some());
+        assert!(post.report(Report::Kept(RecordId(Uuid::nil()))));
+    }
+}

@@ -1,0 +1,3 @@
+//! Every SIP socket.
+
+pub mod udp;

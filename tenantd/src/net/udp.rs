@@ -1,0 +1,425 @@
+//! SIP's datagrams: one socket a lane and listener, read and written in batches.
+//!
+//! RFC 3261 §18. An answer leaves from the very address that was asked (RFC 3581 §4), so each
+//! datagram is read with, and written with, our own address beside the peer's (`IP_PKTINFO`).
+
+use std::io::{IoSlice, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use bytes::Bytes;
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockFlag, SockType,
+    SockaddrIn, bind, getsockname, recvmmsg, sendmmsg, setsockopt, socket, sockopt,
+};
+use pbx::flow::UdpPath;
+
+/// Datagrams moved by one system call at most.
+pub const BATCH: usize = 64;
+
+/// Larger than any datagram can be, so that none is ever cut.
+const SLOT: usize = 65_536;
+
+/// What the kernel may hold for a lane that is busy: some 3,000 messages, if the system allows it.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// The shortest request line is longer; shorter datagrams keep a NAT open or are noise.
+const SHORTEST: usize = 16;
+
+/// Why a listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Somebody else listens there.
+    #[error("udp {0} is in use")]
+    InUse(SocketAddrV4),
+    /// The system refused.
+    #[error("udp {0} cannot be opened: {1}")]
+    Refused(SocketAddrV4, #[source] Errno),
+}
+
+/// One lane's socket of one listener.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    bound: SocketAddrV4,
+}
+
+/// Opens one socket a lane on `address`; the kernel gives each peer to always the same of them.
+///
+/// Port 0 takes any free port, the same for all lanes.
+pub fn open(address: SocketAddrV4, lanes: usize) -> Result<Vec<Socket>, Failure> {
+    // With SO_REUSEPORT a second server of the same user would silently take half of the phones.
+    let probe = bound(address, Sharing::Alone).map_err(|errno| name(address, errno))?;
+    let address = probe.bound;
+    drop(probe);
+    (0..lanes)
+        .map(|_| bound(address, Sharing::AmongLanes).map_err(|errno| name(address, errno)))
+        .collect()
+}
+
+fn name(address: SocketAddrV4, errno: Errno) -> Failure {
+    match errno {
+        Errno::EADDRINUSE => Failure::InUse(address),
+        other => Failure::Refused(address, other),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    Alone,
+    AmongLanes,
+}
+
+fn bound(address: SocketAddrV4, sharing: Sharing) -> Result<Socket, Errno> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+    setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
+    if sharing == Sharing::AmongLanes {
+        setsockopt(&fd, sockopt::ReusePort, &true)?;
+        // The forced size needs CAP_NET_ADMIN; without it the system's own limit caps the other.
+        if setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
+        }
+    }
+    bind(fd.as_raw_fd(), &SockaddrIn::from(address))?;
+    let bound = SocketAddrV4::from(getsockname::<SockaddrIn>(fd.as_raw_fd())?);
+    Ok(Socket { fd, bound })
+}
+
+impl Socket {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddrV4 {
+        self.bound
+    }
+
+    /// To be polled.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Whether a path's own end is this listener.
+    pub fn serves(&self, local: SocketAddr) -> bool {
+        let ip = self.bound.ip();
+        local.port() == self.bound.port() && (ip.is_unspecified() || local.ip() == *ip)
+    }
+}
+
+/// What one read brought, beside the messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Datagrams in all: [`BATCH`] of them means that there may be more.
+    pub datagrams: usize,
+    /// Too short to be SIP: keepalives and noise.
+    pub short: usize,
+    /// Dropped because they were cut, or because the system did not say which address they reached.
+    pub unusable: usize,
+}
+
+/// Room to read a batch into; one serves all sockets of a lane.
+pub struct Reader {
+    room: Vec<u8>,
+    headers: MultiHeaders<SockaddrIn>,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self { room: vec![0; BATCH * SLOT], headers: headers() }
+    }
+}
+
+fn headers() -> MultiHeaders<SockaddrIn> {
+    MultiHeaders::preallocate(BATCH, Some(nix::cmsg_space!(libc::in_pktinfo)))
+}
+
+impl Reader {
+    /// Takes what the socket has, up to a batch, and hands each message on with its path.
+    pub fn read(&mut self, socket: &Socket, mut each: impl FnMut(UdpPath, Bytes)) -> Received {
+        let mut received = Received::default();
+        let mut blind = false;
+        let mut slots = self.room.chunks_exact_mut(SLOT);
+        let mut slices: [[IoSliceMut<'_>; 1]; BATCH] =
+            std::array::from_fn(|_| [IoSliceMut::new(slots.next().unwrap_or_default())]);
+        let fd = socket.fd.as_raw_fd();
+        let flags = MsgFlags::MSG_DONTWAIT;
+        // An error here is EAGAIN: an unconnected socket is not told of unreachable peers.
+        let Ok(batch) = recvmmsg(fd, &mut self.headers, slices.iter_mut(), flags, None) else {
+            return received;
+        };
+        for datagram in batch {
+            received.datagrams += 1;
+            let local = datagram.cmsgs().ok().and_then(|mut list| list.find_map(local_address));
+            let (Some(local), Some(peer)) = (local, datagram.address) else {
+                (blind, received.unusable) = (true, received.unusable + 1);
+                continue;
+            };
+            if datagram.flags.contains(MsgFlags::MSG_TRUNC) {
+                received.unusable += 1;
+                continue;
+            }
+            let bytes = datagram.iovs().next().unwrap_or_default();
+            if bytes.len() < SHORTEST {
+                received.short += 1;
+                continue;
+            }
+            let path = UdpPath {
+                local: SocketAddr::from((local, socket.bound.port())),
+                peer: SocketAddr::V4(SocketAddrV4::from(peer)),
+            };
+            each(path, Bytes::copy_from_slice(bytes));
+        }
+        if blind {
+            // The kernel writes back how much room it used: headers that saw none have none left.
+            self.headers = headers();
+        }
+        received
+    }
+}
+
+fn local_address(message: ControlMessageOwned) -> Option<Ipv4Addr> {
+    match message {
+        ControlMessageOwned::Ipv4PacketInfo(info) => {
+            Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)))
+        }
+        _ => None,
+    }
+}
+
+/// What became of datagrams that were to be sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// The system took them.
+    pub sent: usize,
+    /// It did not: no route, no room, too large. SIP's timers make up for it.
+    pub failed: usize,
+}
+
+/// Writes datagrams in batches; one serves all sockets of a lane.
+pub struct Writer {
+    headers: MultiHeaders<SockaddrIn>,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self { headers: headers() }
+    }
+}
+
+impl Writer {
+    /// Sends all of `messages` through `socket`, in order.
+    pub fn write(&mut self, socket: &Socket, messages: &[(UdpPath, Bytes)]) -> Sent {
+        let mut sent = Sent::default();
+        // Our address is told once for a whole system call.
+        for run in messages.chunk_by(|(a, _), (b, _)| a.local.ip() == b.local.ip()) {
+            for batch in run.chunks(BATCH) {
+                self.write_batch(socket, batch, &mut sent);
+            }
+        }
+        sent
+    }
+
+    fn write_batch(&mut self, socket: &Socket, batch: &[(UdpPath, Bytes)], sent: &mut Sent) {
+        let from = batch.first().map_or(Ipv4Addr::UNSPECIFIED, |(path, _)| ip_v4(path.local));
+        let mut rest = batch;
+        while let Some((first, after_first)) = rest.split_first() {
+            match self.write_some(socket, from, rest) {
+                Ok(count) => {
+                    let count = count.clamp(1, rest.len());
+                    sent.sent += count;
+                    rest = rest.get(count..).unwrap_or_default();
+                    continue;
+                }
+                Err(Errno::EINTR) => continue,
+                // Perhaps we no longer have that address: then any of ours is better than none.
+                Err(Errno::EINVAL | Errno::EADDRNOTAVAIL | Errno::ENETUNREACH)
+                    if self.write_from_anywhere(socket, first).is_ok() =>
+                {
+                    sent.sent += 1;
+                }
+                Err(_) => sent.failed += 1,
+            }
+            rest = after_first;
+        }
+    }
+
+    fn write_from_anywhere(
+        &mut self,
+        socket: &Socket,
+        message: &(UdpPath, Bytes),
+    ) -> Result<usize, Errno> {
+        self.write_some(socket, Ipv4Addr::UNSPECIFIED, std::slice::from_ref(message))
+    }
+
+    fn write_some(
+        &mut self,
+        socket: &Socket,
+        from: Ipv4Addr,
+        batch: &[(UdpPath, Bytes)],
+    ) -> Result<usize, Errno> {
+        let from = libc::in_addr { s_addr: u32::from(from).to_be() };
+        let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: from, ipi_addr: from };
+        let empty: &[u8] = &[];
+        let at = |index: usize| batch.get(index);
+        let slices: [[IoSlice<'_>; 1]; BATCH] = std::array::from_fn(|index| {
+            [IoSlice::new(at(index).map_or(empty, |(_, bytes)| bytes.as_ref()))]
+        });
+        let peers: [Option<SockaddrIn>; BATCH] = std::array::from_fn(|index| {
+            at(index).map(|(path, _)| {
+                SockaddrIn::from(SocketAddrV4::new(ip_v4(path.peer), path.peer.port()))
+            })
+        });
+        let told = [ControlMessage::Ipv4PacketInfo(&info)];
+        let fd = socket.fd.as_raw_fd();
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let slices = slices.iter().take(batch.len());
+        Ok(sendmmsg(fd, &mut self.headers, slices, peers, told, flags)?.count())
+    }
+}
+
+fn ip_v4(address: SocketAddr) -> Ipv4Addr {
+    match address {
+        SocketAddr::V4(address) => *address.ip(),
+        SocketAddr::V6(address) => address.ip().to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use super::*;
+
+    const ANY_PORT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+
+    #[test]
+    fn an_answer_leaves_from_the_address_that_was_asked() {
+        let sockets = open(ANY_PORT, 1).unwrap();
+        let port = sockets[0].address().port();
+        let phone = phone();
+        for asked in ["127.0.0.1", "127.0.0.7"] {
+            let asked: SocketAddr = format!("{asked}:{port}").parse().unwrap();
+            phone.send_to(b"OPTIONS sip:here SIP/2.0\r\n\r\n", asked).unwrap();
+            let (messages, _) = read(&sockets, 1);
+            assert_eq!(messages[0].0.local, asked);
+            assert_eq!(messages[0].0.peer, phone.local_addr().unwrap());
+
+            let sent = Writer::default().write(&sockets[0], &messages);
+
+            assert_eq!(sent, Sent { sent: 1, failed: 0 });
+            let mut answer = [0; 100];
+            assert_eq!(phone.recv_from(&mut answer).unwrap(), (28, asked));
+        }
+    }
+
+    #[test]
+    fn a_burst_larger_than_a_batch_arrives_whole_and_in_order_at_one_lane() {
+        let sockets = open(ANY_PORT, 3).unwrap();
+        let to = (Ipv4Addr::LOCALHOST, sockets[0].address().port());
+        let phone = phone();
+        for number in 0..150 {
+            phone.send_to(format!("MESSAGE sip:{number:03}@x").as_bytes(), to).unwrap();
+        }
+        let (messages, received) = read(&sockets, 150);
+        let texts: Vec<_> = messages.iter().map(|(_, bytes)| bytes.clone()).collect();
+        let wanted: Vec<_> = (0..150).map(|n| format!("MESSAGE sip:{n:03}@x")).collect();
+        assert_eq!(texts, wanted);
+        assert_eq!(received.datagrams, 150);
+
+        let used = sockets.iter().find(|s| s.address().port() == to.1).unwrap();
+        assert_eq!(Writer::default().write(used, &messages).sent, 150);
+        let mut answer = [0; 100];
+        for text in wanted {
+            let length = phone.recv(&mut answer).unwrap();
+            assert_eq!(&answer[..length], text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn keepalives_and_noise_are_counted_and_go_nowhere() {
+        let sockets = open(ANY_PORT, 1).unwrap();
+        let to = (Ipv4Addr::LOCALHOST, sockets[0].address().port());
+        let phone = phone();
+        for noise in [&b"\r\n\r\n"[..], b"\0", b"", b"OPTIONS sip:here SIP/2.0\r\n\r\n"] {
+            phone.send_to(noise, to).unwrap();
+        }
+        let (messages, received) = read(&sockets, 1);
+        assert_eq!(messages.len(), 1);
+        assert_eq!(received, Received { datagrams: 4, short: 3, unusable: 0 });
+    }
+
+    #[test]
+    fn the_largest_datagram_is_not_cut() {
+        let sockets = open(ANY_PORT, 1).unwrap();
+        let phone = phone();
+        let large = vec![b'x'; 65_507];
+        phone.send_to(&large, (Ipv4Addr::LOCALHOST, sockets[0].address().port())).unwrap();
+        let (messages, _) = read(&sockets, 1);
+        assert_eq!(messages[0].1, large);
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_sent_does_not_hold_up_the_next() {
+        let sockets = open(ANY_PORT, 1).unwrap();
+        let phone = phone();
+        let path = UdpPath {
+            local: SocketAddr::V4(sockets[0].address()),
+            peer: phone.local_addr().unwrap(),
+        };
+        // An address that is not ours, and a datagram that cannot exist.
+        let elsewhere = UdpPath { local: "192.0.2.77:5060".parse().unwrap(), ..path };
+        let messages = [
+            (path, Bytes::from(vec![0; 70_000])),
+            (path, Bytes::from_static(b"first")),
+            (elsewhere, Bytes::from_static(b"second")),
+        ];
+        let sent = Writer::default().write(&sockets[0], &messages);
+        assert_eq!(sent, Sent { sent: 2, failed: 1 });
+        let mut answer = [0; 100];
+        assert_eq!(phone.recv(&mut answer).unwrap(), 5);
+        assert_eq!(phone.recv(&mut answer).unwrap(), 6);
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_even_if_the_other_shares_it() {
+        let taken = open(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), 2).unwrap();
+        let address = taken[0].address();
+        let failure = open(address, 2).unwrap_err();
+        assert_eq!(failure.to_string(), format!("udp {address} is in use"));
+    }
+
+    #[test]
+    fn a_listener_serves_its_own_port_and_address_only() {
+        let wild = open(ANY_PORT, 1).unwrap().remove(0);
+        let port = wild.address().port();
+        assert!(wild.serves(SocketAddr::from(([10, 0, 0, 1], port))));
+        assert!(!wild.serves(SocketAddr::from(([10, 0, 0, 1], port ^ 1))));
+        let fixed = open(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), 1).unwrap().remove(0);
+        let port = fixed.address().port();
+        assert!(fixed.serves(SocketAddr::from(([127, 0, 0, 1], port))));
+        assert!(!fixed.serves(SocketAddr::from(([127, 0, 0, 2], port))));
+    }
+
+    fn phone() -> UdpSocket {
+        let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
+        phone.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        phone
+    }
+
+    /// Loopback delivers before `send_to` returns, so nothing has to be waited for.
+    fn read(sockets: &[Socket], at_least: usize) -> (Vec<(UdpPath, Bytes)>, Received) {
+        let mut reader = Reader::default();
+        let (mut messages, mut all) = (vec![], Received::default());
+        for _ in 0..100 {
+            for socket in sockets {
+                let received = reader.read(socket, |path, bytes| messages.push((path, bytes)));
+                all.datagrams += received.datagrams;
+                all.short += received.short;
+                all.unusable += received.unusable;
+            }
+        }
+        assert!(messages.len() >= at_least, "{} of {at_least} messages came", messages.len());
+        (messages, all)
+    }
+}

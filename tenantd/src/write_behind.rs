@@ -1,0 +1,303 @@
+//! Moves records from the journal to Postgres, in groups, without any call waiting for it.
+//!
+//! A lane hands over what it has journaled. Registrations and calls travel apart, so that a phone
+//! that waits for its 200 never waits for a call's long story; each keeps its order. While
+//! Postgres is away both stand still: memory holds a few thousand records a lane, the journal the
+//! rest, from which they are read again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pbx::input::Storage;
+use pbx::record::{Memory, Record, Wait};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use crate::journal::{Appended, Journaled, Position, Tail};
+use crate::lanes::{LaneId, Lanes};
+use crate::metrics::{Count, Tally};
+
+/// Records in one transaction at most. A group is whatever came while the one before was written:
+/// alone, a record waits for nobody; in a storm, groups are full.
+const GROUP: usize = 512;
+
+/// Records of one kind that a lane keeps in memory.
+const IN_MEMORY: usize = 4_096;
+
+/// Turns that may be handed over and not yet taken; more are read again from the journal.
+const TURNS: usize = 256;
+
+/// How long a quiet lane's journal is not looked at: something may have been left in it.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// A transaction that takes longer is as good as none.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+
+/// How long to wait before Postgres is tried again; doubled up to the last.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+const RETRY_AT_LAST_AFTER: Duration = Duration::from_secs(2);
+
+/// Why a group was not written.
+#[derive(Debug)]
+pub enum Setback {
+    /// Postgres cannot be reached, or cannot work: the same again later.
+    Away(String),
+    /// It will not have this group, now or later.
+    Refused(String),
+}
+
+/// What one turn of a lane remembered.
+#[derive(Debug)]
+struct Turn {
+    /// Where it stands in the journal; `None` if the journal could not take it.
+    at: Option<Appended>,
+    records: Vec<Record>,
+}
+
+/// What became of a turn that was handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handed {
+    /// It will be written.
+    Taken,
+    /// There is no room in memory: it will be read from the journal.
+    LeftInJournal,
+    /// There is no room, and the journal does not have it either.
+    Lost,
+}
+
+/// The lane's end.
+#[derive(Debug)]
+pub struct Outbound {
+    turns: mpsc::Sender<Turn>,
+}
+
+/// The other end.
+#[derive(Debug)]
+pub struct Inbound {
+    turns: mpsc::Receiver<Turn>,
+    tail: Arc<Tail>,
+    /// Up to here all has been taken.
+    next: Position,
+    /// Up to here the journal must be read before the turn in hand is taken.
+    read_to: Position,
+    in_hand: Option<Turn>,
+}
+
+/// Connects a lane's journal with its writer.
+pub fn between(tail: Arc<Tail>) -> (Outbound, Inbound) {
+    let (sender, receiver) = mpsc::channel(TURNS);
+    let next = tail.end();
+    let inbound = Inbound { turns: receiver, tail, next, read_to: next, in_hand: None };
+    (Outbound { turns: sender }, inbound)
+}
+
+impl Outbound {
+    /// Hands a turn's records over. Never waits.
+    pub fn hand_over(&self, at: Option<Appended>, records: Vec<Record>) -> Handed {
+        match (self.turns.try_send(Turn { at, records }), at) {
+            (Ok(()), _) => Handed::Taken,
+            (Err(_), Some(_)) => Handed::LeftInJournal,
+            (Err(_), None) => Handed::Lost,
+        }
+    }
+
+    /// Turns that wait to be taken, and how many may.
+    pub fn load(&self) -> (usize, usize) {
+        (TURNS - self.turns.capacity(), TURNS)
+    }
+}
+
+/// Everything that the writer of a lane's records works with.
+#[derive(Clone)]
+pub struct Desk {
+    /// Whose records.
+    pub lane: LaneId,
+    /// Who is told when they are durable.
+    pub lanes: Arc<Lanes>,
+    /// Where it is counted.
+    pub tally: Arc<Tally>,
+}
+
+/// Writes until the lane has ended and all it left is in Postgres.
+///
+/// `write` writes one group in one transaction, and returns how many of its records were of no
+/// use to Postgres (a tenant that is gone) and therefore left out.
+pub async fn run<W, F>(desk: Desk, mut inbound: Inbound, write: W)
+where
+    W: Fn(Arc<[Record]>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<usize, Setback>> + Send,
+{
+    let (registrations, for_registrations) = mpsc::channel(IN_MEMORY);
+    let (calls, for_calls) = mpsc::channel(IN_MEMORY);
+    let tail = &inbound.tail.clone();
+    let sort = async move {
+        let sorted = Sorted { registrations, calls };
+        while let Some(records) = inbound.next().await {
+            for journaled in records {
+                sorted.send(journaled).await;
+            }
+        }
+    };
+    let first = write_all(&desk, tail, for_registrations, write.clone());
+    let second = write_all(&desk, tail, for_calls, write);
+    tokio::join!(sort, first, second);
+}
+
+/// One queue a kind, so that the one kind never waits for the other.
+struct Sorted {
+    registrations: mpsc::Sender<Journaled>,
+    calls: mpsc::Sender<Journaled>,
+}
+
+impl Sorted {
+    async fn send(&self, journaled: Journaled) {
+        let queue = match &journaled.record.what {
+            Memory::Bound(_) | Memory::Unbound(_) => &self.registrations,
+            Memory::Live { .. } | Memory::Ended(_) => &self.calls,
+        };
+        // Its receiver lives until this sender is gone.
+        let _ = queue.send(journaled).await;
+    }
+}
+
+impl Inbound {
+    /// The next records, in order: those of a turn, or those that were left in the journal.
+    async fn next(&mut self) -> Option<Vec<Journaled>> {
+        loop {
+            let records = if self.next < self.read_to {
+                self.read_again().await
+            } else if let Some(turn) = self.in_hand.take() {
+                self.take(turn)
+            } else if self.wait().await.is_some() {
+                continue;
+            } else {
+                return None;
+            };
+            if !records.is_empty() {
+                return Some(records);
+            }
+        }
+    }
+
+    /// Waits until there is something to take or to read.
+    async fn wait(&mut self) -> Option<()> {
+        let end = self.tail.end();
+        self.in_hand = match timeout(LOOK_AFTER, self.turns.recv()).await {
+            Ok(Some(turn)) => Some(turn),
+            Ok(None) if self.next >= self.tail.end() => return None,
+            Ok(None) => None,
+            Err(_) => self.turns.try_recv().ok(),
+        };
+        self.read_to = match &self.in_hand {
+            Some(turn) => turn.at.map_or(self.next, |at| at.from),
+            None if self.turns.is_closed() => self.tail.end(),
+            // What was handed over before the end was read has been received by now: the rest was
+            // left in the journal. What is handed over meanwhile may be read, and is then not taken.
+            None => end,
+        };
+        Some(())
+    }
+
+    fn take(&mut self, turn: Turn) -> Vec<Journaled> {
+        let segment = turn.at.map(|at| at.from.segment);
+        match turn.at {
+            Some(at) if at.to <= self.next => return vec![],
+            Some(at) => self.next = at.to,
+            None => {}
+        }
+        turn.records.into_iter().map(|record| Journaled { record, segment }).collect()
+    }
+
+    async fn read_again(&mut self) -> Vec<Journaled> {
+        let (tail, from, to) = (self.tail.clone(), self.next, self.read_to);
+        let read = spawn_blocking(move || tail.read_again(from, to, GROUP)).await;
+        match read.map_err(io::Error::other).flatten() {
+            Ok((records, next)) => {
+                self.next = next;
+                records
+            }
+            Err(error) => {
+                warn!(%error, "journal cannot be read; it is kept for the next start");
+                self.next = to;
+                vec![]
+            }
+        }
+    }
+}
+
+async fn write_all<W, F>(desk: &Desk, tail: &Tail, mut queue: mpsc::Receiver<Journaled>, write: W)
+where
+    W: Fn(Arc<[Record]>) -> F,
+    F: Future<Output = Result<usize, Setback>>,
+{
+    let mut group = Vec::new();
+    while queue.recv_many(&mut group, GROUP).await > 0 {
+        let mut parts = vec![std::mem::take(&mut group)];
+        while let Some(mut part) = parts.pop() {
+            let records: Arc<[Record]> = part.iter().map(|j| j.record.clone()).collect();
+            match write_until_decided(desk, records, &write).await {
+                Ok(skipped) => settle(desk, tail, &part, skipped),
+                Err(why) if part.len() <= 1 => {
+                    let what = part.first().map(|journaled| &journaled.record);
+                    let (tenant, id) = (what.map(|r| r.tenant.0), what.map(|r| r.id.0));
+                    warn!(?tenant, record = ?id, why, "postgres refuses a record for good");
+                    settle(desk, tail, &part, part.len());
+                }
+                // One of them is the culprit; the others shall not share its fate.
+                Err(_) => {
+                    let second = part.split_off(part.len() / 2);
+                    parts.extend([second, part]);
+                }
+            }
+        }
+    }
+}
+
+/// Tries until Postgres has taken or refused the group.
+async fn write_until_decided<W, F>(
+    desk: &Desk,
+    records: Arc<[Record]>,
+    write: &W,
+) -> Result<usize, String>
+where
+    W: Fn(Arc<[Record]>) -> F,
+    F: Future<Output = Result<usize, Setback>>,
+{
+    let mut retry_after = RETRY_AFTER;
+    loop {
+        let why = match timeout(GIVE_UP_AFTER, write(records.clone())).await {
+            Ok(Ok(skipped)) => {
+                if desk.lanes.set_storage(Storage::Here) {
+                    info!("postgres is back");
+                }
+                return Ok(skipped);
+            }
+            Ok(Err(Setback::Refused(why))) => return Err(why),
+            Ok(Err(Setback::Away(why))) => why,
+            Err(_) => "no answer".to_owned(),
+        };
+        if desk.lanes.set_storage(Storage::Away) {
+            warn!(why, "postgres is away; registrations and calls are kept in the journal");
+        }
+        sleep(retry_after).await;
+        retry_after = (retry_after * 2).min(RETRY_AT_LAST_AFTER);
+    }
+}
+
+/// Records are done with: files may go, and who waits is told.
+fn settle(desk: &Desk, tail: &Tail, part: &[Journaled], skipped: usize) {
+    let mut segments = BTreeMap::<u32, u64>::new();
+    for segment in part.iter().filter_map(|journaled| journaled.segment) {
+        *segments.entry(segment).or_default() += 1;
+    }
+    segments.into_iter().for_each(|(segment, records)| tail.commit(segment, records));
+    let waited_for = part.iter().map(|j| &j.record).filter(|r| r.wait == Wait::ForCommit);
+    let missed = desk.lanes.kept(desk.lane, waited_for.map(|record| record.id));
+    desk.tally.add(Count::ReportsLost, missed as u64);
+    desk.tally.add(Count::RecordsSkipped, skipped as u64);
+    desk.tally.add(Count::RecordsKept, part.len().saturating_sub(skipped) as u64);
+}

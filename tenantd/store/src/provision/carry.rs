@@ -1,0 +1,563 @@
+//! Makes one tenant what the file says, and tells each difference in a line without secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pbx::id::TenantId;
+use serde_json::json;
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use super::current::{self, Current, ExtensionRow, GroupRow, TenantRow};
+use super::file::{Extension, File, Limits, Tenant};
+use super::{Absent, NotApplied};
+use crate::database::go_in;
+use crate::failure::Failure;
+use crate::id::fresh;
+use crate::node::directory::password_of;
+use crate::query::Query;
+use crate::secrets::{ClusterKey, Sealed};
+
+const ADD_TENANT: &str = "
+    INSERT INTO tenant (id, route, name, label, country, time_zone, max_calls, max_call_s, trusted)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[])";
+const CHANGE_TENANT: &str = "
+    UPDATE tenant SET name = $2, label = $3, country = $4, time_zone = $5, max_calls = $6,
+        max_call_s = $7, trusted = $8::text[]::cidr[]
+    WHERE id = $1";
+const ADD_DOMAIN: &str = "INSERT INTO domain (tenant_id, id, name, kind) VALUES ($1, $2, $3, $4)";
+const DROP_DOMAIN: &str = "DELETE FROM domain WHERE tenant_id = $1 AND id = $2";
+const SET_DIGEST: &str = "
+    INSERT INTO setting (tenant_id, id, node, key, value) VALUES ($1, $2, '*', 'digest', $3)
+    ON CONFLICT (tenant_id, node, key) DO UPDATE SET value = excluded.value";
+const ADD_EXTENSIONS: &str = "
+    INSERT INTO extension (tenant_id, id, number, username, auth_username, password_sealed,
+        password_key, name, email, voicemail, digest, max_contacts, max_calls, max_call_s)
+    SELECT $1, e.id, e.number, e.username, e.auth_username, e.password_sealed, e.password_key,
+        e.name, e.email, e.voicemail, string_to_array(e.digest, ','), e.max_contacts, e.max_calls,
+        e.max_call_s
+    FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::int[], $8::text[],
+        $9::text[], $10::bool[], $11::text[], $12::smallint[], $13::int[], $14::int[])
+        AS e (id, number, username, auth_username, password_sealed, password_key, name, email,
+            voicemail, digest, max_contacts, max_calls, max_call_s)";
+const CHANGE_EXTENSION: &str = "
+    UPDATE extension SET username = $3, auth_username = $4, password_sealed = $5,
+        password_key = $6, name = $7, email = $8, voicemail = $9, digest = $10, max_contacts = $11,
+        max_calls = $12, max_call_s = $13
+    WHERE tenant_id = $1 AND id = $2";
+const DROP_EXTENSIONS: &str = "DELETE FROM extension WHERE tenant_id = $1 AND id = ANY ($2)";
+const PUT_GROUP: &str = "
+    INSERT INTO ring_group (tenant_id, id, number, name) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (tenant_id, id) DO UPDATE SET name = excluded.name";
+const DROP_MEMBERS: &str = "
+    DELETE FROM ring_group_member WHERE tenant_id = $1 AND ring_group_id = $2";
+const ADD_MEMBER: &str = "
+    INSERT INTO ring_group_member (tenant_id, id, ring_group_id, extension_id, position)
+    VALUES ($1, $2, $3, $4, $5)";
+const DROP_GROUPS: &str = "DELETE FROM ring_group WHERE tenant_id = $1 AND id = ANY ($2)";
+const PUT_NUMBER: &str = "
+    INSERT INTO number (tenant_id, id, number, extension_id, ring_group_id)
+    VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (tenant_id, id) DO UPDATE
+        SET extension_id = excluded.extension_id, ring_group_id = excluded.ring_group_id";
+const DROP_NUMBERS: &str = "DELETE FROM number WHERE tenant_id = $1 AND id = ANY ($2)";
+const PUT_ACCOUNT: &str = "
+    INSERT INTO account (id, email, password_hash) VALUES ($1, $2, $3)
+    ON CONFLICT (email) DO UPDATE SET password_hash = excluded.password_hash
+        WHERE account.password_hash <> excluded.password_hash";
+const ADD_MEMBERSHIP: &str = "
+    INSERT INTO membership (tenant_id, id, account_id, role)
+    SELECT $1, $2, id, 'admin' FROM account WHERE email = $3
+    ON CONFLICT (tenant_id, account_id) DO NOTHING";
+const DROP_MEMBERSHIPS: &str = "DELETE FROM membership WHERE tenant_id = $1 AND id = ANY ($2)";
+
+/// The queries of this file.
+pub(super) const QUERIES: &[Query] = &[
+    Query::provider("add_tenant", ADD_TENANT),
+    Query::provider("change_tenant", CHANGE_TENANT),
+    Query::provider("add_domain", ADD_DOMAIN),
+    Query::provider("drop_domain", DROP_DOMAIN),
+    Query::provider("set_digest", SET_DIGEST),
+    Query::provider("add_extensions", ADD_EXTENSIONS),
+    Query::provider("change_extension", CHANGE_EXTENSION),
+    Query::provider("drop_extensions", DROP_EXTENSIONS),
+    Query::provider("put_group", PUT_GROUP),
+    Query::provider("drop_members", DROP_MEMBERS),
+    Query::provider("add_member", ADD_MEMBER),
+    Query::provider("drop_groups", DROP_GROUPS),
+    Query::provider("put_number", PUT_NUMBER),
+    Query::provider("drop_numbers", DROP_NUMBERS),
+    Query::provider("put_account", PUT_ACCOUNT),
+    Query::provider("add_membership", ADD_MEMBERSHIP),
+    Query::provider("drop_memberships", DROP_MEMBERSHIPS),
+];
+
+type Inside<'a> = &'a mut Transaction<'static, Postgres>;
+
+/// What it takes to carry one tenant.
+pub(super) struct Carrier<'a> {
+    pub(super) key: &'a ClusterKey,
+    pub(super) file: &'a File,
+    pub(super) tenant: &'a Tenant,
+    pub(super) who: &'a str,
+    /// What admins' passwords are kept as, by address.
+    pub(super) hashes: &'a BTreeMap<String, String>,
+    pub(super) absent: Absent,
+}
+
+/// A tenant on its way, with the lines told so far.
+struct Way {
+    id: TenantId,
+    lines: Vec<String>,
+}
+
+impl Way {
+    fn tell(&mut self, domain: &str, what: impl std::fmt::Display) {
+        self.lines.push(format!("{domain}: {what}"));
+    }
+}
+
+impl Carrier<'_> {
+    /// Makes the tenant what the file says.
+    pub(super) async fn carry(
+        &self,
+        inside: Inside<'_>,
+    ) -> Result<(TenantId, Vec<String>), NotApplied> {
+        let known = current::by_domain(inside, &self.tenant.domain).await?;
+        let id = known.unwrap_or_else(|| TenantId(fresh()));
+        go_in(inside, id, self.who).await?;
+        let now = current::load(inside, id).await?;
+        let mut way = Way { id, lines: Vec::new() };
+        self.carry_tenant(inside, &mut way, &now).await?;
+        let extensions = self.carry_extensions(inside, &mut way, &now).await?;
+        let groups = self.carry_groups(inside, &mut way, &now, &extensions).await?;
+        self.carry_numbers(inside, &mut way, &now, &extensions, &groups).await?;
+        self.carry_admins(inside, &mut way, &now).await?;
+        self.prune(inside, &mut way, &now).await?;
+        Ok((id, way.lines))
+    }
+
+    async fn carry_tenant(
+        &self,
+        inside: Inside<'_>,
+        way: &mut Way,
+        now: &Current,
+    ) -> Result<(), NotApplied> {
+        let wanted = self.wanted_tenant(now.tenant.as_ref());
+        let (id, domain) = (way.id.0, &self.tenant.domain);
+        match &now.tenant {
+            None => {
+                way.tell(domain, "a new tenant");
+                let query = sqlx::query(ADD_TENANT).bind(id).bind(rand::random::<i64>());
+                self.bind_tenant(query, &wanted)
+                    .execute(&mut **inside)
+                    .await
+                    .map_err(|e| self.file.blame(e))?;
+                let query = sqlx::query(ADD_DOMAIN).bind(id).bind(fresh()).bind(domain);
+                query.bind("canonical").execute(&mut **inside).await?;
+            }
+            Some(row) if *row != wanted => {
+                way.tell(domain, "changed");
+                let query = sqlx::query(CHANGE_TENANT).bind(id);
+                self.bind_tenant(query, &wanted).execute(&mut **inside).await?;
+            }
+            Some(_) => {}
+        }
+        if let Some(aliases) = &self.tenant.aliases {
+            for (row, name) in now.aliases.iter().filter(|(_, name)| !aliases.contains(name)) {
+                way.tell(domain, format_args!("alias {name} goes"));
+                sqlx::query(DROP_DOMAIN).bind(id).bind(row).execute(&mut **inside).await?;
+            }
+            let known: BTreeSet<&str> = now.aliases.iter().map(|(_, name)| name.as_str()).collect();
+            for name in aliases.iter().filter(|name| !known.contains(name.as_str())) {
+                way.tell(domain, format_args!("alias {name} comes"));
+                let query = sqlx::query(ADD_DOMAIN).bind(id).bind(fresh()).bind(name);
+                query.bind("alias").execute(&mut **inside).await?;
+            }
+        }
+        if let Some(digest) = &self.tenant.digest {
+            let value = json!(digest);
+            if now.digest.as_ref().map(|(_, value)| value) != Some(&value) {
+                way.tell(domain, format_args!("digest {}", digest.join(", ")));
+                let query = sqlx::query(SET_DIGEST).bind(id).bind(fresh()).bind(value);
+                query.execute(&mut **inside).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bind_tenant<'q>(
+        &self,
+        query: sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>,
+        row: &TenantRow,
+    ) -> sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments> {
+        let row = row.clone();
+        query
+            .bind(row.name)
+            .bind(row.label)
+            .bind(row.country)
+            .bind(row.time_zone)
+            .bind(row.max_calls)
+            .bind(row.max_call_s)
+            .bind(row.trusted)
+    }
+
+    fn wanted_tenant(&self, now: Option<&TenantRow>) -> TenantRow {
+        let about = &self.tenant.about;
+        let limits = self.tenant.limits;
+        TenantRow {
+            name: match (&about.name, now) {
+                (Some(name), _) => name.clone(),
+                (None, Some(now)) => now.name.clone(),
+                (None, None) => self.tenant.domain.clone(),
+            },
+            label: kept(&about.label, now.and_then(|now| now.label.clone())),
+            country: kept(&about.country, now.and_then(|now| now.country.clone())),
+            time_zone: match (&about.time_zone, now) {
+                (Some(zone), _) => zone.clone(),
+                (None, Some(now)) => now.time_zone.clone(),
+                (None, None) => "UTC".to_owned(),
+            },
+            max_calls: limit(limits.max_calls, now.and_then(|now| now.max_calls)),
+            max_call_s: limit(limits.max_call_s, now.and_then(|now| now.max_call_s)),
+            trusted: match (&self.tenant.trusted, now) {
+                (Some(trusted), _) => trusted.clone(),
+                (None, now) => now.map(|now| now.trusted.clone()).unwrap_or_default(),
+            },
+        }
+    }
+
+    async fn carry_extensions(
+        &self,
+        inside: Inside<'_>,
+        way: &mut Way,
+        now: &Current,
+    ) -> Result<BTreeMap<String, Uuid>, NotApplied> {
+        let domain = &self.tenant.domain;
+        let mut ids: BTreeMap<String, Uuid> =
+            now.extensions.iter().map(|(number, row)| (number.clone(), row.id)).collect();
+        let mut added = Vec::new();
+        for wanted in &self.tenant.extensions {
+            let number = &wanted.number;
+            match now.extensions.get(number) {
+                None => {
+                    let row = self.new_extension(way.id, wanted)?;
+                    ids.insert(number.clone(), row.id);
+                    way.tell(domain, format_args!("extension {number} comes"));
+                    added.push(row);
+                }
+                Some(row) => {
+                    let (row, changes) = self.changed_extension(way.id, row, wanted)?;
+                    if !changes.is_empty() {
+                        let changes = changes.join(", ");
+                        way.tell(domain, format_args!("extension {number}: {changes}"));
+                        change_extension(inside, way.id, row)
+                            .await
+                            .map_err(|e| self.file.blame(e))?;
+                    }
+                }
+            }
+        }
+        for rows in added.chunks(2_000) {
+            add_extensions(inside, way.id, rows).await.map_err(|error| self.file.blame(error))?;
+        }
+        Ok(ids)
+    }
+
+    fn new_extension(
+        &self,
+        tenant: TenantId,
+        wanted: &Extension,
+    ) -> Result<ExtensionRow, NotApplied> {
+        let Some(password) = &wanted.password else {
+            let reason = format!("extension {} is new and needs a password", wanted.number);
+            return Err(self.file.problem(wanted.line, reason).into());
+        };
+        let id = fresh();
+        let Sealed { key, bytes } = self.key.seal(password_of(tenant, id), password);
+        Ok(ExtensionRow {
+            id,
+            number: wanted.number.clone(),
+            username: kept(&wanted.username, None).filter(|name| *name != wanted.number),
+            auth_username: kept(&wanted.auth_username, None),
+            password_sealed: bytes,
+            password_key: key,
+            name: wanted.name.clone().unwrap_or_default(),
+            email: kept(&wanted.email, None),
+            voicemail: wanted.voicemail.unwrap_or(false),
+            digest: wanted.digest.clone(),
+            max_contacts: contacts(wanted.max_contacts, 1),
+            max_calls: limit(wanted.limits.max_calls, None),
+            max_call_s: limit(wanted.limits.max_call_s, None),
+        })
+    }
+
+    /// The row as it shall be, and what is different; a secret is only said to be another one.
+    fn changed_extension(
+        &self,
+        tenant: TenantId,
+        now: &ExtensionRow,
+        wanted: &Extension,
+    ) -> Result<(ExtensionRow, Vec<&'static str>), NotApplied> {
+        let mut row = now.clone();
+        let mut changes = Vec::new();
+        row.username =
+            kept(&wanted.username, now.username.clone()).filter(|name| *name != wanted.number);
+        row.auth_username = kept(&wanted.auth_username, now.auth_username.clone());
+        row.name = wanted.name.clone().unwrap_or_else(|| now.name.clone());
+        row.email = kept(&wanted.email, now.email.clone());
+        row.voicemail = wanted.voicemail.unwrap_or(now.voicemail);
+        row.digest = wanted.digest.clone().or_else(|| now.digest.clone());
+        row.max_contacts = contacts(wanted.max_contacts, now.max_contacts);
+        let Limits { max_calls, max_call_s } = wanted.limits;
+        row.max_calls = limit(max_calls, now.max_calls);
+        row.max_call_s = limit(max_call_s, now.max_call_s);
+        if let Some(password) = &wanted.password {
+            let place = password_of(tenant, now.id);
+            let sealed = Sealed { key: now.password_key, bytes: now.password_sealed.clone() };
+            if self.key.open(place, &sealed).as_deref() != Some(password) {
+                let Sealed { key, bytes } = self.key.seal(place, password);
+                (row.password_key, row.password_sealed) = (key, bytes);
+                changes.push("another password");
+            }
+        }
+        let differs = [
+            (row.username != now.username, "username"),
+            (row.auth_username != now.auth_username, "auth_username"),
+            (row.name != now.name, "name"),
+            (row.email != now.email, "email"),
+            (row.voicemail != now.voicemail, "voicemail"),
+            (row.digest != now.digest, "digest"),
+            (row.max_contacts != now.max_contacts, "max_contacts"),
+            (row.max_calls != now.max_calls, "max_calls"),
+            (row.max_call_s != now.max_call_s, "max_call_for"),
+        ];
+        changes.extend(differs.iter().filter(|(differs, _)| *differs).map(|(_, what)| *what));
+        Ok((row, changes))
+    }
+
+    async fn carry_groups(
+        &self,
+        inside: Inside<'_>,
+        way: &mut Way,
+        now: &Current,
+        extensions: &BTreeMap<String, Uuid>,
+    ) -> Result<BTreeMap<String, Uuid>, NotApplied> {
+        let domain = &self.tenant.domain;
+        let mut ids: BTreeMap<String, Uuid> =
+            now.groups.iter().map(|(number, row)| (number.clone(), row.id)).collect();
+        for wanted in &self.tenant.groups {
+            let known = now.groups.get(&wanted.number);
+            let row = GroupRow {
+                id: known.map_or_else(fresh, |known| known.id),
+                name: wanted
+                    .name
+                    .clone()
+                    .or_else(|| known.map(|known| known.name.clone()))
+                    .unwrap_or_default(),
+                members: wanted
+                    .members
+                    .clone()
+                    .or_else(|| known.map(|known| known.members.clone()))
+                    .unwrap_or_default(),
+            };
+            ids.insert(wanted.number.clone(), row.id);
+            if known == Some(&row) {
+                continue;
+            }
+            let did = if known.is_some() { "changes" } else { "comes" };
+            way.tell(domain, format_args!("ring group {} {did}", wanted.number));
+            let query = sqlx::query(PUT_GROUP).bind(way.id.0).bind(row.id).bind(&wanted.number);
+            query.bind(&row.name).execute(&mut **inside).await.map_err(|e| self.file.blame(e))?;
+            let query = sqlx::query(DROP_MEMBERS).bind(way.id.0).bind(row.id);
+            query.execute(&mut **inside).await?;
+            for (position, member) in (0_i32..).zip(&row.members) {
+                let Some(extension) = extensions.get(member) else {
+                    let reason = format!("members: there is no extension {member}");
+                    return Err(self.file.problem(wanted.line, reason).into());
+                };
+                let query = sqlx::query(ADD_MEMBER).bind(way.id.0).bind(fresh()).bind(row.id);
+                query.bind(extension).bind(position).execute(&mut **inside).await?;
+            }
+        }
+        Ok(ids)
+    }
+
+    async fn carry_numbers(
+        &self,
+        inside: Inside<'_>,
+        way: &mut Way,
+        now: &Current,
+        extensions: &BTreeMap<String, Uuid>,
+        groups: &BTreeMap<String, Uuid>,
+    ) -> Result<(), NotApplied> {
+        let usernames = self.tenant.extensions.iter().filter_map(|extension| {
+            Some((extension.username.clone()?, *extensions.get(&extension.number)?))
+        });
+        let kept_names =
+            now.extensions.values().filter_map(|row| Some((row.username.clone()?, row.id)));
+        let by_name: BTreeMap<String, Uuid> = kept_names.chain(usernames).collect();
+        for wanted in &self.tenant.numbers {
+            let extension = extensions.get(&wanted.to).or_else(|| by_name.get(&wanted.to)).copied();
+            let group = groups.get(&wanted.to).copied().filter(|_| extension.is_none());
+            if extension.is_none() && group.is_none() {
+                let reason = format!("to: {:?} is neither an extension nor a group", wanted.to);
+                return Err(self.file.problem(wanted.line, reason).into());
+            }
+            let known = now.numbers.get(&wanted.number);
+            if known.is_some_and(|k| k.extension_id == extension && k.ring_group_id == group) {
+                continue;
+            }
+            let (number, to) = (&wanted.number, &wanted.to);
+            way.tell(&self.tenant.domain, format_args!("number {number} rings at {to}"));
+            let id = known.map_or_else(fresh, |known| known.id);
+            let query = sqlx::query(PUT_NUMBER).bind(way.id.0).bind(id).bind(number);
+            let query = query.bind(extension).bind(group);
+            query.execute(&mut **inside).await.map_err(|error| self.file.blame(error))?;
+        }
+        Ok(())
+    }
+
+    async fn carry_admins(
+        &self,
+        inside: Inside<'_>,
+        way: &mut Way,
+        now: &Current,
+    ) -> Result<(), NotApplied> {
+        for admin in &self.tenant.admins {
+            let hash = self.hashes.get(&admin.email).cloned().unwrap_or_default();
+            let email = &admin.email;
+            match now.admins.get(email) {
+                Some((_, kept)) if *kept == hash => continue,
+                Some(_) => {
+                    way.tell(&self.tenant.domain, format_args!("admin {email}: another password"))
+                }
+                None => way.tell(&self.tenant.domain, format_args!("admin {email} comes")),
+            }
+            let query = sqlx::query(PUT_ACCOUNT).bind(fresh()).bind(email).bind(hash);
+            query.execute(&mut **inside).await?;
+            let query = sqlx::query(ADD_MEMBERSHIP).bind(way.id.0).bind(fresh()).bind(email);
+            query.execute(&mut **inside).await?;
+        }
+        Ok(())
+    }
+
+    async fn prune(&self, inside: Inside<'_>, way: &mut Way, now: &Current) -> Result<(), Failure> {
+        if self.absent == Absent::Keep {
+            return Ok(());
+        }
+        let tenant = self.tenant;
+        let numbers: BTreeSet<&str> = tenant.numbers.iter().map(|n| n.number.as_str()).collect();
+        let groups: BTreeSet<&str> = tenant.groups.iter().map(|g| g.number.as_str()).collect();
+        let users: BTreeSet<&str> = tenant.extensions.iter().map(|e| e.number.as_str()).collect();
+        let admins: BTreeSet<&str> = tenant.admins.iter().map(|a| a.email.as_str()).collect();
+        let gone = |names: Vec<(&String, Uuid)>, wanted: &BTreeSet<&str>| -> Vec<(String, Uuid)> {
+            let absent = names.into_iter().filter(|(name, _)| !wanted.contains(name.as_str()));
+            absent.map(|(name, id)| (name.clone(), id)).collect()
+        };
+        let doomed = [
+            (
+                "number",
+                DROP_NUMBERS,
+                gone(now.numbers.iter().map(|(k, v)| (k, v.id)).collect(), &numbers),
+            ),
+            (
+                "ring group",
+                DROP_GROUPS,
+                gone(now.groups.iter().map(|(k, v)| (k, v.id)).collect(), &groups),
+            ),
+            (
+                "extension",
+                DROP_EXTENSIONS,
+                gone(now.extensions.iter().map(|(k, v)| (k, v.id)).collect(), &users),
+            ),
+            (
+                "admin",
+                DROP_MEMBERSHIPS,
+                gone(now.admins.iter().map(|(k, v)| (k, v.0)).collect(), &admins),
+            ),
+        ];
+        for (what, sql, rows) in doomed {
+            for (name, _) in &rows {
+                way.tell(&tenant.domain, format_args!("{what} {name} goes"));
+            }
+            let ids: Vec<Uuid> = rows.into_iter().map(|(_, id)| id).collect();
+            if !ids.is_empty() {
+                sqlx::query(sql).bind(way.id.0).bind(ids).execute(&mut **inside).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn add_extensions(
+    inside: Inside<'_>,
+    tenant: TenantId,
+    rows: &[ExtensionRow],
+) -> Result<(), sqlx::Error> {
+    fn column<T>(rows: &[ExtensionRow], value: impl Fn(&ExtensionRow) -> T) -> Vec<T> {
+        rows.iter().map(value).collect()
+    }
+    let digests = column(rows, |row| row.digest.as_ref().map(|names| names.join(",")));
+    sqlx::query(ADD_EXTENSIONS)
+        .bind(tenant.0)
+        .bind(column(rows, |row| row.id))
+        .bind(column(rows, |row| row.number.clone()))
+        .bind(column(rows, |row| row.username.clone()))
+        .bind(column(rows, |row| row.auth_username.clone()))
+        .bind(column(rows, |row| row.password_sealed.clone()))
+        .bind(column(rows, |row| row.password_key))
+        .bind(column(rows, |row| row.name.clone()))
+        .bind(column(rows, |row| row.email.clone()))
+        .bind(column(rows, |row| row.voicemail))
+        .bind(digests)
+        .bind(column(rows, |row| row.max_contacts))
+        .bind(column(rows, |row| row.max_calls))
+        .bind(column(rows, |row| row.max_call_s))
+        .execute(&mut **inside)
+        .await?;
+    Ok(())
+}
+
+async fn change_extension(
+    inside: Inside<'_>,
+    tenant: TenantId,
+    row: ExtensionRow,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(CHANGE_EXTENSION)
+        .bind(tenant.0)
+        .bind(row.id)
+        .bind(row.username)
+        .bind(row.auth_username)
+        .bind(row.password_sealed)
+        .bind(row.password_key)
+        .bind(row.name)
+        .bind(row.email)
+        .bind(row.voicemail)
+        .bind(row.digest)
+        .bind(row.max_contacts)
+        .bind(row.max_calls)
+        .bind(row.max_call_s)
+        .execute(&mut **inside)
+        .await?;
+    Ok(())
+}
+
+/// What is said, or what there is; an empty text takes it away.
+fn kept(said: &Option<String>, now: Option<String>) -> Option<String> {
+    match said {
+        Some(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        None => now,
+    }
+}
+
+/// What is said, or what there is; 0 is no limit.
+fn limit(said: Option<u32>, now: Option<i32>) -> Option<i32> {
+    match said {
+        Some(limit) => i32::try_from(limit).ok().filter(|limit| *limit > 0),
+        None => now,
+    }
+}
+
+fn contacts(said: Option<u32>, now: i16) -> i16 {
+    said.and_then(|count| i16::try_from(count).ok()).unwrap_or(now)
+}

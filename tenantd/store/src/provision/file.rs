@@ -1,0 +1,398 @@
+//! A provisioning file, read and checked: what it says is possible, as far as the file can tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::Spanned;
+
+use super::{NotApplied, Problem, raw, values};
+
+/// A checked file.
+#[derive(Debug, Clone)]
+pub struct File {
+    name: String,
+    pub(super) tenants: Vec<Tenant>,
+}
+
+/// One tenant of the file. An absent value means: keep what there is.
+#[derive(Debug, Clone)]
+pub(super) struct Tenant {
+    pub(super) line: usize,
+    pub(super) domain: String,
+    pub(super) aliases: Option<Vec<String>>,
+    pub(super) about: About,
+    pub(super) limits: Limits,
+    pub(super) trusted: Option<Vec<String>>,
+    pub(super) digest: Option<Vec<String>>,
+    pub(super) admins: Vec<Admin>,
+    pub(super) extensions: Vec<Extension>,
+    pub(super) groups: Vec<Group>,
+    pub(super) numbers: Vec<Number>,
+}
+
+/// What a company is called, and where it is.
+#[derive(Debug, Clone)]
+pub(super) struct About {
+    pub(super) name: Option<String>,
+    pub(super) label: Option<String>,
+    pub(super) country: Option<String>,
+    pub(super) time_zone: Option<String>,
+}
+
+/// Limits on calls; 0 is none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) max_calls: Option<u32>,
+    pub(super) max_call_s: Option<u32>,
+}
+
+/// Somebody who runs the tenant.
+#[derive(Clone)]
+pub(super) struct Admin {
+    pub(super) email: String,
+    pub(super) password: String,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").field("email", &self.email).finish_non_exhaustive()
+    }
+}
+
+/// An extension.
+#[derive(Clone)]
+pub(super) struct Extension {
+    pub(super) line: usize,
+    pub(super) number: String,
+    pub(super) username: Option<String>,
+    pub(super) auth_username: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) email: Option<String>,
+    pub(super) voicemail: Option<bool>,
+    pub(super) digest: Option<Vec<String>>,
+    pub(super) max_contacts: Option<u32>,
+    pub(super) limits: Limits,
+}
+
+impl std::fmt::Debug for Extension {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Extension").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// A ring group.
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    pub(super) line: usize,
+    pub(super) number: String,
+    pub(super) name: Option<String>,
+    pub(super) members: Option<Vec<String>>,
+}
+
+/// A public number.
+#[derive(Debug, Clone)]
+pub(super) struct Number {
+    pub(super) line: usize,
+    pub(super) number: String,
+    pub(super) to: String,
+}
+
+/// Reads and checks a file; `name` is what problems call it.
+///
+/// # Errors
+/// The first thing that is wrong, with its line.
+pub fn parse(text: &str, name: &str) -> Result<File, Problem> {
+    let reader = Reader { text, name };
+    let root: raw::Root = toml::from_str(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        reader.problem(at, error.message().lines().next().unwrap_or("cannot be read").to_owned())
+    })?;
+    if let Some(trunk) = &root.trunk {
+        return Err(reader.problem(trunk.span().start, NO_TRUNKS.to_owned()));
+    }
+    let tenants: Result<Vec<Tenant>, Problem> =
+        root.tenant.iter().map(|tenant| reader.tenant(tenant)).collect();
+    let file = File { name: name.to_owned(), tenants: tenants? };
+    file.check_across()?;
+    Ok(file)
+}
+
+const NO_TRUNKS: &str = "trunks are not available yet";
+
+struct Reader<'a> {
+    text: &'a str,
+    name: &'a str,
+}
+
+impl Reader<'_> {
+    fn line(&self, at: usize) -> usize {
+        let before = self.text.as_bytes().get(..at.min(self.text.len())).unwrap_or_default();
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    fn problem(&self, at: usize, reason: String) -> Problem {
+        Problem { file: self.name.to_owned(), line: self.line(at), reason }
+    }
+
+    /// Checks one value and says where it stands if it is wrong.
+    fn value<T, U>(
+        &self,
+        key: &str,
+        value: &Spanned<T>,
+        check: impl FnOnce(&T) -> Result<U, String>,
+    ) -> Result<U, Problem> {
+        check(value.get_ref())
+            .map_err(|reason| self.problem(value.span().start, format!("{key}: {reason}")))
+    }
+
+    fn text(
+        &self,
+        key: &str,
+        value: &Option<Spanned<String>>,
+        check: impl FnOnce(&str) -> Result<String, String>,
+    ) -> Result<Option<String>, Problem> {
+        value.as_ref().map(|v| self.value(key, v, |text| check(text))).transpose()
+    }
+
+    fn list(
+        &self,
+        key: &str,
+        value: &Option<Spanned<Vec<String>>>,
+        check: impl Fn(&str) -> Result<String, String>,
+    ) -> Result<Option<Vec<String>>, Problem> {
+        let all = |list: &Vec<String>| list.iter().map(|text| check(text)).collect();
+        value.as_ref().map(|v| self.value(key, v, all)).transpose()
+    }
+
+    fn limits(
+        &self,
+        max_calls: &Option<Spanned<i64>>,
+        max_call_for: &Option<Spanned<String>>,
+    ) -> Result<Limits, Problem> {
+        let count = |value: &i64| values::count(*value, 0, 1_000_000);
+        let max_calls =
+            max_calls.as_ref().map(|v| self.value("max_calls", v, count)).transpose()?;
+        let longest = max_call_for.as_ref();
+        let seconds = |text: &String| values::seconds(text);
+        let max_call_s = longest.map(|v| self.value("max_call_for", v, seconds)).transpose()?;
+        Ok(Limits { max_calls, max_call_s })
+    }
+
+    fn tenant(&self, tenant: &Spanned<raw::Tenant>) -> Result<Tenant, Problem> {
+        let (at, raw) = (tenant.span().start, tenant.get_ref());
+        if let Some(trunk) = &raw.trunk {
+            return Err(self.problem(trunk.span().start, NO_TRUNKS.to_owned()));
+        }
+        let digest = |names: &Vec<String>| values::digest(names);
+        Ok(Tenant {
+            line: self.line(at),
+            domain: self.value("domain", &raw.domain, |text| values::domain(text))?,
+            aliases: self.list("aliases", &raw.aliases, values::domain)?,
+            about: About {
+                name: self.text("name", &raw.name, values::name)?,
+                label: self.text("label", &raw.label, values::label)?,
+                country: self.text("country", &raw.country, values::country)?,
+                time_zone: self.text("time_zone", &raw.time_zone, values::time_zone)?,
+            },
+            limits: self.limits(&raw.max_calls, &raw.max_call_for)?,
+            trusted: self.list("trusted", &raw.trusted, values::network)?,
+            digest: raw.digest.as_ref().map(|v| self.value("digest", v, digest)).transpose()?,
+            admins: raw.admin.iter().map(|admin| self.admin(admin)).collect::<Result<_, _>>()?,
+            extensions: raw
+                .extension
+                .iter()
+                .map(|extension| self.extension(extension))
+                .collect::<Result<_, _>>()?,
+            groups: raw.ring_group.iter().map(|g| self.group(g)).collect::<Result<_, _>>()?,
+            numbers: raw.number.iter().map(|n| self.number(n)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn admin(&self, admin: &Spanned<raw::Admin>) -> Result<Admin, Problem> {
+        let raw = admin.get_ref();
+        let email = self.value("email", &raw.email, |text| match text.is_empty() {
+            true => Err("is empty".to_owned()),
+            false => values::email(text),
+        })?;
+        let names = [email.as_str()];
+        let check = |text: &String| values::password(text, &names);
+        let password = self.value("password", &raw.password, check)?;
+        Ok(Admin { email, password })
+    }
+
+    fn extension(&self, extension: &Spanned<raw::Extension>) -> Result<Extension, Problem> {
+        let (at, raw) = (extension.span().start, extension.get_ref());
+        let number = self.value("number", &raw.number, |text| values::extension_number(text))?;
+        let username = self.text("username", &raw.username, values::username)?;
+        let auth = self.text("auth_username", &raw.auth_username, values::auth_username)?;
+        let mut names = vec![number.as_str()];
+        names.extend(username.as_deref().filter(|name| !name.is_empty()));
+        names.extend(auth.as_deref().filter(|name| !name.is_empty()));
+        let password = self.text("password", &raw.password, |t| values::password(t, &names))?;
+        let contacts = |value: &i64| values::count(*value, 1, 100);
+        let digest = |names: &Vec<String>| values::digest(names);
+        let max_contacts = raw.max_contacts.as_ref();
+        Ok(Extension {
+            line: self.line(at),
+            password,
+            name: self.text("name", &raw.name, values::name)?,
+            email: self.text("email", &raw.email, values::email)?,
+            voicemail: raw.voicemail,
+            digest: raw.digest.as_ref().map(|v| self.value("digest", v, digest)).transpose()?,
+            max_contacts: max_contacts
+                .map(|v| self.value("max_contacts", v, contacts))
+                .transpose()?,
+            limits: self.limits(&raw.max_calls, &raw.max_call_for)?,
+            number,
+            username,
+            auth_username: auth,
+        })
+    }
+
+    fn group(&self, group: &Spanned<raw::Group>) -> Result<Group, Problem> {
+        let (at, raw) = (group.span().start, group.get_ref());
+        Ok(Group {
+            line: self.line(at),
+            number: self.value("number", &raw.number, |text| values::extension_number(text))?,
+            name: self.text("name", &raw.name, values::name)?,
+            members: self.list("members", &raw.members, values::extension_number)?,
+        })
+    }
+
+    fn number(&self, number: &Spanned<raw::Number>) -> Result<Number, Problem> {
+        let (at, raw) = (number.span().start, number.get_ref());
+        if let Some(trunk) = &raw.trunk {
+            return Err(self.problem(trunk.span().start, NO_TRUNKS.to_owned()));
+        }
+        Ok(Number {
+            line: self.line(at),
+            number: self.value("number", &raw.number, |text| values::public_number(text))?,
+            to: raw.to.get_ref().clone(),
+        })
+    }
+}
+
+impl File {
+    pub(super) fn problem(&self, line: usize, reason: impl Into<String>) -> Problem {
+        Problem { file: self.name.clone(), line, reason: reason.into() }
+    }
+
+    /// What only the database could see: whose the name, number or domain already is.
+    pub(super) fn blame(&self, error: sqlx::Error) -> NotApplied {
+        let constraint = error.as_database_error().and_then(|e| e.constraint()).unwrap_or_default();
+        let reason = match constraint {
+            "domain_name" => "a domain belongs to another tenant",
+            "tenant_label" => "a label belongs to another tenant",
+            "number_number" => "a public number belongs to another tenant",
+            "dialled_name_name" => "a number or user name is taken in its tenant",
+            "extension_credential" => "two extensions would sign in with the same name",
+            _ => return error.into(),
+        };
+        NotApplied::File(self.problem(1, reason))
+    }
+
+    /// What the file says twice.
+    fn check_across(&self) -> Result<(), Problem> {
+        let mut domains = BTreeSet::new();
+        let mut numbers = BTreeSet::new();
+        for tenant in &self.tenants {
+            let aliases = tenant.aliases.iter().flatten();
+            for domain in aliases.chain([&tenant.domain]) {
+                if !domains.insert(domain.as_str()) {
+                    return Err(self.problem(tenant.line, format!("domain {domain} stands twice")));
+                }
+            }
+            let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+            let extensions = tenant.extensions.iter().flat_map(|extension| {
+                let username = extension.username.as_deref();
+                let username =
+                    username.filter(|name| !name.is_empty() && *name != extension.number);
+                [Some(extension.number.as_str()), username].map(|name| (name, extension.line))
+            });
+            let groups = tenant.groups.iter().map(|g| (Some(g.number.as_str()), g.line));
+            for (name, line) in extensions.chain(groups) {
+                if let Some(name) = name
+                    && let Some(first) = names.insert(name, line)
+                {
+                    let reason = format!("{name} stands twice, first in line {first}");
+                    return Err(self.problem(line, reason));
+                }
+            }
+            for number in &tenant.numbers {
+                if !numbers.insert(number.number.as_str()) {
+                    let reason = format!("number {} stands twice", number.number);
+                    return Err(self.problem(number.line, reason));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_in_one_line_what_is_wrong_and_where() {
+        let head = "[[tenant]]\ndomain = \"acme.test\"\nname = \"Acme\"\n";
+        let cases = [
+            ("colour = \"red\"\n", "4", "colour"),
+            ("time_zone = \"Europe/Wien\"\n", "4", "time_zone"),
+            ("[[tenant.extension]]\nnumber = \"101\"\npassword = \"101\"\n", "6", "password"),
+            ("[[tenant.extension]]\nnumber = \"10a\"\n", "5", "number"),
+            (
+                "[[tenant.extension]]\nnumber = \"101\"\n[[tenant.ring_group]]\nnumber = \"101\"\n",
+                "6",
+                "twice",
+            ),
+            ("[[tenant.trunk]]\nname = \"x\"\n", "4", "not available"),
+            ("[[tenant.extension]]\nnumber = 101\n", "5", "string"),
+        ];
+        for (tail, line, word) in cases {
+            let problem = parse(&format!("{head}{tail}"), "f.toml").unwrap_err().to_string();
+            assert!(problem.starts_with(&format!("f.toml:{line}: ")), "{problem}");
+            assert!(problem.contains(word), "{problem}");
+            assert_eq!(problem.lines().count(), 1);
+        }
+    }
+
+    #[test]
+    fn reads_every_key_of_the_reference() {
+        let text = r#"
+            [[tenant]]
+            domain = "acme.test"
+            aliases = ["192.0.2.1"]
+            label = "acme"
+            name = "Acme"
+            country = "AT"
+            time_zone = "Europe/Vienna"
+            max_calls = 0
+            max_call_for = "4h"
+            trusted = ["192.0.2.0/24"]
+            digest = ["MD5"]
+            [[tenant.admin]]
+            email = "Boss@acme.test"
+            password = "correct horse"
+            [[tenant.extension]]
+            number = "101"
+            password = "secret word"
+            name = "Ada"
+            email = "ada@acme.test"
+            voicemail = true
+            max_contacts = 3
+            [[tenant.ring_group]]
+            number = "600"
+            members = ["101"]
+            [[tenant.number]]
+            number = "+43 123 45"
+            to = "101"
+        "#;
+        let file = parse(text, "f.toml").unwrap();
+        let tenant = &file.tenants[0];
+        assert_eq!(tenant.limits.max_call_s, Some(14_400));
+        assert_eq!(tenant.admins[0].email, "boss@acme.test");
+        assert_eq!(tenant.numbers[0].number, "+4312345");
+        assert_eq!(tenant.extensions[0].line, 16);
+    }
+}

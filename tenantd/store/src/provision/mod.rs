@@ -1,0 +1,182 @@
+//! Brings the database to what a provisioning file says: all of it in one transaction, or nothing.
+//!
+//! Tenants that the file does not name are left alone, and so is whatever it does not say about
+//! those that it names. Applying the same file again changes nothing.
+
+mod carry;
+mod countries;
+mod current;
+mod file;
+mod raw;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use pbx::id::TenantId;
+use uuid::Uuid;
+
+pub use file::{File, parse};
+
+use crate::database::{Database, HOUSE, go_in};
+use crate::failure::Failure;
+use crate::query::Query;
+use crate::secrets::ClusterKey;
+
+/// Every query of provisioning.
+pub const QUERIES: &[&[Query]] = &[carry::QUERIES, current::QUERIES, OWN];
+
+const OWN: &[Query] = &[
+    Query::provider("one at a time", ONE_AT_A_TIME),
+    Query::provider("check now", CHECK_NOW),
+    Query::provider("published", PUBLISHED),
+];
+
+const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(hashtext('tenantd apply'))";
+/// Says what is wrong before the commit, and in a dry run, too.
+const CHECK_NOW: &str = "SET CONSTRAINTS ALL IMMEDIATE";
+const PUBLISHED: &str = "
+    SELECT id AS tenant_id, version FROM tenant
+    WHERE id = ANY ($1) AND changed_in = pg_current_xact_id() ORDER BY id";
+
+/// How a file is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Whether the difference is carried out.
+    pub run: Run,
+    /// What happens to what a named tenant has and the file does not name.
+    pub absent: Absent,
+}
+
+/// Whether the difference is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Run {
+    /// It is.
+    #[default]
+    Real,
+    /// It is only worked out.
+    Dry,
+}
+
+/// What happens to what a named tenant has and the file does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Absent {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It goes: extensions, ring groups, numbers and admins.
+    Prune,
+}
+
+/// What was, or would be, changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The difference, a line each, without secrets; none if nothing differs.
+    pub lines: Vec<String>,
+    /// The versions that nodes have to take over ([`crate::provider::nodes::behind`]).
+    pub versions: Vec<(TenantId, i64)>,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file's name.
+    pub file: String,
+    /// Where in it, counted from 1.
+    pub line: usize,
+    /// What is wrong, in one line.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.reason)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum NotApplied {
+    /// The file is at fault.
+    #[error(transparent)]
+    File(#[from] Problem),
+    /// The database is.
+    #[error(transparent)]
+    Database(#[from] Failure),
+}
+
+impl From<sqlx::Error> for NotApplied {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// Applies a file; `who` is written into the history of all that it changes.
+///
+/// # Errors
+/// If the file asks for what cannot be, or Postgres is away: then nothing was changed.
+pub async fn apply(
+    database: &Database,
+    key: &ClusterKey,
+    file: &File,
+    options: Options,
+    who: &str,
+) -> Result<Report, NotApplied> {
+    let hashes = hash_passwords(database, file).await?;
+    let mut transaction = database.provider.begin().await?;
+    go_in(&mut transaction, HOUSE, who).await?;
+    sqlx::query(ONE_AT_A_TIME).execute(&mut *transaction).await?;
+    let mut report = Report::default();
+    let mut touched = Vec::new();
+    for tenant in &file.tenants {
+        let carrier =
+            carry::Carrier { key, file, tenant, who, hashes: &hashes, absent: options.absent };
+        let (id, lines) = carrier.carry(&mut transaction).await?;
+        report.lines.extend(lines);
+        touched.push(id.0);
+    }
+    go_in(&mut transaction, HOUSE, who).await?;
+    let checked = sqlx::query(CHECK_NOW).execute(&mut *transaction).await;
+    checked.map_err(|error| file.blame(error))?;
+    let query = sqlx::query_as(PUBLISHED).bind(touched);
+    let versions: Vec<(Uuid, i64)> = query.fetch_all(&mut *transaction).await?;
+    match options.run {
+        Run::Dry => transaction.rollback().await?,
+        Run::Real => {
+            transaction.commit().await?;
+            report.versions = versions.into_iter().map(|(id, v)| (TenantId(id), v)).collect();
+        }
+    }
+    Ok(report)
+}
+
+/// Admins' passwords, which take long, before the transaction begins: by address, what is kept now
+/// if it is the same password, else a new hash.
+async fn hash_passwords(
+    database: &Database,
+    file: &File,
+) -> Result<BTreeMap<String, String>, NotApplied> {
+    let mut hashes = BTreeMap::new();
+    for admin in file.tenants.iter().flat_map(|tenant| &tenant.admins) {
+        let query = sqlx::query_scalar(current::ACCOUNT_HASH).bind(&admin.email);
+        let kept: Option<String> = query.fetch_optional(&database.provider).await?;
+        let password = admin.password.clone();
+        let same = match kept {
+            Some(kept) => {
+                let matching = kept.clone();
+                let check = move || crate::accounts::is_right(&matching, &password);
+                let right = tokio::task::spawn_blocking(check).await.unwrap_or(false);
+                Some(kept).filter(|_| right)
+            }
+            None => None,
+        };
+        let hash = match same {
+            Some(kept) => kept,
+            None => crate::accounts::hash(database, admin.password.clone()).await?,
+        };
+        hashes.insert(admin.email.clone(), hash);
+    }
+    Ok(hashes)
+}

@@ -1,0 +1,271 @@
+//! The real program, as a user runs it: its own data directory, its own Postgres, free ports.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use store::cluster::Cluster;
+
+use crate::company::Company;
+use crate::failure::{Failure, Outcome};
+use crate::folder::Folder;
+use crate::http::{self, Page};
+use crate::program::Program;
+use crate::scene::Scene;
+use crate::wait::{self, START};
+
+/// How many ports the server gets for sound: each side of a call needs two.
+const MEDIA_PORTS: u16 = 120;
+
+/// Where a server listens, on 127.0.0.1.
+#[derive(Debug, Clone, Copy)]
+pub struct Listeners {
+    /// For phones.
+    pub sip: SocketAddr,
+    /// For browsers.
+    pub web: SocketAddr,
+    /// For health and metrics.
+    pub admin: SocketAddr,
+    media: (u16, u16),
+}
+
+impl Listeners {
+    /// Free ones.
+    ///
+    /// # Errors
+    /// If the scene has no ports left.
+    pub fn new(scene: &mut Scene) -> Outcome<Self> {
+        let mut next = || -> Outcome<SocketAddr> {
+            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, scene.ports.one()?)))
+        };
+        let (sip, web, admin) = (next()?, next()?, next()?);
+        Ok(Self { sip, web, admin, media: scene.ports.many(MEDIA_PORTS)? })
+    }
+}
+
+/// A server: its files, and its process while it runs. Dropping it kills both it and its Postgres.
+#[derive(Debug)]
+pub struct Server {
+    folder: PathBuf,
+    /// Where it listens.
+    pub at: Listeners,
+    program: Option<Program>,
+}
+
+impl Server {
+    /// Writes a configuration and starts the server.
+    ///
+    /// # Errors
+    /// If it is not ready in time.
+    pub fn start(scene: &mut Scene) -> Outcome<Self> {
+        let at = Listeners::new(scene)?;
+        let mut server = Self::prepare(&scene.folder, at, "")?;
+        server.run()?;
+        Ok(server)
+    }
+
+    /// Starts the server with these companies in it.
+    ///
+    /// # Errors
+    /// If it is not ready in time, or refuses the companies.
+    pub fn start_with(scene: &mut Scene, companies: &[&Company]) -> Outcome<Self> {
+        let server = Self::start(scene)?;
+        server.provision(companies)?;
+        Ok(server)
+    }
+
+    /// Writes a configuration, with `more` at its end, and starts nothing yet.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn prepare(folder: &Folder, at: Listeners, more: &str) -> Outcome<Self> {
+        let server = Self { folder: folder.path().to_owned(), at, program: None };
+        folder.write("tenantd.toml", &server.config(more))?;
+        Ok(server)
+    }
+
+    /// Its configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.join("tenantd.toml")
+    }
+
+    /// Starts the process and waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// If it is not ready in time.
+    pub fn run(&mut self) -> Outcome {
+        let log = self.launch()?;
+        let program = self.running()?;
+        program
+            .wait_for_line("tenantd ready", START)
+            .map_err(|failure| Failure::new(format!("{failure} (log: {})", log.display())))?;
+        Ok(())
+    }
+
+    /// Starts the process and waits for nothing. Returns its log.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch(&mut self) -> Outcome<PathBuf> {
+        let earlier = fs::read_dir(&self.folder)?.flatten();
+        let runs = earlier
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("server-"))
+            .count();
+        let log = self.folder.join(format!("server-{}.log", runs + 1));
+        let mut command = Command::new(tenantd()?);
+        command.arg("serve").arg("--config").arg(self.config_file()).current_dir(&self.folder);
+        self.program = Some(Program::start(&mut command, &log)?);
+        Ok(log)
+    }
+
+    /// The process.
+    ///
+    /// # Errors
+    /// If it was not started, or was killed.
+    pub fn running(&mut self) -> Outcome<&mut Program> {
+        self.program.as_mut().ok_or_else(|| Failure::new("the server does not run"))
+    }
+
+    /// Applies the companies' provisioning file to the running server.
+    ///
+    /// # Errors
+    /// If it is refused, or not taken over in time.
+    pub fn provision(&self, companies: &[&Company]) -> Outcome {
+        let text: String = companies.iter().map(|company| company.provisioning()).collect();
+        let output = self.apply(&text, &[])?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(Failure::new(format!("apply ended with {}: {words}", output.status)))
+    }
+
+    /// Runs `tenantd apply` on this text.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub fn apply(&self, text: &str, more: &[&str]) -> Outcome<Output> {
+        let file = self.folder.join("companies.toml");
+        fs::write(&file, text)?;
+        let file = file.display().to_string();
+        let arguments: Vec<&str> = ["apply", &file].iter().chain(more).copied().collect();
+        self.command(&arguments)
+    }
+
+    /// Runs another command of the program with this server's configuration, to its end.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub fn command(&self, arguments: &[&str]) -> Outcome<Output> {
+        let mut command = Command::new(tenantd()?);
+        command.args(arguments).arg("--config").arg(self.config_file());
+        Ok(command.current_dir(&self.folder).output()?)
+    }
+
+    /// A page of the admin listener.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn admin(&self, path: &str) -> Outcome<Page> {
+        http::get(self.at.admin, path)
+    }
+
+    /// The sum over all series of a counter or gauge, or one of them, as `name{label="value"}`.
+    ///
+    /// # Errors
+    /// If the metrics cannot be read, or have no such name.
+    pub fn metric(&self, name: &str) -> Outcome<f64> {
+        let page = self.admin("/metrics")?;
+        let values: Vec<f64> = page
+            .body
+            .lines()
+            .filter_map(|line| line.strip_prefix(name))
+            .filter(|rest| rest.starts_with(['{', ' ']))
+            .filter_map(|rest| rest.rsplit_once(' ')?.1.parse().ok())
+            .collect();
+        match values.is_empty() {
+            true => Err(Failure::new(format!("there is no metric {name} in:\n{}", page.body))),
+            false => Ok(values.iter().sum()),
+        }
+    }
+
+    /// Waits until a counter or gauge has this value.
+    ///
+    /// # Errors
+    /// If it has not in time.
+    pub fn wait_for_metric(&self, name: &str, value: f64, within: Duration) -> Outcome {
+        let mut last = f64::NAN;
+        wait::until(&format!("{name} at {value}"), within, || {
+            last = self.metric(name)?;
+            Ok((last == value).then_some(()))
+        })
+        .map_err(|failure| Failure::new(format!("{failure}; it was {last}")))
+    }
+
+    /// Kills the process as a power cut would: it gets to say and write nothing more.
+    ///
+    /// # Errors
+    /// If it did not run.
+    pub fn cut_off(&mut self) -> Outcome {
+        self.running()?.kill()?;
+        self.program = None;
+        Ok(())
+    }
+
+    /// Asks the process to end, and waits until it has.
+    ///
+    /// # Errors
+    /// If it takes longer, or ends with anything but success.
+    pub fn stop(&mut self, within: Duration) -> Outcome {
+        let program = self.running()?;
+        program.signal(Signal::SIGTERM)?;
+        let status = program.wait(within)?;
+        self.program = None;
+        match status.success() {
+            true => Ok(()),
+            false => Err(Failure::new(format!("the server ended with {status}"))),
+        }
+    }
+
+    fn config(&self, more: &str) -> String {
+        let Listeners { sip, web, admin, media: (first, last) } = self.at;
+        let data = self.folder.join("data");
+        format!(
+            "data_dir = {data:?}\n\
+             drain_for = \"5s\"\n\
+             [sip]\nudp = [\"{sip}\"]\ntcp = []\ntls = []\nlanes = 2\n\
+             [media]\nports = \"{first}-{last}\"\nthreads = 1\n\
+             [stun]\nudp = []\n\
+             [web]\nhttp = [\"{web}\"]\nhttps = []\n\
+             [admin]\nlisten = [\"{admin}\"]\n\
+             {more}\n"
+        )
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let was_running = self.program.take().is_some();
+        let data = self.folder.join("data");
+        // A killed server leaves its Postgres behind, on purpose: it is taken over and stopped.
+        if was_running || data.join("postgres").exists() {
+            drop(Cluster::start(&data));
+        }
+    }
+}
+
+/// The program that was built with the tests.
+///
+/// # Errors
+/// If it was not built.
+pub fn tenantd() -> Outcome<PathBuf> {
+    // Tests lie in `deps`, beside which programs are.
+    let test = std::env::current_exe()?;
+    let program = test.parent().and_then(Path::parent).map(|folder| folder.join("tenantd"));
+    program.filter(|program| program.exists()).ok_or_else(|| {
+        Failure::new("tenantd is not built: run ./infra/test, or cargo build --workspace")
+    })
+}

@@ -1,0 +1,92 @@
+//! Tenants for simulations: extensions 101 to 103, a group and a public number each.
+
+use std::collections::BTreeMap;
+
+use pbx::edge::Served;
+use pbx::id::{GroupId, TenantId, UserId};
+use pbx::sip::digest::Algorithm;
+use pbx::tenant::directory::{Directory, Group, Limits, Place, Secrets, User};
+use uuid::Uuid;
+
+/// A tenant of a simulation.
+#[derive(Debug, Clone)]
+pub struct Company {
+    /// Its configuration.
+    pub directory: Directory,
+}
+
+/// A tenant whose ids follow from `number`, with extensions 101, 102 and 103, whose passwords are
+/// `secret-NUMBER`, the group 600 of all three, and the public number `+43NUMBER101` of 101.
+pub fn company(number: u8, domain: &str) -> Company {
+    let id = |n: u16| Uuid::from_u128(u128::from(number) << 64 | u128::from(n));
+    let tenant = TenantId(id(0));
+    let mut directory = Directory {
+        tenant,
+        version: 1,
+        route: 0x1000 + u64::from(number),
+        name: domain.to_owned(),
+        domain: domain.to_owned(),
+        aliases: vec![],
+        label: None,
+        trusted: vec![],
+        limits: Limits::default(),
+        users: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        numbers: BTreeMap::from([(format!("+43{number}101"), "101".to_owned())]),
+        names: BTreeMap::new(),
+        credentials: BTreeMap::new(),
+    };
+    for extension in 101..=103 {
+        let user = UserId(id(extension));
+        let name = extension.to_string();
+        let secrets = Secrets::new(&name, domain, &format!("secret-{name}"));
+        directory.names.insert(name.clone(), Place::User(user));
+        directory.credentials.insert(name.clone(), user);
+        let entry = User {
+            id: user,
+            number: name.clone(),
+            username: None,
+            name: format!("Phone {name}"),
+            secrets,
+            digest: vec![Algorithm::Md5],
+            max_contacts: 3,
+            limits: Limits::default(),
+        };
+        directory.users.insert(user, entry);
+    }
+    let group = GroupId(id(600));
+    let members = directory.users.keys().copied().collect();
+    let everybody = Group { id: group, number: "600".to_owned(), name: String::new(), members };
+    directory.groups.insert(group, everybody);
+    directory.names.insert("600".to_owned(), Place::Group(group));
+    Company { directory }
+}
+
+impl Company {
+    /// Who it is.
+    pub fn tenant(&self) -> TenantId {
+        self.directory.tenant
+    }
+
+    /// An extension's id.
+    pub fn user(&self, number: &str) -> Option<UserId> {
+        match self.directory.names.get(number) {
+            Some(Place::User(user)) => Some(*user),
+            Some(Place::Group(_)) | None => None,
+        }
+    }
+
+    /// What the door knows of it.
+    pub fn served(&self) -> Served {
+        let directory = &self.directory;
+        let domains = directory.aliases.iter().chain([&directory.domain]).cloned().collect();
+        Served {
+            tenant: directory.tenant,
+            route: directory.route,
+            realm: directory.domain.clone(),
+            domains,
+            offered: vec![Algorithm::Md5],
+            exceptions: BTreeMap::new(),
+        }
+    }
+}

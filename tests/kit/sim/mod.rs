@@ -1,0 +1,14 @@
+//! A whole company in a virtual world: switches, phones, a network and a clock that nobody waits for.
+//!
+//! The switch and its door are the real ones; the driver, the sound and the database around them
+//! are played here, step by step, so that every timer can be driven and every run repeats.
+
+pub mod company;
+pub mod network;
+pub mod phone;
+pub mod world;
+
+pub use company::{Company, company};
+pub use network::Network;
+pub use phone::{Habit, Phone, State};
+pub use world::World;

@@ -1,0 +1,12 @@
+//! The real program with real peers: Postgres, softphones, sipp and a browser.
+//!
+//! Nothing here sleeps for a while and hopes: each step waits for what it is about, for so long
+//! and no longer.
+
+mod calls;
+mod instruments;
+mod process;
+mod provisioning;
+mod registration;
+mod restart;
+mod strangers;

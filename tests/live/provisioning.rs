@@ -1,0 +1,79 @@
+//! Companies that come, change and go while the server runs.
+
+use kit::baresip::{Phone, Setup};
+use kit::company::Company;
+use kit::scene::play;
+use kit::server::Server;
+use kit::wait::SOON;
+
+#[test]
+fn an_extension_that_is_added_to_a_running_server_can_be_used_at_once() {
+    play("added", |scene| {
+        let mut alpha = Company::new("alpha.test");
+        let server = Server::start_with(scene, &[&alpha])?;
+        let mut ada = Phone::registered(scene, &Setup::new(&alpha, "101", server.at.sip, 440))?;
+
+        alpha.extensions.push("140".to_owned());
+        server.provision(&[&alpha])?;
+
+        // Success means that the server has taken it over: nothing needs to be waited for.
+        let mut new = Phone::registered(scene, &Setup::new(&alpha, "140", server.at.sip, 700))?;
+        ada.dial("140")?;
+        new.wait_for("CALL_ESTABLISHED")?;
+        ada.hang_up()?;
+        new.wait_for("CALL_CLOSED")?;
+
+        let again = server.apply(&alpha.provisioning(), &[])?;
+        assert!(again.status.success());
+        let said = String::from_utf8_lossy(&again.stdout).into_owned();
+        assert!(!said.contains("140"), "applying again changed something: {said}");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_extension_that_is_pruned_is_gone_and_so_is_its_phone() {
+    play("pruned", |scene| {
+        let mut alpha = Company::new("alpha.test");
+        let server = Server::start_with(scene, &[&alpha])?;
+        let phone = Phone::registered(scene, &Setup::new(&alpha, "103", server.at.sip, 440))?;
+        server.wait_for_metric("tenantd_registrations", 1.0, SOON)?;
+
+        alpha.extensions.pop();
+        let kept = server.apply(&alpha.provisioning(), &[])?;
+        assert!(kept.status.success());
+        server.wait_for_metric("tenantd_registrations", 1.0, SOON)?;
+
+        let pruned = server.apply(&alpha.provisioning(), &["--prune"])?;
+        assert!(pruned.status.success(), "{}", String::from_utf8_lossy(&pruned.stderr));
+        server.wait_for_metric("tenantd_registrations", 0.0, SOON)?;
+        drop(phone);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_bad_file_is_refused_with_its_line_and_changes_nothing() {
+    play("refused", |scene| {
+        let alpha = Company::new("alpha.test");
+        let server = Server::start_with(scene, &[&alpha])?;
+        let text = format!("{}\n[[tenant.extension]]\nnumber = \"150\"\n", alpha.provisioning());
+        for (text, reason) in [
+            (text.clone() + "password = \"150\"\n", "password"),
+            (text.clone() + "password = \"Secret-150\"\ncolour = \"red\"\n", "colour"),
+            (text.clone() + "password = \"Secret-150\"\nmax_contacts = \"many\"\n", "max_contacts"),
+        ] {
+            let output = server.apply(&text, &[])?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+            assert!(said.contains("companies.toml") && said.contains(reason), "{said}");
+        }
+        // Nothing of it has come: this one is still new.
+        let output = server.apply(&(text + "password = \"Secret-150\"\n"), &["--dry-run"])?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains("150"), "{said}");
+        assert!(!said.contains("Secret-150"), "a secret was printed: {said}");
+        Ok(())
+    });
+}

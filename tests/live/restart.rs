@@ -1,0 +1,57 @@
+//! A server that is killed and comes back: phones that registered before are called as if nothing
+//! had happened.
+
+use kit::baresip::{Phone, Setup};
+use kit::company::Company;
+use kit::scene::play;
+use kit::server::Server;
+use kit::wait::SOON;
+
+#[test]
+fn after_a_kill_a_call_arrives_without_a_new_register() {
+    play("killed", |scene| {
+        let (alpha, beta) = (Company::new("alpha.test"), Company::new("beta.test"));
+        let mut server = Server::start_with(scene, &[&alpha, &beta])?;
+        let mut ada = Phone::registered(scene, &Setup::new(&alpha, "101", server.at.sip, 440))?;
+        let mut bob = Phone::registered(scene, &Setup::new(&alpha, "102", server.at.sip, 700))?;
+        let mut twin = Phone::registered(scene, &Setup::new(&beta, "102", server.at.sip, 1_000))?;
+        let registers = |phone: &Phone| phone.messages_with("REGISTER sip:");
+        let before = registers(&bob);
+
+        server.cut_off()?;
+        server.run()?;
+        server.wait_for_metric("tenantd_registrations", 3.0, SOON)?;
+
+        ada.dial("102")?;
+        bob.wait_for("CALL_ESTABLISHED")?;
+        ada.wait_for("CALL_ESTABLISHED")?;
+        ada.wait_for_sound(75)?;
+        bob.wait_for_sound(75)?;
+        ada.hang_up()?;
+        bob.wait_for("CALL_CLOSED")?;
+        bob.check_heard(440.0)?;
+        ada.check_heard(700.0)?;
+        assert_eq!(registers(&bob), before, "the phone had to register again");
+        assert_eq!(twin.disturbance()?, None);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_phone_that_left_before_the_kill_stays_gone() {
+    play("left", |scene| {
+        let alpha = Company::new("alpha.test");
+        let mut server = Server::start_with(scene, &[&alpha])?;
+        let leaving = Phone::registered(scene, &Setup::new(&alpha, "101", server.at.sip, 440))?;
+        let staying = Phone::registered(scene, &Setup::new(&alpha, "102", server.at.sip, 700))?;
+        leaving.quit()?;
+        server.wait_for_metric("tenantd_registrations", 1.0, SOON)?;
+
+        server.cut_off()?;
+        server.run()?;
+
+        server.wait_for_metric("tenantd_registrations", 1.0, SOON)?;
+        drop(staying);
+        Ok(())
+    });
+}
