@@ -2,9 +2,12 @@
 //!
 //! `main` wires them; they are a library so that tests can drive each of them alone.
 
+pub mod boards;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dispatch;
+pub mod driver;
 pub mod health;
 pub mod journal;
 pub mod lanes;
@@ -12,10 +15,10 @@ pub mod listen;
 pub mod lock;
 pub mod log;
 pub mod metrics;
+pub mod net;
 pub mod postgres;
 pub mod serve;
 pub mod signals;
-pub mod net;
 pub mod write_behind;
 
 #[cfg(test)]

@@ -301,3 +301,194 @@ fn settle(desk: &Desk, tail: &Tail, part: &[Journaled], skipped: usize) {
     desk.tally.add(Count::RecordsSkipped, skipped as u64);
     desk.tally.add(Count::RecordsKept, part.len().saturating_sub(skipped) as u64);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use pbx::id::{CallId, RecordId};
+    use tokio::sync::Notify;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::journal::tests::unbound;
+    use crate::journal::{LaneJournal, Room, left_over};
+    use crate::lanes::inbox::{Inbox, Report, inbox};
+    use crate::metrics::Metrics;
+    use crate::scratch::Scratch;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_waited_for_is_reported_once_it_is_written_and_its_file_goes() {
+        let mut lane = Lane::new();
+        let waited = Record { wait: Wait::ForCommit, ..unbound(1) };
+        lane.remember(vec![waited, unbound(2)]);
+        let written = lane.end_with(|_| Ok(0)).await;
+        assert_eq!(written.len(), 2);
+        let Some(Report::Kept(id)) = lane.inbox.next_report() else { panic!("a report") };
+        assert_eq!(id, unbound(1).id);
+        assert!(lane.inbox.next_report().is_none());
+        assert!(left_over(lane.scratch.path()).unwrap().is_empty());
+        assert_eq!(lane.desk.tally.counted(Count::RecordsKept), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_postgres_is_away_everybody_knows_and_nothing_is_lost() {
+        let mut lane = Lane::new();
+        lane.remember(vec![unbound(1)]);
+        let (tries, lanes) = (AtomicUsize::new(0), lane.desk.lanes.clone());
+        let started = Instant::now();
+        let written = lane
+            .end_with(move |_| match tries.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(Setback::Away("it stopped".to_owned())),
+                1..5 => {
+                    assert_eq!(lanes.signals().storage(), Storage::Away);
+                    Err(Setback::Away("it stopped".to_owned()))
+                }
+                _ => Ok(0),
+            })
+            .await;
+        assert_eq!(written, [unbound(1).id]);
+        assert_eq!(lane.desk.lanes.signals().storage(), Storage::Here);
+        assert!(started.elapsed() >= Duration::from_millis(100 + 200 + 400 + 800 + 1_600));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_memory_has_no_room_for_is_read_from_the_journal_in_order_and_once() {
+        const TURN: u128 = 100;
+        const ALL: u128 = 60_000;
+        let mut lane = Lane::new();
+        let mut left = 0;
+        for first in (0..ALL).step_by(TURN as usize) {
+            let handed = lane.remember((first..first + TURN).map(unbound).collect());
+            left += usize::from(handed == Handed::LeftInJournal);
+        }
+        assert_eq!(left, (ALL / TURN) as usize - TURNS);
+        let written = lane.end_with(|_| Ok(0)).await;
+        assert_eq!(written, (0..ALL).map(|n| unbound(n).id).collect::<Vec<_>>());
+        assert!(left_over(lane.scratch.path()).unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_lane_is_looked_at_after_a_second() {
+        let lane = Lane::new();
+        let Lane { mut journal, inbound, desk, .. } = lane;
+        let written = Arc::new(Notify::new());
+        let told = written.clone();
+        // Journaled, and never handed over: as if there had been no room.
+        let journal = journal.as_mut().unwrap();
+        journal.append(&[unbound(1)]).unwrap();
+        let write = move |_| {
+            told.notify_one();
+            std::future::ready(Ok(0))
+        };
+        let started = Instant::now();
+        tokio::select! {
+            () = run(desk, inbound.unwrap(), write) => panic!("the lane has not ended"),
+            () = written.notified() => {}
+        }
+        assert!(started.elapsed() <= Duration::from_secs(1) + Duration::from_millis(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_that_postgres_refuses_costs_the_others_nothing() {
+        let mut lane = Lane::new();
+        lane.remember((0..100).map(unbound).collect());
+        let poisoned = unbound(37).id;
+        let written = lane
+            .end_with(move |group| match group.iter().any(|record| record.id == poisoned) {
+                true => Err(Setback::Refused("it is poison".to_owned())),
+                false => Ok(0),
+            })
+            .await;
+        let wanted: Vec<_> = (0..100).map(|n| unbound(n).id).filter(|id| *id != poisoned).collect();
+        assert_eq!(written, wanted);
+        assert_eq!(lane.desk.tally.counted(Count::RecordsSkipped), 1);
+        assert!(left_over(lane.scratch.path()).unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_registration_never_waits_for_a_call() {
+        let mut lane = Lane::new();
+        let call = CallId(unbound(5).id.0);
+        let live = Record { what: Memory::Live { call, facts: vec![] }, ..unbound(5) };
+        lane.remember(vec![live, unbound(6)]);
+        let (inbound, desk) = (lane.inbound.take().unwrap(), lane.desk.clone());
+        let stored = Arc::new(Notify::new());
+        let told = stored.clone();
+        let write = move |group: Arc<[Record]>| {
+            let told = told.clone();
+            async move {
+                match group.iter().any(|record| matches!(record.what, Memory::Live { .. })) {
+                    true => std::future::pending().await,
+                    false => told.notify_one(),
+                }
+                Ok(0)
+            }
+        };
+        tokio::select! {
+            () = run(desk, inbound, write) => panic!("the call is still being written"),
+            () = stored.notified() => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_neither_journal_nor_memory_has_room_for_is_lost_and_said_so() {
+        let lane = Lane::new();
+        let outbound = lane.outbound.as_ref().unwrap();
+        for _ in 0..TURNS {
+            assert_eq!(outbound.hand_over(None, vec![unbound(1)]), Handed::Taken);
+        }
+        assert_eq!(outbound.load(), (TURNS, TURNS));
+        assert_eq!(outbound.hand_over(None, vec![unbound(1)]), Handed::Lost);
+    }
+
+    struct Lane {
+        scratch: Scratch,
+        journal: Option<LaneJournal>,
+        outbound: Option<Outbound>,
+        inbound: Option<Inbound>,
+        inbox: Inbox,
+        desk: Desk,
+    }
+
+    impl Lane {
+        fn new() -> Self {
+            let scratch = Scratch::new();
+            let room = Arc::new(Room::new(1 << 30));
+            let journal = LaneJournal::open(scratch.path(), 0, room).unwrap();
+            let (outbound, inbound) = between(journal.tail());
+            let (inbox, post) = inbox().unwrap();
+            let lanes = Arc::new(Lanes::new(vec![post]));
+            let desk = Desk { lane: LaneId(0), lanes, tally: Metrics::new().tally() };
+            let (journal, outbound, inbound) = (Some(journal), Some(outbound), Some(inbound));
+            Self { scratch, journal, outbound, inbound, inbox, desk }
+        }
+
+        fn remember(&mut self, records: Vec<Record>) -> Handed {
+            let at = self.journal.as_mut().unwrap().append(&records).unwrap();
+            self.outbound.as_ref().unwrap().hand_over(Some(at), records)
+        }
+
+        /// Ends the lane, writes all it has by way of `write`, and returns what was written.
+        async fn end_with(
+            &mut self,
+            write: impl Fn(&[Record]) -> Result<usize, Setback> + Send + Sync + 'static,
+        ) -> Vec<RecordId> {
+            self.journal.take().unwrap().close();
+            drop(self.outbound.take());
+            let written = Arc::new(Mutex::new(vec![]));
+            let (write, stored) = (Arc::new(write), written.clone());
+            let write = move |group: Arc<[Record]>| {
+                assert!(group.len() <= GROUP);
+                let outcome = write(&group);
+                if outcome.is_ok() {
+                    stored.lock().unwrap().extend(group.iter().map(|record| record.id));
+                }
+                std::future::ready(outcome)
+            };
+            run(self.desk.clone(), self.inbound.take().unwrap(), write).await;
+            written.lock().unwrap().drain(..).collect()
+        }
+    }
+}

@@ -78,7 +78,7 @@ impl Iterator for Frames<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::tail::tests::unbound;
+    use crate::journal::tests::unbound;
 
     #[test]
     fn what_was_written_is_read() {

@@ -136,7 +136,7 @@ impl LaneJournal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::tail::tests::unbound;
+    use crate::journal::tests::unbound;
     use crate::journal::{left_over, read};
     use crate::scratch::Scratch;
 

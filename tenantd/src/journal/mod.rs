@@ -16,3 +16,6 @@ pub use lane::{Appended, Failure, LaneJournal};
 pub use room::Room;
 pub use segment::{Contents, Unreadable, left_over, read};
 pub use tail::{Journaled, Position, Tail};
+
+#[cfg(test)]
+pub(crate) use tail::tests;

@@ -3,12 +3,19 @@
 mod fair;
 pub mod inbox;
 mod signals;
+mod sound;
+mod world;
+
+use std::sync::{Mutex, PoisonError};
 
 use pbx::id::RecordId;
 use pbx::input::Storage;
+use pbx::switch::Load;
 
 pub use fair::Fair;
 pub use signals::{Signals, Stage};
+pub use sound::Sounds;
+pub use world::{Disk, Memory, Wishes, World};
 
 use self::inbox::{Post, Report};
 
@@ -21,12 +28,14 @@ pub struct LaneId(pub u16);
 pub struct Lanes {
     posts: Vec<Post>,
     signals: Signals,
+    loads: Mutex<Vec<Load>>,
 }
 
 impl Lanes {
     /// Lanes behind these posts, in the order of their ids.
     pub fn new(posts: Vec<Post>) -> Self {
-        Self { posts, signals: Signals::default() }
+        let loads = Mutex::new(vec![Load::default(); posts.len()]);
+        Self { posts, signals: Signals::default(), loads }
     }
 
     /// The post of one lane.
@@ -44,7 +53,27 @@ impl Lanes {
         &self.signals
     }
 
-    /// Goes on towards the end.
+    /// A lane has this much in hand.
+    pub fn set_load(&self, lane: LaneId, load: Load) {
+        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = loads.get_mut(usize::from(lane.0)) {
+            *slot = load;
+        }
+    }
+
+    /// What all lanes have in hand, as they last said.
+    pub fn load(&self) -> Load {
+        let loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        loads.iter().fold(Load::default(), |sum, load| Load {
+            tenants: sum.tenants + load.tenants,
+            calls: sum.calls + load.calls,
+            transactions: sum.transactions + load.transactions,
+            bindings: sum.bindings + load.bindings,
+            waiting: sum.waiting + load.waiting,
+        })
+    }
+
+    /// Goes on.
     pub fn advance(&self, stage: Stage) {
         self.signals.advance(stage);
         self.posts.iter().for_each(Post::wake);

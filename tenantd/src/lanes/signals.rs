@@ -1,13 +1,15 @@
 //! What concerns every lane and must never be lost: whether Postgres is there, and how far the
-//! server's end has come. Each lane reads it once a turn.
+//! server has come. Each lane reads it once a turn.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use pbx::input::Storage;
 
-/// How far the server's end has come; it never goes back.
+/// How far the server has come; it never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
+    /// Tenants are being brought in; nothing is read from the network yet.
+    Opening,
     /// All is served.
     Serving,
     /// What is new is refused.
@@ -27,23 +29,24 @@ pub struct Signals {
 
 impl Default for Signals {
     fn default() -> Self {
-        let (stage, storage) = (AtomicU8::new(Stage::Serving as u8), AtomicU8::new(0));
+        let (stage, storage) = (AtomicU8::new(Stage::Opening as u8), AtomicU8::new(0));
         Self { stage, storage }
     }
 }
 
 impl Signals {
-    /// How far the end has come.
+    /// How far the server has come.
     pub fn stage(&self) -> Stage {
         match self.stage.load(Ordering::SeqCst) {
-            0 => Stage::Serving,
-            1 => Stage::Draining,
-            2 => Stage::HangingUp,
+            0 => Stage::Opening,
+            1 => Stage::Serving,
+            2 => Stage::Draining,
+            3 => Stage::HangingUp,
             _ => Stage::Ended,
         }
     }
 
-    /// Goes on towards the end.
+    /// Goes on.
     pub fn advance(&self, stage: Stage) {
         self.stage.fetch_max(stage as u8, Ordering::SeqCst);
     }
@@ -73,10 +76,10 @@ mod tests {
     #[test]
     fn the_end_never_goes_back() {
         let signals = Signals::default();
-        assert_eq!(signals.stage(), Stage::Serving);
-        for stage in [Stage::Draining, Stage::HangingUp, Stage::Ended] {
+        assert_eq!(signals.stage(), Stage::Opening);
+        for stage in [Stage::Serving, Stage::Draining, Stage::HangingUp, Stage::Ended] {
             signals.advance(stage);
-            signals.advance(Stage::Draining);
+            signals.advance(Stage::Serving);
             assert_eq!(signals.stage(), stage);
         }
     }

@@ -109,6 +109,10 @@ series! {
         "Records that neither the journal nor memory had room for.";
     ReportsLost = "tenantd_reports_lost_total",
         "News of storage or sound that a lane had no room for.";
+    ShowsLost = "tenantd_board_changes_lost_total",
+        "Changes of live pages that there was no room for.";
+    MailLost = "tenantd_inner_messages_lost_total",
+        "Messages between two tenants that a lane had no room for.";
     RecordsSkipped = "tenantd_journal_records_skipped_total",
         "Records that Postgres refused, such as those of a tenant that is gone.";
 }

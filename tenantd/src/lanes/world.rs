@@ -1,0 +1,194 @@
+//! A lane's hands: what its switch wishes is gathered through a turn, and done at its end.
+//!
+//! What must be remembered is in the journal before anything else of the turn is done.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use media::Media;
+use pbx::board::Change;
+use pbx::flow::{Flow, InnerPath, UdpPath};
+use pbx::media::Wish;
+use pbx::output::Output;
+use pbx::record::Record;
+use pbx::story::{Event, Note};
+use pbx::tenant::directory::Directory;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use super::LaneId;
+use super::sound::Sounds;
+use crate::boards::Gathered;
+use crate::journal::LaneJournal;
+use crate::metrics::{Count, Tally};
+use crate::net::udp::{Socket, Writer};
+use crate::write_behind::{Handed, Outbound};
+
+/// Where a lane's wishes go.
+pub struct World {
+    /// Which lane.
+    pub lane: LaneId,
+    /// Its sockets, one a listener.
+    pub sockets: Vec<Socket>,
+    /// Its journal, and whoever takes it to Postgres.
+    pub memory: Memory,
+    /// All sound.
+    pub media: Arc<Media>,
+    /// Who hears of which sound.
+    pub sounds: Arc<Sounds>,
+    /// What it shows.
+    pub shown: Arc<Gathered>,
+    /// Where it counts.
+    pub tally: Arc<Tally>,
+    /// Where what it no longer needs is dropped.
+    pub retired: mpsc::Sender<Box<Directory>>,
+}
+
+/// What a lane remembers, and how it gets to Postgres.
+pub struct Memory {
+    /// The journal.
+    pub journal: LaneJournal,
+    /// The way to Postgres.
+    pub outbound: Outbound,
+    /// Whether the last write went well: one line says that it no longer does.
+    pub disk: Disk,
+}
+
+/// Whether the journal can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disk {
+    /// It can.
+    Works,
+    /// It cannot: records are in memory alone.
+    Fails,
+}
+
+/// The wishes of a turn.
+#[derive(Debug, Default)]
+pub struct Wishes {
+    records: Vec<Record>,
+    datagrams: Vec<(UdpPath, Bytes)>,
+    inner: VecDeque<(InnerPath, Bytes)>,
+    sound: Vec<Wish>,
+    shows: Vec<Change>,
+    notes: Vec<Note>,
+    retired: Vec<Box<Directory>>,
+}
+
+impl Wishes {
+    /// Takes a wish in.
+    pub fn add(&mut self, output: Output) {
+        match output {
+            Output::Remember(record) => self.records.push(record),
+            Output::Send { flow: Flow::Udp(path), bytes } => self.datagrams.push((path, bytes)),
+            Output::Send { flow: Flow::Inner(path), bytes } => self.inner.push_back((path, bytes)),
+            Output::Send { flow: Flow::Stream(flow), .. } => {
+                debug!(?flow, "a connection that no longer exists");
+            }
+            Output::Media(wish) => self.sound.push(wish),
+            Output::Show(change) => self.shows.push(change),
+            Output::Note(note) => self.notes.push(note),
+            Output::Retire(directory) => self.retired.push(directory),
+        }
+    }
+
+    /// An answer of the door, which nobody has to remember.
+    pub fn answer(&mut self, path: UdpPath, bytes: Bytes) {
+        self.datagrams.push((path, bytes));
+    }
+}
+
+impl World {
+    /// Does all that was wished; what goes to another tenant is handed to `inner`.
+    pub fn perform(
+        &mut self,
+        wishes: &mut Wishes,
+        writer: &mut Writer,
+        inner: impl FnMut((InnerPath, Bytes)),
+    ) {
+        self.remember(std::mem::take(&mut wishes.records));
+        self.send(&mut wishes.datagrams, writer);
+        wishes.inner.drain(..).for_each(inner);
+        for wish in wishes.sound.drain(..) {
+            self.sounds.expect(self.lane, &wish);
+            self.media.wish(wish);
+        }
+        if !wishes.shows.is_empty() {
+            self.shown.gather(wishes.shows.drain(..));
+        }
+        for note in wishes.notes.drain(..) {
+            self.tally.note(&note.event);
+            tell(&note);
+        }
+        for directory in wishes.retired.drain(..) {
+            // With no room there it is dropped here, which costs this turn a moment.
+            let _ = self.retired.try_send(directory);
+        }
+    }
+
+    fn remember(&mut self, records: Vec<Record>) {
+        if records.is_empty() {
+            return;
+        }
+        let count = records.len() as u64;
+        let at = match self.memory.journal.append(&records) {
+            Ok(at) => {
+                self.tally.add(Count::JournalRecords, count);
+                self.memory.disk = Disk::Works;
+                Some(at)
+            }
+            Err(error) => {
+                if self.memory.disk == Disk::Works {
+                    warn!(%error, "what happens is kept in memory alone");
+                }
+                self.memory.disk = Disk::Fails;
+                None
+            }
+        };
+        match self.memory.outbound.hand_over(at, records) {
+            Handed::Taken | Handed::LeftInJournal => {}
+            Handed::Lost => self.tally.add(Count::RecordsLost, count),
+        }
+    }
+
+    fn send(&mut self, datagrams: &mut Vec<(UdpPath, Bytes)>, writer: &mut Writer) {
+        let responses = datagrams.iter().filter(|(_, bytes)| is_response(bytes)).count();
+        self.tally.add(Count::ResponsesSent, responses as u64);
+        self.tally.add(Count::RequestsForwarded, (datagrams.len() - responses) as u64);
+        let mut failed = 0;
+        // One pass a listener; nearly always there is one, and this copies nothing.
+        for run in datagrams.chunk_by(|(a, _), (b, _)| self.through(a) == self.through(b)) {
+            let socket = run.first().and_then(|(path, _)| self.sockets.get(self.through(path)));
+            failed += match socket {
+                Some(socket) => writer.write(socket, run).failed,
+                None => run.len(),
+            };
+        }
+        if failed > 0 {
+            self.tally.add(Count::SendFailed, failed as u64);
+        }
+        datagrams.clear();
+    }
+
+    /// The listener that a path goes through; one that is gone is replaced by the first.
+    fn through(&self, path: &UdpPath) -> usize {
+        self.sockets.iter().position(|socket| socket.serves(path.local)).unwrap_or(0)
+    }
+}
+
+fn is_response(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"SIP/2.0 ")
+}
+
+/// Two lines a call in the log; the rest only for who looks closely.
+fn tell(note: &Note) {
+    let (tenant, call) = (note.tenant, note.call.map(|call| call.to_string()).unwrap_or_default());
+    match &note.event {
+        Event::Began { caller, dialled } => info!(%tenant, call, caller, dialled, "call begun"),
+        Event::Ended { ending, status, talked_s } => {
+            info!(%tenant, call, ?ending, status, talked_s, "call ended");
+        }
+        event => debug!(%tenant, call, ?event, "note"),
+    }
+}
