@@ -16,6 +16,7 @@ pub mod lock;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod password;
 pub mod postgres;
 pub mod serve;
 pub mod signals;

@@ -3,6 +3,8 @@
 //! Exit codes: 0 done; 1 the world let us down; 2 what we were given is wrong; 3 committed, but not
 //! taken over by every node in time.
 
+mod admin;
+mod apply;
 mod check;
 mod migrate;
 
@@ -12,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use store::provision::NotApplied;
+use store::secrets::BadKey;
 
 use crate::config::{self, Base, Config, Problem};
 use crate::{postgres, serve};
@@ -35,6 +39,11 @@ enum Command {
     Check,
     /// Brings the database up to date.
     Migrate,
+    /// Brings tenants to what a provisioning file says.
+    Apply(apply::Apply),
+    /// The people who run the whole house.
+    #[command(subcommand)]
+    Admin(admin::Admin),
     /// Says which version this is.
     Version,
 }
@@ -44,8 +53,14 @@ enum Command {
 enum Failure {
     #[error(transparent)]
     Config(#[from] Problem),
+    #[error("{0}")]
+    Input(String),
     #[error(transparent)]
-    Key(#[from] store::secrets::BadKey),
+    Provisioning(#[from] store::provision::Problem),
+    #[error(transparent)]
+    NotApplied(#[from] NotApplied),
+    #[error(transparent)]
+    Key(#[from] BadKey),
     #[error(transparent)]
     Postgres(#[from] postgres::Failure),
     #[error(transparent)]
@@ -59,8 +74,13 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Key(store::secrets::BadKey::Text { .. }) => 2,
-            Self::Key(store::secrets::BadKey::File { .. })
+            Self::Config(_)
+            | Self::Input(_)
+            | Self::Provisioning(_)
+            | Self::NotApplied(NotApplied::File(_))
+            | Self::Key(BadKey::Text { .. }) => 2,
+            Self::NotApplied(NotApplied::Database(_))
+            | Self::Key(BadKey::File { .. })
             | Self::Postgres(_)
             | Self::Store(_)
             | Self::Serve(_)
@@ -73,20 +93,19 @@ impl Failure {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let config = arguments.config.as_deref();
+    let done = |()| ExitCode::SUCCESS;
     let outcome = match arguments.command {
-        Command::Serve => load(config).and_then(serve),
-        Command::Check => load(config).and_then(|config| check::run(&config)),
-        Command::Migrate => load(config).and_then(|config| migrate::run(&config)),
-        Command::Version => say(concat!("tenantd ", env!("CARGO_PKG_VERSION"))),
+        Command::Serve => load(config).and_then(serve).map(done),
+        Command::Check => load(config).and_then(|config| check::run(&config)).map(done),
+        Command::Migrate => load(config).and_then(|config| migrate::run(&config)).map(done),
+        Command::Apply(apply) => load(config).and_then(|config| apply.run(&config)),
+        Command::Admin(admin) => load(config).and_then(|config| admin.run(&config)).map(done),
+        Command::Version => say(concat!("tenantd ", env!("CARGO_PKG_VERSION"))).map(done),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // Whoever cannot read our last words still sees the exit code.
-            let _ = writeln!(io::stderr(), "{}", in_one_line(&failure.to_string()));
-            ExitCode::from(failure.exit_code())
-        }
-    }
+    outcome.unwrap_or_else(|failure| {
+        complain(&failure.to_string());
+        ExitCode::from(failure.exit_code())
+    })
 }
 
 fn load(named: Option<&Path>) -> Result<Config, Failure> {
@@ -107,6 +126,9 @@ fn say(line: &str) -> Result<(), Failure> {
     Ok(writeln!(io::stdout(), "{line}")?)
 }
 
-fn in_one_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+/// Says in one line what is wrong.
+fn complain(text: &str) {
+    let words: Vec<&str> = text.lines().map(str::trim).collect();
+    // Whoever cannot read our last words still sees the exit code.
+    let _ = writeln!(io::stderr(), "{}", words.join("; "));
 }
