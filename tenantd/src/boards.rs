@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_millis(200);
 
 /// Phones and calls that may have changed and not been shown yet. More are shown with their next
 /// change, which is counted; it takes a boards' task that stands still.
-const LIMIT: usize = 1_000_000;
+pub const LIMIT: usize = 1_000_000;
 
 /// What one lane wants to show, of each phone and call only the last.
 #[derive(Debug)]

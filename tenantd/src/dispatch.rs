@@ -85,6 +85,8 @@ impl Dispatch {
                 self.homes.remove(&tenant);
                 self.edge.forget(tenant);
             }
+            // The feed waits for it, unless it has ended.
+            Order::Report(done) => drop(done.send(())),
         }
         None
     }

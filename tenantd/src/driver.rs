@@ -77,7 +77,7 @@ impl Lane {
             if now >= told.load_at {
                 let load = self.switch.load();
                 gauge(&self.world.tally, load);
-                self.lanes.set_load(self.world.lane, load);
+                self.lanes.set_load(self.world.lane, load, self.dispatch.waiting());
                 told.load_at = now + load_every(told.stage);
             }
             if !more && self.dispatch.waiting() == 0 {

@@ -2,20 +2,26 @@
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pbx::edge::UnknownDomain;
+use pbx::flow::Advertised;
+use pbx::registrar::Policy;
 use store::{ClusterKey, Database, Urls};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
-use tokio::time::{interval, sleep, timeout};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, interval, sleep, timeout};
 use web::probes::Probes;
 
-use crate::config::{Config, Listen, Role};
+use crate::config::{Config, External, Role};
+use crate::demo::{self, Demo};
 use crate::health::{Health, Phase, Postgres};
+use crate::lanes::{self, Listeners, Running};
 use crate::lock::{self, Attempt, Lock, Purpose};
 use crate::metrics::Metrics;
-use crate::postgres::{self, Keeper, Server};
+use crate::postgres::{self, Keeper};
 use crate::signals::Signals;
 use crate::{listen, log};
 
@@ -58,78 +64,225 @@ pub enum Failure {
     /// There is no key for what is secret.
     #[error(transparent)]
     Key(#[from] store::secrets::BadKey),
+    /// The switches do not start.
+    #[error(transparent)]
+    Lanes(#[from] lanes::Failure),
+    /// A SIP address cannot be opened.
+    #[error(transparent)]
+    Udp(#[from] crate::net::udp::Failure),
+    /// The demo's companies cannot be made.
+    #[error(transparent)]
+    Demo(#[from] demo::Failure),
     /// The system let us down.
     #[error("{0}")]
     System(#[from] io::Error),
 }
 
-/// Serves until a signal says to stop.
+/// Addresses that are open before anything else begins.
+struct Doors {
+    sip: Listeners,
+    web: Vec<TcpListener>,
+    admin: Vec<TcpListener>,
+}
+
+/// What everything else stands on.
+struct Ground {
+    database: Database,
+    key: Arc<ClusterKey>,
+    keeper: Option<Keeper>,
+    _lock: Lock,
+}
+
+/// Serves until it is told to stop.
 ///
 /// # Errors
-/// If something that is needed cannot be opened or started, or does not end.
-pub async fn run(config: Config) -> Result<(), Failure> {
+/// If it cannot start, or cannot end well.
+pub async fn run(config: Config, demo: Option<Demo>) -> Result<(), Failure> {
     log::start(&config.log);
     let mut signals = Signals::catch()?;
-    let _lock = own(&config).await?;
-    let open = Open::all(&config)?;
-    say_what_is_not_built(&config);
-
-    let watched = Watched::new();
-    let (stop, stopped) = watch::channel(());
-    let mut listeners = JoinSet::new();
-    for listener in open.admin {
-        listeners.spawn(web::probes::serve(listener, watched.probes(), over(stopped.clone())));
+    let unbuilt = config.unbuilt();
+    if !unbuilt.is_empty() {
+        tracing::info!("read and checked, but not opened yet: {}", unbuilt.join(", "));
     }
-    let keeper = match postgres::given(&config.database) {
-        Some(_) => None,
-        None => Some(keep_postgres(&config).await?),
+    let doors = Doors::open(&config)?;
+    let health = Arc::new(Health::new());
+    let metrics = Arc::new(Metrics::new());
+    let (ended, end) = watch::channel(false);
+    let admin = serve_probes(doors.admin, &health, &metrics, &end)?;
+    let Some(ground) = Ground::prepare(&config, &health, &mut signals).await? else {
+        return Ok(());
     };
-    let at_once = tokio::spawn(end_at_once(signals.clone(), keeper.as_ref().map(Keeper::server)));
-
-    let served = tokio::select! {
-        served = serve(&config, keeper.as_ref(), &watched) => served,
-        () = signals.stop() => Ok(()),
-    };
-    watched.health.enter(Phase::Draining);
-    drop(stop);
-    while listeners.join_next().await.is_some() {}
-    if let Some(keeper) = keeper {
-        spawn_blocking(|| keeper.stop()).await.map_err(io::Error::from)??;
+    if let Some(demo) = &demo {
+        demo.prepare(&ground.database, &ground.key).await?;
     }
-    at_once.abort();
-    served
+    let setup = setup(&config);
+    let Some(prepared) = or_stop(prepare(&setup, &ground.database), &mut signals).await else {
+        return ground.end().await;
+    };
+    let running = prepared?.start(doors.sip, Arc::clone(&ground.key), &metrics).await?;
+    let watching = watch_over(&ground, &health, &metrics);
+    health.enter(Phase::Serving);
+    announce(&config, demo.as_ref())?;
+
+    signals.stop().await;
+    let outcome = end_well(&config, &health, &running, &mut signals).await;
+    watching.abort();
+    let _gone = ended.send(true);
+    for task in admin {
+        task.abort();
+    }
+    match outcome {
+        Ended::Well => running.stop().await,
+        Ended::AtOnce => {
+            if let Some(keeper) = &ground.keeper {
+                keeper.server().abandon();
+            }
+            std::process::exit(0);
+        }
+    }
+    ground.end().await
 }
 
-/// From an empty process to the end of the last call.
-async fn serve(config: &Config, keeper: Option<&Keeper>, watched: &Watched) -> Result<(), Failure> {
-    let urls = match keeper {
-        Some(keeper) => keeper.urls().clone(),
-        None => postgres::given(&config.database).expect("there is a keeper if no url is given"),
-    };
-    wait_for_postgres(&urls).await?;
-    watched.health.saw(Postgres::Here);
-    let migrated = store::migrate::run(&urls).await?;
-    if migrated.from != Some(migrated.to) {
-        tracing::info!(from = migrated.from, to = migrated.to, "the schema was brought up to date");
-    }
-    let _key = ClusterKey::read_or_make(&config.key_file())?;
-    let database = Database::connect(&urls)?;
-    let probe = tokio::spawn(watch_postgres(database.clone(), watched.health.clone()));
-    watched.health.enter(Phase::Serving);
-    say(&format!("tenantd ready: node {}", config.node.0));
-    std::future::pending::<()>().await;
-    probe.abort();
-    Ok(())
+/// How the end went.
+enum Ended {
+    Well,
+    AtOnce,
 }
 
-/// Takes the data directory; a command that has it is waited for.
+/// Lets what is under way finish, for a while; asked a second time, not at all.
+async fn end_well(
+    config: &Config,
+    health: &Health,
+    running: &Running,
+    signals: &mut Signals,
+) -> Ended {
+    health.enter(Phase::Draining);
+    tracing::info!("draining for up to {:?}", config.drain_for.0);
+    tokio::select! {
+        () = running.drained(config.drain_for.0) => Ended::Well,
+        () = signals.stop_at_once() => Ended::AtOnce,
+    }
+}
+
+/// Replays the journal and finds the tenants; while Postgres is away, waits and says so.
+async fn prepare(
+    setup: &lanes::Setup,
+    database: &Database,
+) -> Result<lanes::Prepared, lanes::Failure> {
+    loop {
+        match lanes::prepare(setup, database).await {
+            Err(failure) if failure.is_away() => tracing::warn!("waiting for Postgres: {failure}"),
+            outcome => return outcome,
+        }
+        sleep(TRY_AGAIN_AFTER).await;
+    }
+}
+
+fn setup(config: &Config) -> lanes::Setup {
+    let addresses = |external: &[External]| -> Vec<std::net::IpAddr> {
+        let address = |external: &External| match external {
+            External::Address(address) => Some(*address),
+            External::Name(_) => None,
+        };
+        external.iter().filter_map(address).collect()
+    };
+    let local = config.sip.local_networks.iter().map(|n| (n.address, n.prefix)).collect();
+    let sip = Advertised { external: addresses(&config.sip.external), local_networks: local };
+    let mut sound = sip.clone();
+    if !config.media.external.is_empty() {
+        sound.external = addresses(&config.media.external);
+    }
+    lanes::Setup {
+        node: config.node.0.clone(),
+        journal: config.data_dir.join("journal"),
+        journal_quota: lanes::JOURNAL_QUOTA,
+        sip,
+        sound,
+        media: media::Config {
+            ports: config.media.ports.first..=config.media.ports.last,
+            threads: usize::from(config.media.threads),
+        },
+        policy: Policy::default(),
+        unknown_domain: match config.sip.unknown_domain {
+            crate::config::UnknownDomain::Drop => UnknownDomain::Drop,
+            crate::config::UnknownDomain::Refuse => UnknownDomain::Refuse,
+        },
+    }
+}
+
+impl Doors {
+    fn open(config: &Config) -> Result<Self, Failure> {
+        let tcp = |listens: &[crate::config::Listen]| -> Result<Vec<TcpListener>, Failure> {
+            let opened = listens.iter().map(|listen| listen::open(listen.0));
+            Ok(opened.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        };
+        let v4 = |listen: &crate::config::Listen| match listen.0 {
+            SocketAddr::V4(address) => Some(address),
+            SocketAddr::V6(_) => None,
+        };
+        let udp: Vec<_> = match config.does(Role::Sip) {
+            true => config.sip.udp.iter().filter_map(v4).collect(),
+            false => Vec::new(),
+        };
+        let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?;
+        let web = match config.does(Role::Web) {
+            true => tcp(&config.web.http)?,
+            false => Vec::new(),
+        };
+        Ok(Self { sip, web, admin: tcp(&config.admin.listen)? })
+    }
+}
+
+impl Ground {
+    /// Becomes the owner of the data directory, and finds Postgres; `None` if we were told to stop
+    /// meanwhile.
+    async fn prepare(
+        config: &Config,
+        health: &Health,
+        signals: &mut Signals,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(lock) = or_stop(own(config), signals).await.transpose()? else { return Ok(None) };
+        let (urls, keeper) = match postgres::given(&config.database) {
+            Some(urls) => (urls, None),
+            None => {
+                let data_dir = config.data_dir.clone();
+                let started = spawn_blocking(move || Keeper::start(&data_dir)).await;
+                let keeper = started.map_err(io::Error::other)??;
+                (keeper.urls().clone(), Some(keeper))
+            }
+        };
+        let key = Arc::new(ClusterKey::read_or_make(&config.key_file())?);
+        let Some(migrated) = or_stop(migrate(&urls), signals).await else { return Ok(None) };
+        migrated?;
+        health.saw(Postgres::Here);
+        let database = Database::connect(&urls)?;
+        Ok(Some(Self { database, key, keeper, _lock: lock }))
+    }
+
+    async fn end(self) -> Result<(), Failure> {
+        self.database.close().await;
+        if let Some(keeper) = self.keeper {
+            spawn_blocking(move || keeper.stop()).await.map_err(io::Error::other)??;
+        }
+        Ok(())
+    }
+}
+
+async fn or_stop<T>(work: impl Future<Output = T>, signals: &mut Signals) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = signals.stop() => None,
+    }
+}
+
+/// Takes the data directory's lock; a command that has it is waited for.
 async fn own(config: &Config) -> Result<Lock, Failure> {
-    let give_up_at = tokio::time::Instant::now() + WAIT_FOR_COMMAND;
+    let give_up_at = Instant::now() + WAIT_FOR_COMMAND;
     loop {
         match Lock::take(&config.data_dir, Purpose::Serve)? {
             Attempt::Taken(lock) => return Ok(lock),
             Attempt::Held(owner)
-                if owner.purpose == Purpose::Work && tokio::time::Instant::now() < give_up_at =>
+                if owner.purpose == Purpose::Work && Instant::now() < give_up_at =>
             {
                 sleep(LOOK_AGAIN_AFTER).await;
             }
@@ -141,104 +294,81 @@ async fn own(config: &Config) -> Result<Lock, Failure> {
     }
 }
 
-/// What is listened on with TCP.
-struct Open {
-    admin: Vec<TcpListener>,
-    http: Vec<TcpListener>,
-}
-
-impl Open {
-    fn all(config: &Config) -> Result<Self, listen::Failure> {
-        let open = |addresses: &[Listen]| -> Result<Vec<TcpListener>, listen::Failure> {
-            addresses.iter().filter_map(|at| listen::open(at.0).transpose()).collect()
-        };
-        let http = if config.does(Role::Web) { open(&config.web.http)? } else { Vec::new() };
-        Ok(Self { admin: open(&config.admin.listen)?, http })
-    }
-}
-
-/// What others may look at.
-struct Watched {
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
-}
-
-impl Watched {
-    fn new() -> Self {
-        Self { health: Arc::new(Health::new()), metrics: Arc::new(Metrics::new()) }
-    }
-
-    fn probes(&self) -> Arc<Probes> {
-        let (health, metrics) = (self.health.clone(), self.metrics.clone());
-        Arc::new(Probes {
-            readiness: Box::new(move || health.words().map(str::to_owned).map_err(str::to_owned)),
-            metrics: Box::new(move || metrics.render()),
-        })
-    }
-}
-
-fn say_what_is_not_built(config: &Config) {
-    let unbuilt = config.unbuilt();
-    if !unbuilt.is_empty() {
-        tracing::warn!(
-            "not built yet, so read and checked, but not opened: {}",
-            unbuilt.join(", ")
-        );
-    }
-}
-
-async fn keep_postgres(config: &Config) -> Result<Keeper, Failure> {
-    let data_dir = config.data_dir.clone();
-    let started = spawn_blocking(move || Keeper::start(&data_dir)).await;
-    Ok(started.map_err(io::Error::from)??)
-}
-
-async fn over(mut stopped: watch::Receiver<()>) {
-    // Nothing is ever sent: the end is that the sender is gone.
-    let _ = stopped.changed().await;
-}
-
-/// The way out for somebody who does not want to wait: nothing is lost, as after a crash.
-async fn end_at_once(mut signals: Signals, server: Option<Server>) {
-    signals.stop_at_once().await;
-    tracing::warn!("asked to stop a second time: ending at once");
-    if let Some(server) = server {
-        server.abandon();
-    }
-    std::process::exit(1);
-}
-
-async fn wait_for_postgres(urls: &Urls) -> Result<(), Failure> {
+/// Brings the database up to date; while it is away, waits and says so.
+async fn migrate(urls: &Urls) -> Result<(), Failure> {
     loop {
-        let why = match timeout(ANSWER_WITHIN, store::migrate::pending(urls)).await {
+        let away = match timeout(ANSWER_WITHIN * 12, store::migrate::run(urls)).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(failure)) if failure.is_away() => failure.to_string(),
             Ok(Err(failure)) => return Err(failure.into()),
-            Err(_) => "Postgres is away: it does not answer".to_owned(),
+            Err(_) => "it does not answer".to_owned(),
         };
-        tracing::warn!("waiting: {why}");
+        tracing::warn!("waiting for Postgres: {away}");
         sleep(TRY_AGAIN_AFTER).await;
     }
 }
 
-/// Keeps the health's picture of Postgres true.
-async fn watch_postgres(database: Database, health: Arc<Health>) {
-    let mut probe = interval(PROBE_EVERY);
-    loop {
-        probe.tick().await;
-        let now = match timeout(ANSWER_WITHIN, database.probe()).await {
-            Ok(Ok(())) => Postgres::Here,
-            Ok(Err(_)) | Err(_) => Postgres::Away,
-        };
-        match (health.saw(now), now) {
-            (Postgres::Here, Postgres::Away) => tracing::warn!("Postgres is away"),
-            (Postgres::Away, Postgres::Here) => tracing::info!("Postgres is back"),
-            (Postgres::Here, Postgres::Here) | (Postgres::Away, Postgres::Away) => {}
-        }
-    }
+fn serve_probes(
+    listeners: Vec<TcpListener>,
+    health: &Arc<Health>,
+    metrics: &Arc<Metrics>,
+    end: &watch::Receiver<bool>,
+) -> io::Result<Vec<JoinHandle<()>>> {
+    let (known, counted) = (Arc::clone(health), Arc::clone(metrics));
+    let probes = Arc::new(Probes {
+        readiness: Box::new(move || match known.words() {
+            Ok(words) => Ok(words.to_owned()),
+            Err(words) => Err(words.to_owned()),
+        }),
+        metrics: Box::new(move || counted.render()),
+    });
+    let serve = |listener: TcpListener| {
+        let (probes, mut end) = (Arc::clone(&probes), end.clone());
+        tokio::spawn(async move {
+            let until = async move { drop(end.wait_for(|end| *end).await) };
+            if let Err(error) = web::probes::serve(listener, probes, until).await {
+                tracing::error!("the probes' listener failed: {error}");
+            }
+        })
+    };
+    Ok(listeners.into_iter().map(serve).collect())
 }
 
-/// Tells whoever started us; that nobody listens is no reason not to serve.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+/// Looks after Postgres and the rates while we serve.
+fn watch_over(ground: &Ground, health: &Arc<Health>, metrics: &Arc<Metrics>) -> JoinHandle<()> {
+    let (database, health) = (ground.database.clone(), Arc::clone(health));
+    let metrics = Arc::clone(metrics);
+    tokio::spawn(async move {
+        let mut tick = interval(SECOND);
+        let mut probe_at = Instant::now();
+        loop {
+            tick.tick().await;
+            metrics.tick();
+            if Instant::now() < probe_at {
+                continue;
+            }
+            probe_at = Instant::now() + PROBE_EVERY;
+            let now = match timeout(ANSWER_WITHIN, database.probe()).await {
+                Ok(Ok(())) => Postgres::Here,
+                Ok(Err(_)) | Err(_) => Postgres::Away,
+            };
+            match (health.saw(now), now) {
+                (Postgres::Here, Postgres::Away) => tracing::warn!("Postgres is away"),
+                (Postgres::Away, Postgres::Here) => tracing::info!("Postgres is back"),
+                (Postgres::Here, Postgres::Here) | (Postgres::Away, Postgres::Away) => {}
+            }
+        }
+    })
+}
+
+/// The one line that says that everything is open, and for a demo where it all is.
+fn announce(config: &Config, demo: Option<&Demo>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let sip: Vec<String> =
+        config.sip.udp.iter().filter(|l| l.0.is_ipv4()).map(|l| format!("udp {}", l.0)).collect();
+    writeln!(out, "tenantd ready node={} sip=[{}]", config.node.0, sip.join(", "))?;
+    if let Some(demo) = demo {
+        demo.print(config, &mut out)?;
+    }
+    out.flush()
 }

@@ -15,10 +15,10 @@ use pbx::record::{Memory, Record, Wait};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::journal::{Appended, Journaled, Position, Tail};
-use crate::lanes::{LaneId, Lanes};
+use crate::lanes::{LaneId, Lanes, Witness};
 use crate::metrics::{Count, Tally};
 
 /// Records in one transaction at most. A group is whatever came while the one before was written:
@@ -38,17 +38,12 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 
 /// How long to wait before Postgres is tried again; doubled up to the last.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+const RETRY_AFTER: Duration = Duration::from_millis(50);
 const RETRY_AT_LAST_AFTER: Duration = Duration::from_secs(2);
 
-/// Why a group was not written.
+/// Why a group was not written: Postgres is away, or cannot work. The same again later may do.
 #[derive(Debug)]
-pub enum Setback {
-    /// Postgres cannot be reached, or cannot work: the same again later.
-    Away(String),
-    /// It will not have this group, now or later.
-    Refused(String),
-}
+pub struct Setback(pub String);
 
 /// What one turn of a lane remembered.
 #[derive(Debug)]
@@ -124,8 +119,8 @@ pub struct Desk {
 
 /// Writes until the lane has ended and all it left is in Postgres.
 ///
-/// `write` writes one group in one transaction, and returns how many of its records were of no
-/// use to Postgres (a tenant that is gone) and therefore left out.
+/// `write` writes one group in one transaction, and returns how many of its records it left out
+/// because they can never be stored, such as those of a tenant that is gone.
 pub async fn run<W, F>(desk: Desk, mut inbound: Inbound, write: W)
 where
     W: Fn(Arc<[Record]>) -> F + Clone + Send + 'static,
@@ -236,33 +231,14 @@ where
 {
     let mut group = Vec::new();
     while queue.recv_many(&mut group, GROUP).await > 0 {
-        let mut parts = vec![std::mem::take(&mut group)];
-        while let Some(mut part) = parts.pop() {
-            let records: Arc<[Record]> = part.iter().map(|j| j.record.clone()).collect();
-            match write_until_decided(desk, records, &write).await {
-                Ok(skipped) => settle(desk, tail, &part, skipped),
-                Err(why) if part.len() <= 1 => {
-                    let what = part.first().map(|journaled| &journaled.record);
-                    let (tenant, id) = (what.map(|r| r.tenant.0), what.map(|r| r.id.0));
-                    warn!(?tenant, record = ?id, why, "postgres refuses a record for good");
-                    settle(desk, tail, &part, part.len());
-                }
-                // One of them is the culprit; the others shall not share its fate.
-                Err(_) => {
-                    let second = part.split_off(part.len() / 2);
-                    parts.extend([second, part]);
-                }
-            }
-        }
+        let records: Arc<[Record]> = group.iter().map(|j| j.record.clone()).collect();
+        let skipped = write_until_done(desk, records, &write).await;
+        settle(desk, tail, &group, skipped);
+        group.clear();
     }
 }
 
-/// Tries until Postgres has taken or refused the group.
-async fn write_until_decided<W, F>(
-    desk: &Desk,
-    records: Arc<[Record]>,
-    write: &W,
-) -> Result<usize, String>
+async fn write_until_done<W, F>(desk: &Desk, records: Arc<[Record]>, write: &W) -> usize
 where
     W: Fn(Arc<[Record]>) -> F,
     F: Future<Output = Result<usize, Setback>>,
@@ -271,17 +247,15 @@ where
     loop {
         let why = match timeout(GIVE_UP_AFTER, write(records.clone())).await {
             Ok(Ok(skipped)) => {
-                if desk.lanes.set_storage(Storage::Here) {
-                    info!("postgres is back");
-                }
-                return Ok(skipped);
+                desk.lanes.set_storage(Witness::Writer, Storage::Here, "");
+                return skipped;
             }
-            Ok(Err(Setback::Refused(why))) => return Err(why),
-            Ok(Err(Setback::Away(why))) => why,
+            Ok(Err(Setback(why))) => why,
             Err(_) => "no answer".to_owned(),
         };
-        if desk.lanes.set_storage(Storage::Away) {
-            warn!(why, "postgres is away; registrations and calls are kept in the journal");
+        // Once may be chance, such as a deadlock between two groups.
+        if retry_after > RETRY_AFTER {
+            desk.lanes.set_storage(Witness::Writer, Storage::Away, &why);
         }
         sleep(retry_after).await;
         retry_after = (retry_after * 2).min(RETRY_AT_LAST_AFTER);
@@ -340,17 +314,20 @@ mod tests {
         let started = Instant::now();
         let written = lane
             .end_with(move |_| match tries.fetch_add(1, Ordering::Relaxed) {
-                0 => Err(Setback::Away("it stopped".to_owned())),
-                1..5 => {
+                0..2 => {
+                    assert_eq!(lanes.signals().storage(), Storage::Here);
+                    Err(Setback("it stopped".to_owned()))
+                }
+                2..5 => {
                     assert_eq!(lanes.signals().storage(), Storage::Away);
-                    Err(Setback::Away("it stopped".to_owned()))
+                    Err(Setback("it stopped".to_owned()))
                 }
                 _ => Ok(0),
             })
             .await;
         assert_eq!(written, [unbound(1).id]);
         assert_eq!(lane.desk.lanes.signals().storage(), Storage::Here);
-        assert!(started.elapsed() >= Duration::from_millis(100 + 200 + 400 + 800 + 1_600));
+        assert!(started.elapsed() >= Duration::from_millis(50 + 100 + 200 + 400 + 800));
     }
 
     #[tokio::test(start_paused = true)]
@@ -388,23 +365,6 @@ mod tests {
             () = written.notified() => {}
         }
         assert!(started.elapsed() <= Duration::from_secs(1) + Duration::from_millis(5));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_record_that_postgres_refuses_costs_the_others_nothing() {
-        let mut lane = Lane::new();
-        lane.remember((0..100).map(unbound).collect());
-        let poisoned = unbound(37).id;
-        let written = lane
-            .end_with(move |group| match group.iter().any(|record| record.id == poisoned) {
-                true => Err(Setback::Refused("it is poison".to_owned())),
-                false => Ok(0),
-            })
-            .await;
-        let wanted: Vec<_> = (0..100).map(|n| unbound(n).id).filter(|id| *id != poisoned).collect();
-        assert_eq!(written, wanted);
-        assert_eq!(lane.desk.tally.counted(Count::RecordsSkipped), 1);
-        assert!(left_over(lane.scratch.path()).unwrap().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

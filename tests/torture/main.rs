@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test tells by failing")]
 
 mod corpus;
+mod oracle;
 mod values;
 
 use std::collections::BTreeSet;

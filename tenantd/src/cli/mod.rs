@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use store::provision::NotApplied;
-use store::secrets::BadKey;
 
-use crate::config::{self, Base, Config, Problem};
+use crate::config::{self, Base, Config, Problem, Span};
+use crate::demo::{self, Demo};
 use crate::{postgres, serve};
+use store::provision::{Absent, NotApplied, Options, Run};
 
 /// A hosted phone system for many companies.
 #[derive(Debug, Parser)]
@@ -39,13 +39,48 @@ enum Command {
     Check,
     /// Brings the database up to date.
     Migrate,
+    /// Serves two example companies from one folder.
+    Demo {
+        /// The folder.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Ends the demo that runs in that folder.
+        #[arg(long)]
+        stop: bool,
+    },
     /// Brings tenants to what a provisioning file says.
-    Apply(apply::Apply),
-    /// The people who run the whole house.
-    #[command(subcommand)]
-    Admin(admin::Admin),
+    Apply {
+        /// The file.
+        file: PathBuf,
+        /// Only says what would change.
+        #[arg(long)]
+        dry_run: bool,
+        /// Removes what a named tenant has and the file does not name.
+        #[arg(long)]
+        prune: bool,
+        /// How long live nodes may take to serve it.
+        #[arg(long, default_value = "10s", value_parser = span)]
+        wait: Span,
+    },
+    /// Manages who runs the house.
+    Admin {
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
     /// Says which version this is.
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminCommand {
+    /// Lets somebody sign in as a provider, or gives them a new password.
+    Add {
+        /// Their mail address.
+        email: String,
+        /// Reads the password from the first line of the standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
 }
 
 /// Why a command did not do what it was asked.
@@ -53,20 +88,26 @@ enum Command {
 enum Failure {
     #[error(transparent)]
     Config(#[from] Problem),
-    #[error("{0}")]
-    Input(String),
     #[error(transparent)]
-    Provisioning(#[from] store::provision::Problem),
-    #[error(transparent)]
-    NotApplied(#[from] NotApplied),
-    #[error(transparent)]
-    Key(#[from] BadKey),
+    Key(#[from] store::secrets::BadKey),
     #[error(transparent)]
     Postgres(#[from] postgres::Failure),
     #[error(transparent)]
     Store(#[from] store::Failure),
     #[error(transparent)]
     Serve(#[from] serve::Failure),
+    #[error(transparent)]
+    Demo(#[from] demo::Failure),
+    #[error(transparent)]
+    NotApplied(#[from] NotApplied),
+    #[error(transparent)]
+    Provision(#[from] store::provision::Problem),
+    #[error("{name}: {source}")]
+    File { name: String, source: io::Error },
+    #[error("{0}")]
+    Argument(String),
+    #[error("committed, but node {0} has not taken it over yet")]
+    NotTakenOver(String),
     #[error("{0}")]
     System(#[from] io::Error),
 }
@@ -75,15 +116,18 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_)
-            | Self::Input(_)
-            | Self::Provisioning(_)
+            | Self::Key(store::secrets::BadKey::Text { .. })
             | Self::NotApplied(NotApplied::File(_))
-            | Self::Key(BadKey::Text { .. }) => 2,
-            Self::NotApplied(NotApplied::Database(_))
-            | Self::Key(BadKey::File { .. })
+            | Self::Provision(_)
+            | Self::File { .. }
+            | Self::Argument(_) => 2,
+            Self::NotTakenOver(_) => 3,
+            Self::Key(store::secrets::BadKey::File { .. })
             | Self::Postgres(_)
             | Self::Store(_)
             | Self::Serve(_)
+            | Self::Demo(_)
+            | Self::NotApplied(NotApplied::Database(_))
             | Self::System(_) => 1,
         }
     }
@@ -93,19 +137,32 @@ impl Failure {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let config = arguments.config.as_deref();
-    let done = |()| ExitCode::SUCCESS;
     let outcome = match arguments.command {
-        Command::Serve => load(config).and_then(serve).map(done),
-        Command::Check => load(config).and_then(|config| check::run(&config)).map(done),
-        Command::Migrate => load(config).and_then(|config| migrate::run(&config)).map(done),
-        Command::Apply(apply) => load(config).and_then(|config| apply.run(&config)),
-        Command::Admin(admin) => load(config).and_then(|config| admin.run(&config)).map(done),
-        Command::Version => say(concat!("tenantd ", env!("CARGO_PKG_VERSION"))).map(done),
+        Command::Serve => load(config).and_then(|config| serve(config, None)),
+        Command::Demo { dir, stop } => demo(config, dir, stop),
+        Command::Apply { file, dry_run, prune, wait } => {
+            let run = if dry_run { Run::Dry } else { Run::Real };
+            let absent = if prune { Absent::Prune } else { Absent::Keep };
+            let options = Options { run, absent };
+            load(config).and_then(|config| apply::run(&config, &file, options, wait.0))
+        }
+        Command::Admin { command: AdminCommand::Add { email, password_stdin } } => {
+            let password =
+                if password_stdin { admin::Password::Given } else { admin::Password::Made };
+            load(config).and_then(|config| admin::add(&config, &email, password))
+        }
+        Command::Check => load(config).and_then(|config| check::run(&config)),
+        Command::Migrate => load(config).and_then(|config| migrate::run(&config)),
+        Command::Version => say(concat!("tenantd ", env!("CARGO_PKG_VERSION"))),
     };
-    outcome.unwrap_or_else(|failure| {
-        complain(&failure.to_string());
-        ExitCode::from(failure.exit_code())
-    })
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Whoever cannot read our last words still sees the exit code.
+            let _ = writeln!(io::stderr(), "{}", in_one_line(&failure.to_string()));
+            ExitCode::from(failure.exit_code())
+        }
+    }
 }
 
 fn load(named: Option<&Path>) -> Result<Config, Failure> {
@@ -116,9 +173,24 @@ fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os()
 }
 
-fn serve(config: Config) -> Result<(), Failure> {
+fn demo(named: Option<&Path>, dir: Option<PathBuf>, stop: bool) -> Result<(), Failure> {
+    let mut config = config::load(Base::Demo(demo::CONFIG), named, environment())?;
+    config.data_dir = dir.unwrap_or(config.data_dir);
+    if stop {
+        demo::stop(&config.data_dir)?;
+        return say("the demo has ended");
+    }
+    let companies = Demo::open(&config.data_dir)?;
+    serve(config, Some(companies))
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    Span::try_from(text.to_owned())
+}
+
+fn serve(config: Config, demo: Option<Demo>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    Ok(runtime.block_on(serve::run(config))?)
+    Ok(runtime.block_on(serve::run(config, demo))?)
 }
 
 /// Says something to whoever called.
@@ -126,9 +198,6 @@ fn say(line: &str) -> Result<(), Failure> {
     Ok(writeln!(io::stdout(), "{line}")?)
 }
 
-/// Says in one line what is wrong.
-fn complain(text: &str) {
-    let words: Vec<&str> = text.lines().map(str::trim).collect();
-    // Whoever cannot read our last words still sees the exit code.
-    let _ = writeln!(io::stderr(), "{}", words.join("; "));
+fn in_one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }

@@ -23,8 +23,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Something is wrong there.
-    pub fn new(place: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(super) fn new(place: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { place: place.into(), reason: reason.into() }
     }
 }

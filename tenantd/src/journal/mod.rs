@@ -8,11 +8,13 @@
 
 mod frame;
 mod lane;
+mod replay;
 mod room;
 mod segment;
 mod tail;
 
 pub use lane::{Appended, Failure, LaneJournal};
+pub use replay::{Failure as ReplayFailure, Replayed, replay};
 pub use room::Room;
 pub use segment::{Contents, Unreadable, left_over, read};
 pub use tail::{Journaled, Position, Tail};

@@ -15,6 +15,7 @@ use pbx::id::{RecordId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media;
 use pbx::sip::message::Message;
+use tokio::sync::oneshot;
 
 use super::LaneId;
 
@@ -59,6 +60,8 @@ pub enum Order {
     Learn(Box<Served>, LaneId),
     /// The door shall forget this tenant.
     Forget(TenantId),
+    /// Say that all orders before this one are done.
+    Report(oneshot::Sender<()>),
 }
 
 #[derive(Debug)]

@@ -2,19 +2,24 @@
 
 mod fair;
 pub mod inbox;
+mod running;
 mod signals;
 mod sound;
+mod start;
 mod world;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pbx::id::RecordId;
 use pbx::input::Storage;
 use pbx::switch::Load;
+use tracing::{info, warn};
 
 pub use fair::Fair;
-pub use signals::{Signals, Stage};
+pub use running::Running;
+pub use signals::{Signals, Stage, Witness};
 pub use sound::Sounds;
+pub use start::{Failure, JOURNAL_QUOTA, Listeners, Prepared, Setup, prepare};
 pub use world::{Disk, Memory, Wishes, World};
 
 use self::inbox::{Post, Report};
@@ -28,14 +33,21 @@ pub struct LaneId(pub u16);
 pub struct Lanes {
     posts: Vec<Post>,
     signals: Signals,
-    loads: Mutex<Vec<Load>>,
+    hands: Mutex<Vec<Hand>>,
+}
+
+/// What a lane last said that it has in hand.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hand {
+    load: Load,
+    messages: usize,
 }
 
 impl Lanes {
     /// Lanes behind these posts, in the order of their ids.
     pub fn new(posts: Vec<Post>) -> Self {
-        let loads = Mutex::new(vec![Load::default(); posts.len()]);
-        Self { posts, signals: Signals::default(), loads }
+        let hands = Mutex::new(vec![Hand::default(); posts.len()]);
+        Self { posts, signals: Signals::default(), hands }
     }
 
     /// The post of one lane.
@@ -53,18 +65,21 @@ impl Lanes {
         &self.signals
     }
 
-    /// A lane has this much in hand.
-    pub fn set_load(&self, lane: LaneId, load: Load) {
-        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = loads.get_mut(usize::from(lane.0)) {
-            *slot = load;
+    /// A lane has this much in hand, and so many messages wait for its switch.
+    pub fn set_load(&self, lane: LaneId, load: Load, messages: usize) {
+        if let Some(hand) = self.hands().get_mut(usize::from(lane.0)) {
+            *hand = Hand { load, messages };
         }
+    }
+
+    /// Messages that wait for a lane's switch, as it last said.
+    pub fn messages(&self, lane: LaneId) -> usize {
+        self.hands().get(usize::from(lane.0)).map_or(0, |hand| hand.messages)
     }
 
     /// What all lanes have in hand, as they last said.
     pub fn load(&self) -> Load {
-        let loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
-        loads.iter().fold(Load::default(), |sum, load| Load {
+        self.hands().iter().map(|hand| hand.load).fold(Load::default(), |sum, load| Load {
             tenants: sum.tenants + load.tenants,
             calls: sum.calls + load.calls,
             transactions: sum.transactions + load.transactions,
@@ -73,19 +88,26 @@ impl Lanes {
         })
     }
 
+    fn hands(&self) -> MutexGuard<'_, Vec<Hand>> {
+        self.hands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Goes on.
     pub fn advance(&self, stage: Stage) {
         self.signals.advance(stage);
         self.posts.iter().for_each(Post::wake);
     }
 
-    /// Says whether Postgres is there; tells whether that is news.
-    pub fn set_storage(&self, now: Storage) -> bool {
-        let news = self.signals.set_storage(now);
-        if news {
-            self.posts.iter().for_each(Post::wake);
+    /// A witness says whether Postgres is there, and why not; everybody is told of a change.
+    pub fn set_storage(&self, witness: Witness, now: Storage, why: &str) {
+        if !self.signals.set_storage(witness, now) {
+            return;
         }
-        news
+        match now {
+            Storage::Here => info!("postgres is back"),
+            Storage::Away => warn!(why, "postgres is away: the journal alone keeps what happens"),
+        }
+        self.posts.iter().for_each(Post::wake);
     }
 
     /// Tells a lane which of the records it waits for are durable; returns how many it will miss.

@@ -20,17 +20,26 @@ pub enum Stage {
     Ended,
 }
 
+/// Who found that Postgres is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Witness {
+    /// Whoever writes records.
+    Writer,
+    /// Whoever reads what was changed.
+    Reader,
+}
+
 /// The signals.
 #[derive(Debug)]
 pub struct Signals {
     stage: AtomicU8,
-    storage: AtomicU8,
+    /// A bit for each witness to whom Postgres is away.
+    away: AtomicU8,
 }
 
 impl Default for Signals {
     fn default() -> Self {
-        let (stage, storage) = (AtomicU8::new(Stage::Opening as u8), AtomicU8::new(0));
-        Self { stage, storage }
+        Self { stage: AtomicU8::new(Stage::Opening as u8), away: AtomicU8::new(0) }
     }
 }
 
@@ -51,22 +60,31 @@ impl Signals {
         self.stage.fetch_max(stage as u8, Ordering::SeqCst);
     }
 
-    /// Whether Postgres is there.
+    /// Whether Postgres is there, for everybody.
     pub fn storage(&self) -> Storage {
-        match self.storage.load(Ordering::SeqCst) {
-            0 => Storage::Here,
-            _ => Storage::Away,
-        }
+        storage(self.away.load(Ordering::SeqCst))
     }
 
-    /// Says whether Postgres is there; tells whether that is news.
-    pub fn set_storage(&self, now: Storage) -> bool {
-        let number = match now {
-            Storage::Here => 0,
-            Storage::Away => 1,
+    /// A witness says whether Postgres is there; tells whether that is news.
+    pub fn set_storage(&self, witness: Witness, now: Storage) -> bool {
+        let bit = match witness {
+            Witness::Writer => 1,
+            Witness::Reader => 2,
         };
-        self.storage.swap(number, Ordering::SeqCst) != number
+        let before = match now {
+            Storage::Here => self.away.fetch_and(!bit, Ordering::SeqCst),
+            Storage::Away => self.away.fetch_or(bit, Ordering::SeqCst),
+        };
+        let after = match now {
+            Storage::Here => before & !bit,
+            Storage::Away => before | bit,
+        };
+        storage(before) != storage(after)
     }
+}
+
+fn storage(away: u8) -> Storage {
+    if away == 0 { Storage::Here } else { Storage::Away }
 }
 
 #[cfg(test)]
@@ -85,12 +103,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_change_of_the_storage_is_news() {
+    fn postgres_is_there_when_nobody_misses_it_and_only_a_change_is_news() {
         let signals = Signals::default();
-        assert_eq!(signals.storage(), Storage::Here);
-        assert!(!signals.set_storage(Storage::Here));
-        assert!(signals.set_storage(Storage::Away));
-        assert!(!signals.set_storage(Storage::Away));
+        let say = |witness, now| signals.set_storage(witness, now);
+        assert!(!say(Witness::Writer, Storage::Here));
+        assert!(say(Witness::Writer, Storage::Away));
+        assert!(!say(Witness::Reader, Storage::Away));
+        assert!(!say(Witness::Writer, Storage::Here));
         assert_eq!(signals.storage(), Storage::Away);
+        assert!(say(Witness::Reader, Storage::Here));
+        assert_eq!(signals.storage(), Storage::Here);
     }
 }

@@ -99,7 +99,9 @@ mod tests {
     fn a_calls_sound_is_reported_to_its_lane_until_its_last_side_is_closed() {
         let (inboxes, posts): (Vec<Inbox>, Vec<_>) = (0..2).map(|_| inbox().unwrap()).unzip();
         let sounds = Sounds::new(Arc::new(Lanes::new(posts)), Metrics::new().tally());
-        [0, 1].map(|leg| sounds.expect(LaneId(1), &open(leg)));
+        for leg in [0, 1] {
+            sounds.expect(LaneId(1), &open(leg));
+        }
 
         sounds.report(Event::Opened { side: side(0), port: 4_000 });
         sounds.report(Event::NoPorts { side: side(1) });

@@ -19,8 +19,6 @@ pub mod message;
 pub mod method;
 pub mod name;
 pub mod nonce;
-#[cfg(test)]
-mod oracle;
 pub mod params;
 mod parse;
 pub mod sdp;

@@ -4,15 +4,15 @@
 //! IPv6 hosts, compact names, unknown methods, `tel:` targets or URI headers. Each message that is
 //! kept from it is kept for a reason stated here.
 
-use std::fs;
-use std::path::Path;
-
 use bytes::Bytes;
+use pbx::chance::Chance;
+use pbx::sip::{
+    Address, Contacts, Draft, EscapedUser, Message, Method, Name, Quoted, Scheme, Uri, check,
+};
 use rsip::headers::{ToTypedHeader, UntypedHeader};
 use rsip::message::HeadersExt;
 
-use super::{Contacts, Draft, EscapedUser, Message, Method, Name, Quoted, Scheme, Uri, check};
-use crate::chance::Chance;
+use crate::corpus::cases;
 
 /// What a message says, whoever reads it.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,9 +61,8 @@ impl From<&rsip::Uri> for Place {
 }
 
 fn ours(message: &Message) -> Reading {
-    let person = |address: super::Address<'_>| {
-        (address.uri().unwrap().into(), address.tag().map(str::to_owned))
-    };
+    let person =
+        |address: Address<'_>| (address.uri().unwrap().into(), address.tag().map(str::to_owned));
     let cseq = message.cseq().unwrap();
     Reading {
         method: message.method().to_string(),
@@ -178,18 +177,11 @@ fn readable(uri: Uri<'_>) -> Result<&str, &'static str> {
     }
 }
 
-fn torture() -> Vec<(String, Bytes)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/torture");
-    let files = ["rfc4475", "rfc5118"].map(|rfc| fs::read_dir(folder.join(rfc)).unwrap());
-    let paths = files.into_iter().flatten().map(|file| file.unwrap().path());
-    paths.map(|path| (path.display().to_string(), fs::read(&path).unwrap().into())).collect()
-}
-
 #[test]
 fn rsip_reads_the_torture_messages_as_we_do() {
     let (mut compared, mut kept_back) = (0, vec![]);
-    for (name, bytes) in torture() {
-        let Ok(message) = Message::parse(bytes) else { continue };
+    for case in cases() {
+        let (name, Ok(message)) = (case.name, Message::parse(case.bytes)) else { continue };
         if !message.is_request() || check(&message).is_err() {
             continue;
         }

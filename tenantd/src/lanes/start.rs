@@ -1,0 +1,380 @@
+//! Starting all of it: sockets, journal, lanes, sound, and what keeps them up to date.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use media::Media;
+use nix::errno::Errno;
+use pbx::edge::{self, Edge, UnknownDomain};
+use pbx::flow::Advertised;
+use pbx::input::Storage;
+use pbx::record::Record;
+use pbx::registrar::Policy;
+use pbx::switch::{self, Switch};
+use pbx::tenant::directory::Directory;
+use store::{ClusterKey, Database, Failure as StoreFailure};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tracing::error;
+use web::boards::Boards;
+
+use super::inbox::{Inbox, Post, inbox};
+use super::running::{Running, Tasks};
+use super::{Disk, LaneId, Lanes, Memory, Sounds, Stage, Witness, World};
+use crate::boards::{self, Gathered};
+use crate::clock::Clock;
+use crate::dispatch::{Dispatch, WAITING};
+use crate::driver::Lane;
+use crate::feed::Feed;
+use crate::journal::{self, LaneJournal, ReplayFailure, Room, replay};
+use crate::metrics::Metrics;
+use crate::net::udp::{self, Socket};
+use crate::nodes::Node;
+use crate::write_behind::{Desk, Inbound, Setback, between, run};
+
+/// What the disk may hold for Postgres while it is away.
+pub const JOURNAL_QUOTA: u64 = 1 << 30;
+
+/// Configurations that wait to be dropped; more are dropped by the lane itself.
+const RETIRED: usize = 64;
+
+/// How soon Postgres is asked again if it goes away while lanes start.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How the lanes are set up.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// This node's name.
+    pub node: String,
+    /// The journal's folder.
+    pub journal: PathBuf,
+    /// What the journal may take on disk: [`JOURNAL_QUOTA`] unless told otherwise.
+    pub journal_quota: u64,
+    /// Our addresses in Via and Contact.
+    pub sip: Advertised,
+    /// Our addresses in SDP.
+    pub sound: Advertised,
+    /// Ports and threads of sound.
+    pub media: media::Config,
+    /// How long registrations last.
+    pub policy: Policy,
+    /// What strangers hear.
+    pub unknown_domain: UnknownDomain,
+}
+
+/// Why the lanes did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Postgres did not answer, or said no.
+    #[error(transparent)]
+    Store(#[from] StoreFailure),
+    /// The journal that the last process left cannot be read.
+    #[error(transparent)]
+    LeftOver(#[from] journal::Unreadable),
+    /// The journal cannot be written.
+    #[error(transparent)]
+    Journal(#[from] journal::Failure),
+    /// There is no sound.
+    #[error(transparent)]
+    Media(#[from] media::Failure),
+    /// The system has no thread or bell for a lane.
+    #[error("a lane cannot be started: {0}")]
+    System(#[from] io::Error),
+}
+
+impl Failure {
+    /// Whether the same may work later without anybody's help.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Store(failure) => failure.is_away(),
+            Self::LeftOver(_) | Self::Journal(_) | Self::Media(_) | Self::System(_) => false,
+        }
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::System(errno.into())
+    }
+}
+
+/// Every lane's sockets, open before anything else begins.
+#[derive(Debug)]
+pub struct Listeners {
+    by_lane: Vec<Vec<Socket>>,
+}
+
+impl Listeners {
+    /// Opens each address for so many lanes; `None`: one a core.
+    ///
+    /// # Errors
+    /// If an address is in use, or is none of this machine's.
+    pub fn open(
+        addresses: &[SocketAddrV4],
+        lanes: Option<NonZeroU16>,
+    ) -> Result<Self, udp::Failure> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let lanes = lanes.map_or(cores, |lanes| usize::from(lanes.get()));
+        let mut by_lane: Vec<Vec<Socket>> = (0..lanes).map(|_| vec![]).collect();
+        for address in addresses {
+            let sockets = udp::open(*address, lanes)?;
+            by_lane.iter_mut().zip(sockets).for_each(|(lane, socket)| lane.push(socket));
+        }
+        Ok(Self { by_lane })
+    }
+
+    /// The addresses that are open.
+    pub fn addresses(&self) -> Vec<SocketAddrV4> {
+        self.by_lane
+            .first()
+            .map(|lane| lane.iter().map(Socket::address).collect())
+            .unwrap_or_default()
+    }
+}
+
+/// What tags, branches and nonces are signed with.
+#[derive(Clone, Copy)]
+struct Keys {
+    boot: u32,
+    tokens: [u8; 16],
+    nonces: [u8; 16],
+}
+
+/// What each lane starts with beside its own sockets.
+struct Common {
+    setup: Setup,
+    clock: Clock,
+    keys: Keys,
+    room: Arc<Room>,
+    lanes: Arc<Lanes>,
+    media: Arc<Media>,
+    sounds: Arc<Sounds>,
+    retired: mpsc::Sender<Box<Directory>>,
+}
+
+/// This node, with what its last process left in Postgres.
+pub struct Prepared {
+    setup: Setup,
+    node: Arc<Node>,
+    clock: Clock,
+}
+
+/// Says in Postgres that this node is here, takes what tenants are free, and writes what the last
+/// process left in the journal.
+///
+/// # Errors
+/// If Postgres is away ([`Failure::is_away`]), then it can be tried again; or if the journal cannot
+/// be read.
+pub async fn prepare(setup: &Setup, database: &Database) -> Result<Prepared, Failure> {
+    let clock = Clock::start();
+    let boot = u32::try_from(clock.now().as_secs()).unwrap_or(u32::MAX);
+    let node = Node::new(setup.node.clone(), boot, database.clone());
+    store::node::nodes::started(database, &node.name, boot).await?;
+    let tenants = store::node::feed::versions(database).await?;
+    node.take(&tenants.iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>()).await?;
+    let write = |records: Arc<[Record]>| {
+        let node = &node;
+        async move { node.write(&records).await }
+    };
+    match replay(&setup.journal, write).await {
+        Ok(_) => Ok(Prepared { setup: setup.clone(), node: Arc::new(node), clock }),
+        Err(ReplayFailure::Unreadable(file)) => Err(file.into()),
+        Err(ReplayFailure::Refused(failure)) => Err(failure.into()),
+    }
+}
+
+impl Prepared {
+    /// Starts lanes and sound, brings all tenants in, and serves. Should Postgres go away just now,
+    /// it waits until it is back.
+    ///
+    /// # Errors
+    /// If something that lanes need cannot be had.
+    pub async fn start(
+        self,
+        listeners: Listeners,
+        key: Arc<ClusterKey>,
+        metrics: &Metrics,
+    ) -> Result<Running, Failure> {
+        let Self { setup, node, clock } = self;
+        let (inboxes, posts) = inboxes(listeners.by_lane.len())?;
+        let (retired, mut to_drop) = mpsc::channel(RETIRED);
+        let keys = Keys {
+            boot: node.boot,
+            tokens: half(key.derive("sip tags and branches")),
+            nonces: half(key.derive("sip nonces")),
+        };
+        let common =
+            Common::new(setup, clock, keys, Arc::new(Lanes::new(posts)), retired, metrics)?;
+        let (mut tasks, mut shown) = (Tasks::default(), vec![]);
+        let ids = common.lanes.ids();
+        for (lane, (sockets, inbox)) in ids.zip(listeners.by_lane.into_iter().zip(inboxes)) {
+            let begun = begin_lane(&common, lane, sockets, inbox, metrics)?;
+            shown.push(begun.shown);
+            tasks.threads.push(begun.thread);
+            tasks.writers.spawn(write(node.clone(), begun.desk, begun.inbound));
+        }
+        watch_shared(metrics, &common);
+        let boards = Boards::default();
+        tasks.helpers.spawn(boards::run(shown, boards.clone()));
+        tasks.helpers.spawn(async move { while to_drop.recv().await.is_some() {} });
+        let Common { lanes, media, .. } = common;
+        let mut feed = Feed::new(node.clone(), key, lanes.clone(), clock);
+        let running = Running::new(lanes.clone(), node, media, boards, tasks);
+        while let Err(failure) = feed.catch_up().await {
+            if !failure.is_away() {
+                running.stop().await;
+                return Err(failure.into());
+            }
+            lanes.set_storage(Witness::Reader, Storage::Away, &failure.to_string());
+            sleep(TRY_AGAIN_AFTER).await;
+        }
+        lanes.advance(Stage::Serving);
+        Ok(running.with_feed(feed))
+    }
+}
+
+impl Common {
+    fn new(
+        setup: Setup,
+        clock: Clock,
+        keys: Keys,
+        lanes: Arc<Lanes>,
+        retired: mpsc::Sender<Box<Directory>>,
+        metrics: &Metrics,
+    ) -> Result<Self, Failure> {
+        let sounds = Arc::new(Sounds::new(lanes.clone(), metrics.tally()));
+        let told = sounds.clone();
+        let media = Arc::new(Media::start(&setup.media, move |event| told.report(event))?);
+        let room = Arc::new(Room::new(setup.journal_quota));
+        Ok(Self { setup, clock, keys, room, lanes, media, sounds, retired })
+    }
+}
+
+fn inboxes(lanes: usize) -> Result<(Vec<Inbox>, Vec<Post>), Errno> {
+    Ok((0..lanes).map(|_| inbox()).collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
+}
+
+/// A lane that runs, but for what tokio does for it.
+struct Begun {
+    thread: JoinHandle<()>,
+    desk: Desk,
+    inbound: Inbound,
+    shown: Arc<Gathered>,
+}
+
+fn begin_lane(
+    common: &Common,
+    lane: LaneId,
+    sockets: Vec<Socket>,
+    inbox: Inbox,
+    metrics: &Metrics,
+) -> Result<Begun, Failure> {
+    let Common { setup, lanes, room, .. } = common;
+    let tally = metrics.tally();
+    let journal = LaneJournal::open(&setup.journal, lane.0, room.clone())?;
+    let (outbound, inbound) = between(journal.tail());
+    watch(metrics, common, lane, &journal);
+    let shown = Arc::new(Gathered::new(tally.clone()));
+    let gathered = shown.clone();
+    metrics.queue(format!("lane_{}_board_changes", lane.0), boards::LIMIT, move || gathered.len());
+    let world = World {
+        lane,
+        sockets,
+        memory: Memory { journal, outbound, disk: Disk::Works },
+        media: common.media.clone(),
+        sounds: common.sounds.clone(),
+        shown: shown.clone(),
+        tally: tally.clone(),
+        retired: common.retired.clone(),
+    };
+    let dispatch = Dispatch::new(lane, door(common), lanes.clone(), room.clone(), tally.clone());
+    let switch = Switch::new(switch::Setup {
+        boot: common.keys.boot,
+        seed: rand::random(),
+        token_key: common.keys.tokens,
+        nonce_key: common.keys.nonces,
+        sip: setup.sip.clone(),
+        media: setup.sound.clone(),
+        inner: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        policy: setup.policy,
+        unknown_domain: setup.unknown_domain,
+    });
+    let driven = Lane { switch, dispatch, inbox, world, lanes: lanes.clone(), clock: common.clock };
+    let thread = thread::Builder::new().name(format!("lane-{}", lane.0)).spawn(move || {
+        let _guard = Guard(lane);
+        driven.run();
+    })?;
+    let desk = Desk { lane, lanes: lanes.clone(), tally };
+    Ok(Begun { thread, desk, inbound, shown })
+}
+
+fn door(common: &Common) -> Edge {
+    Edge::new(edge::Setup {
+        token_key: common.keys.tokens,
+        nonce_key: common.keys.nonces,
+        boot: common.keys.boot,
+        seed: rand::random(),
+        advertised: common.setup.sip.clone(),
+        unknown_domain: common.setup.unknown_domain,
+    })
+}
+
+/// A lane that panics takes the process along: its tenants would be dead and look alive. What was
+/// remembered is in the journal, and the next process revives the calls.
+struct Guard(LaneId);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            error!(lane = self.0.0, "a lane has panicked: the process ends, to be started again");
+            std::process::abort();
+        }
+    }
+}
+
+async fn write(node: Arc<Node>, desk: Desk, inbound: Inbound) {
+    let write = move |records: Arc<[Record]>| {
+        let node = node.clone();
+        async move { node.write(&records).await.map_err(|failure| Setback(failure.to_string())) }
+    };
+    run(desk, inbound, write).await;
+}
+
+/// Every queue of a lane is seen from outside.
+fn watch(metrics: &Metrics, common: &Common, lane: LaneId, journal: &LaneJournal) {
+    use super::inbox::{MAIL, ORDERS, REPORTS};
+    let name = |queue: &str| format!("lane_{}_{queue}", lane.0);
+    let Some(post) = common.lanes.post(lane) else { return };
+    for (which, (queue, limit)) in
+        [("mail", MAIL), ("reports", REPORTS), ("orders", ORDERS)].into_iter().enumerate()
+    {
+        let post = post.clone();
+        metrics.queue(name(queue), limit, move || {
+            post.lengths().get(which).copied().unwrap_or_default()
+        });
+    }
+    let tail = journal.tail();
+    let waiting = move || usize::try_from(tail.waiting()).unwrap_or(usize::MAX);
+    metrics.queue(name("journal_records"), usize::MAX, waiting);
+    let lanes = common.lanes.clone();
+    metrics.queue(name("messages"), WAITING, move || lanes.messages(lane));
+}
+
+fn watch_shared(metrics: &Metrics, common: &Common) {
+    let (room, sounds) = (common.room.clone(), common.sounds.clone());
+    let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let quota = bytes(common.setup.journal_quota);
+    metrics.queue("journal_bytes", quota, move || bytes(room.used()));
+    metrics.queue("calls_with_sound", usize::from(u16::MAX), move || sounds.len());
+}
+
+fn half(key: [u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.iter_mut().zip(key).for_each(|(to, from)| *to = from);
+    half
+}
