@@ -18,7 +18,7 @@ use serde::Deserialize;
 use store::provision::{self, Options};
 use store::{ClusterKey, Database, accounts};
 
-use crate::config::Config;
+use crate::config::{Config, Span};
 use crate::lock::{self, Attempt, Lock, Purpose};
 use crate::secret;
 
@@ -29,6 +29,8 @@ drain_for = \"1s\"
 [web]
 https = []
 ";
+/// How long calls may take to end when the demo is stopped, whatever is configured.
+pub const LONGEST_DRAIN: Span = Span(Duration::from_secs(1));
 /// How long `--stop` waits for the demo to end.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 const COMPANIES: [(&str, &str, u8); 2] = [("alpha", "Alpha", 1), ("beta", "Beta", 2)];
@@ -246,8 +248,8 @@ pub fn reach(config: &Config) -> String {
 
 fn first_address() -> IpAddr {
     let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let v4 = all.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
-    let outside = v4.filter(|ip| !ip.is_loopback() && !ip.is_link_local()).next();
+    let mut v4 = all.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
+    let outside = v4.find(|ip| !ip.is_loopback() && !ip.is_link_local());
     IpAddr::V4(outside.unwrap_or(Ipv4Addr::LOCALHOST))
 }
 
