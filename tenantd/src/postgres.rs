@@ -51,7 +51,7 @@ pub fn given(database: &Database) -> Option<Urls> {
     Some(Urls {
         node: url.clone(),
         web: web.clone(),
-        provider: web.clone(),
+        provider: database.provider_url.as_ref().map_or_else(|| web.clone(), |url| url.0.clone()),
         migrate: migrate.clone(),
     })
 }

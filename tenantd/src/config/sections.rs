@@ -72,6 +72,8 @@ pub struct Database {
     pub web_url: Option<PostgresUrl>,
     /// For migrations.
     pub migrate_url: Option<PostgresUrl>,
+    /// The same for the provider's pages and provisioning; absent: `web_url`.
+    pub provider_url: Option<PostgresUrl>,
 }
 
 /// `[secrets]`
