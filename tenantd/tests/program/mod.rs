@@ -1,6 +1,6 @@
 //! The real program in a folder of its own, with free ports and its own Postgres.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::fs;
