@@ -1,7 +1,8 @@
 //! Every address, opened before anything else begins, so that one in use is named at once.
 
+use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -15,14 +16,20 @@ use crate::health::Health;
 use crate::lanes::Listeners;
 use crate::listen;
 use crate::metrics::Metrics;
+use crate::reach::Reach;
 
 /// What is open.
 pub(super) struct Doors {
     pub(super) sip: Listeners,
     pub(super) web: Vec<TcpListener>,
     pub(super) admin: Vec<TcpListener>,
-    /// All of it in words, for the line that says that the server is up.
-    pub(super) words: String,
+}
+
+/// Where they are.
+pub(super) struct Addresses {
+    sip: Vec<SocketAddr>,
+    web: Vec<SocketAddr>,
+    admin: Vec<SocketAddr>,
 }
 
 impl Doors {
@@ -38,8 +45,16 @@ impl Doors {
             false => Vec::new(),
         };
         let admin = tcp(&config.admin.listen)?;
-        let words = words(&sip, &web, &admin);
-        Ok(Self { sip, web, admin, words })
+        Ok(Self { sip, web, admin })
+    }
+
+    /// Where they are: a port that was left to the system is known now.
+    pub(super) fn addresses(&self) -> Addresses {
+        let of = |listeners: &[TcpListener]| {
+            listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        };
+        let sip = self.sip.addresses().into_iter().map(SocketAddr::V4).collect();
+        Addresses { sip, web: of(&self.web), admin: of(&self.admin) }
     }
 }
 
@@ -55,13 +70,22 @@ fn tcp(listens: &[Listen]) -> Result<Vec<TcpListener>, Failure> {
     Ok(opened.collect::<Result<_, _>>()?)
 }
 
-fn words(sip: &Listeners, web: &[TcpListener], admin: &[TcpListener]) -> String {
-    let sip = sip.addresses().into_iter().map(|address| format!("sip udp {address}"));
-    let of = |what: &'static str, listeners: &[TcpListener]| -> Vec<String> {
-        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
-        addresses.map(|address| format!("{what} {address}")).collect()
-    };
-    sip.chain(of("http", web)).chain(of("admin", admin)).collect::<Vec<_>>().join(", ")
+impl Addresses {
+    /// How others reach us there.
+    pub(super) fn reach(&self, external: &[IpAddr]) -> Reach {
+        let external = external.iter().copied().find(IpAddr::is_ipv4);
+        Reach::new(self.sip.first().copied(), self.web.first().copied(), external)
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |what: &'static str, addresses: &[SocketAddr]| -> Vec<String> {
+            addresses.iter().map(|address| format!("{what} {address}")).collect()
+        };
+        let all = [of("sip udp", &self.sip), of("http", &self.web), of("admin", &self.admin)];
+        f.write_str(&all.concat().join(", "))
+    }
 }
 
 /// Answers monitors and load balancers until `end` says so.

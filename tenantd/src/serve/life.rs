@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::doors::{Doors, serve_probes};
+use super::doors::{Addresses, Doors, serve_probes};
 use super::ground::{Place, TRY_AGAIN_AFTER, key, open_database, own, watch_over};
 use super::{setup, sound};
 use crate::config::Config;
@@ -16,6 +16,7 @@ use crate::health::{Health, Phase, Postgres};
 use crate::lanes::{self, Prepared, Running};
 use crate::metrics::Metrics;
 use crate::postgres::{self, Server};
+use crate::reach::Reach;
 use crate::signals::Signals;
 use crate::{listen, lock, log};
 
@@ -100,6 +101,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     let (health, metrics) = (Arc::new(Health::new()), Arc::new(Metrics::new()));
     let (end, ended) = watch::channel(false);
+    let addresses = doors.addresses();
     let mut pages = serve_probes(doors.admin, &health, &metrics, &ended);
 
     let database = match or_stop(open_database(&place.urls(config)), signals).await {
@@ -112,6 +114,7 @@ async fn serve(
         demo.prepare(&database, &key).await?;
     }
     let setup = setup::setup(config).await;
+    let reach = addresses.reach(&setup.sip.external);
     let Some(prepared) = or_stop(prepare(&setup, &database), signals).await else {
         return Ok(());
     };
@@ -120,7 +123,7 @@ async fn serve(
     let watching = tokio::spawn(watch_over(database.clone(), health.clone(), metrics));
     health.enter(Phase::Serving);
     // That nobody listens is no reason not to serve.
-    let _ = announce(config, &doors.words, demo);
+    let _ = announce(config, &addresses, &reach, demo);
 
     signals.stop().await;
     let_go(config, &health, running).await;
@@ -172,11 +175,16 @@ async fn or_stop<T>(work: impl Future<Output = T>, signals: &mut Signals) -> Opt
 }
 
 /// The one line that says that everything is open, and for a demo where it all is.
-fn announce(config: &Config, open: &str, demo: Option<&Demo>) -> io::Result<()> {
+fn announce(
+    config: &Config,
+    addresses: &Addresses,
+    reach: &Reach,
+    demo: Option<&Demo>,
+) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "tenantd ready: node {}, {open}", config.node.0)?;
+    writeln!(out, "tenantd ready: node {}, {addresses}", config.node.0)?;
     if let Some(demo) = demo {
-        demo.print(config, &mut out)?;
+        demo.print(reach, &mut out)?;
     }
     out.flush()
 }
