@@ -97,6 +97,11 @@ impl Access {
         }
     }
 
+    /// Whether nobody else can use this database meanwhile: it was started for this command.
+    pub fn is_alone(&self) -> bool {
+        self.ours.is_some()
+    }
+
     /// Stops what was started for it.
     ///
     /// # Errors
