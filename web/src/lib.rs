@@ -20,7 +20,7 @@ use pbx::moment::Moment;
 use store::{ClusterKey, Database};
 
 use crate::boards::Boards;
-use crate::guard::Throttle;
+pub use crate::guard::Throttle;
 
 /// What the pages are made of.
 #[derive(Clone)]
