@@ -218,6 +218,15 @@ fn what_is_not_built_yet_is_named() {
 }
 
 #[test]
+fn plain_pages_are_for_loopback_or_behind_a_proxy() {
+    let plain = |text: &str| Folder::new().load(text, &[]).unwrap().plain_pages().len();
+    let open = "[web]\nhttp = [\"127.0.0.1:80\", \"[::1]:80\", \"0.0.0.0:80\"]\n";
+    assert_eq!(plain(""), 0);
+    assert_eq!(plain(open), 1);
+    assert_eq!(plain(&format!("{open}trusted_proxies = [\"10.0.0.1\"]\n")), 0);
+}
+
+#[test]
 fn a_file_that_is_named_must_be_there() {
     let path = PathBuf::from("/nonexistent/t.toml");
     let problem = load(Base::Serve, Some(&path), []).unwrap_err();

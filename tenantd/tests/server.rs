@@ -2,7 +2,8 @@
 
 mod program;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use program::Folder;
 
 const ACME: &str = "[[tenant]]\ndomain = \"acme.test\"\nname = \"Acme\"\n";
@@ -100,6 +101,24 @@ fn a_running_server_takes_over_what_is_applied() {
     server.signal(Signal::SIGCONT);
     let (code, out, _) = folder.run(&["apply", "acme.toml"]);
     assert_eq!((code, out.as_str()), (Some(0), "nothing to change\n"));
+}
+
+#[test]
+fn a_postgres_that_dies_runs_again_and_nobody_is_turned_away() {
+    let folder = Folder::new();
+    folder.write("acme.toml", ACME);
+    let mut server = folder.start(&["serve"]);
+    let file = folder.read("var/postgres/data/postmaster.pid");
+    let pid = file.lines().next().and_then(|pid| pid.parse().ok()).unwrap();
+
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    server.wait_for(|line| line.contains("Postgres had died and runs again"));
+
+    let (code, out, err) = folder.run(&["apply", "acme.toml"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert_eq!(server.ask("/readyz").0, 200);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
 }
 
 #[test]

@@ -345,6 +345,14 @@ impl Config {
         self.secrets.key_file.clone().unwrap_or_else(|| self.data_dir.join("cluster.key"))
     }
 
+    /// Addresses at which pages, and so passwords, are carried in plain text over a network.
+    pub fn plain_pages(&self) -> Vec<Listen> {
+        match self.does(Role::Web) && self.web.trusted_proxies.is_empty() {
+            true => self.web.http.iter().filter(|at| !at.0.ip().is_loopback()).copied().collect(),
+            false => Vec::new(),
+        }
+    }
+
     /// Keys that are set, by default or by hand, whose part is not built yet.
     pub fn unbuilt(&self) -> Vec<String> {
         let mut keys: Vec<&str> = Vec::new();

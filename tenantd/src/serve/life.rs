@@ -73,10 +73,7 @@ pub enum Failure {
 pub async fn run(config: Config, demo: Option<Demo>) -> Result<(), Failure> {
     log::start(&config.log);
     let mut signals = Signals::catch()?;
-    let unbuilt = config.unbuilt();
-    if !unbuilt.is_empty() {
-        tracing::info!("read and checked, but not opened yet: {}", unbuilt.join(", "));
-    }
+    say_what_is_odd(&config);
     let doors = Doors::open(&config)?;
     let Some(lock) = or_stop(own(&config), &mut signals).await.transpose()? else {
         return Ok(());
@@ -89,6 +86,16 @@ pub async fn run(config: Config, demo: Option<Demo>) -> Result<(), Failure> {
     let left = place.leave().await;
     impatience.abort();
     served.and(left)
+}
+
+fn say_what_is_odd(config: &Config) {
+    let unbuilt = config.unbuilt();
+    if !unbuilt.is_empty() {
+        tracing::info!("read and checked, but not opened yet: {}", unbuilt.join(", "));
+    }
+    for address in config.plain_pages() {
+        tracing::warn!("[web].http {address} carries passwords in plain text, with no proxy named");
+    }
 }
 
 /// From open doors to closed ones.
