@@ -73,6 +73,11 @@ impl Dispatch {
         }
     }
 
+    /// The server is about to stop: the door refuses what is new.
+    pub fn drain(&mut self) {
+        self.edge.drain();
+    }
+
     /// Takes note of who lives where; what is the switch's comes back.
     pub fn handle_order(&mut self, order: Order) -> Option<Box<Input>> {
         match order {
@@ -129,9 +134,9 @@ impl Dispatch {
         }
     }
 
-    /// What the switch shall have next.
-    pub fn next(&mut self) -> Option<Mail> {
-        self.waiting.next()
+    /// Takes out what the switch shall have next.
+    pub fn take(&mut self) -> Option<Mail> {
+        self.waiting.take()
     }
 
     /// Messages that wait for the switch.
@@ -152,7 +157,7 @@ impl Dispatch {
     /// Wakes the lanes that got mail.
     pub fn wake(&mut self) {
         while let Some((lane, mail)) = self.held.pop_front() {
-            if let Err(mail) = self.post(lane, mail) {
+            if let Some(mail) = self.post(lane, mail) {
                 self.held.push_front((lane, mail));
                 break;
             }
@@ -191,24 +196,24 @@ impl Dispatch {
                 None
             }
             Placement::Inner => {
-                let full = self.post(lane, mail).err();
-                self.held.extend(full.map(|mail| (lane, mail)));
+                let given_back = self.post(lane, mail);
+                self.held.extend(given_back.map(|mail| (lane, mail)));
                 None
             }
-            Placement::Known | Placement::Domain | Placement::From => self.post(lane, mail).err(),
+            Placement::Known | Placement::Domain | Placement::From => self.post(lane, mail),
         };
         if let Some(mail) = turned_away {
             self.turn_away(mail);
         }
     }
 
-    fn post(&mut self, lane: LaneId, mail: Mail) -> Result<(), Mail> {
-        let Some(post) = self.lanes.post(lane) else { return Ok(()) };
-        post.mail(mail)?;
-        if !self.to_wake.contains(&lane) {
+    /// Gives a message to another lane; one that has no room gives it back.
+    fn post(&mut self, lane: LaneId, mail: Mail) -> Option<Mail> {
+        let given_back = self.lanes.post(lane)?.mail(mail);
+        if given_back.is_none() && !self.to_wake.contains(&lane) {
             self.to_wake.push(lane);
         }
-        Ok(())
+        given_back
     }
 
     /// There is no room: a request hears so, and whoever sent anything else will repeat it.

@@ -97,6 +97,7 @@ impl Lane {
         if stage > told.stage {
             if stage >= Stage::Draining && told.stage < Stage::Draining {
                 self.switch.handle_input(now, Input::Drain);
+                self.dispatch.drain();
             }
             if stage >= Stage::HangingUp && told.stage < Stage::HangingUp {
                 self.switch.handle_input(now, Input::HangUp);
@@ -138,7 +139,7 @@ impl Lane {
 
     fn serve(&mut self, now: Moment) {
         for _ in 0..INPUTS {
-            let Some(mail) = self.dispatch.next() else { return };
+            let Some(mail) = self.dispatch.take() else { return };
             let (tenant, by, flow, message) = (mail.tenant, mail.by, mail.flow, mail.message);
             self.switch.handle_input(now, Input::Received { tenant, by, flow, message });
         }

@@ -75,7 +75,9 @@ impl Node {
 
     /// A tenant is no longer at home here.
     pub fn forget(&self, tenant: TenantId) {
-        self.change_epochs(|epochs| drop(epochs.remove(&tenant)));
+        self.change_epochs(|epochs| {
+            epochs.remove(&tenant);
+        });
     }
 
     /// Lets go of all, at a stop.

@@ -59,10 +59,10 @@ impl Postgres {
 
     /// Its `[database]` table.
     pub fn config(&self) -> String {
-        let Urls { node, web, migrate, .. } = &self.urls;
+        let Urls { node, web, migrate, provider } = &self.urls;
         format!(
             "[database]\nurl = {node:?}\nweb_url = {web:?}\n\
-             migrate_url = {migrate:?}\n"
+             migrate_url = {migrate:?}\nprovider_url = {provider:?}\n"
         )
     }
 

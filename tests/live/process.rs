@@ -105,9 +105,7 @@ fn who_asks_how_it_is_gets_an_answer() {
         assert_eq!(server.admin("/healthz")?.status, 200);
         assert_eq!(server.admin("/readyz")?.status, 200);
         assert_eq!(server.admin("/nothing")?.status, 404);
-        wait::until("the company in the metrics", SOON, || {
-            Ok((server.metric("tenantd_tenants")? >= 1.0).then_some(()))
-        })?;
+        server.wait_for_metric("tenantd_tenants", 1.0, SOON)?;
         let _phone = Phone::registered(scene, &Setup::new(&alpha, "101", server.at.sip, 440))?;
         server.wait_for_metric("tenantd_registrations", 1.0, SOON)?;
         assert!(server.metric("tenantd_sip_requests_received_total")? >= 2.0);

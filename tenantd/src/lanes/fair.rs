@@ -68,15 +68,15 @@ impl Fair {
         }
     }
 
-    /// Whose turn it is.
-    pub fn next(&mut self) -> Option<Mail> {
+    /// Takes out whose turn it is.
+    pub fn take(&mut self) -> Option<Mail> {
         let crowded = self.len() > self.limit / 2;
         let patience = if crowded { RARELY } else { 1 };
         let new_first = self.since_new >= patience;
         self.since_new = if new_first { 0 } else { self.since_new + 1 };
         match new_first {
-            true => self.new.next().or_else(|| self.known.next()),
-            false => self.known.next().or_else(|| self.new.next()),
+            true => self.new.take().or_else(|| self.known.take()),
+            false => self.known.take().or_else(|| self.new.take()),
         }
     }
 }
@@ -101,7 +101,7 @@ impl Rota {
         self.len += 1;
     }
 
-    fn next(&mut self) -> Option<Mail> {
+    fn take(&mut self) -> Option<Mail> {
         let tenant = *self.turns.front()?;
         let queue = self.waiting.get_mut(&tenant)?;
         let mail = queue.pop_front()?;
@@ -162,7 +162,7 @@ mod tests {
         let mut fair = Fair::new(1_000);
         (0..500).for_each(|_| assert!(fair.push(mail(1, Placement::Domain)).is_none()));
         assert!(fair.push(mail(2, Placement::Domain)).is_none());
-        let order: Vec<_> = std::iter::from_fn(|| fair.next()).map(|mail| mail.tenant).collect();
+        let order: Vec<_> = std::iter::from_fn(|| fair.take()).map(|mail| mail.tenant).collect();
         assert_eq!(order.len(), 501);
         assert_eq!(order.iter().position(|t| *t == tenant(2)), Some(QUOTA as usize));
     }
@@ -198,11 +198,11 @@ mod tests {
             fair.push(mail(1, Placement::Domain));
             fair.push(mail(1, Placement::Known));
         }
-        let first: Vec<_> = (0..27).filter_map(|_| fair.next()).map(|mail| mail.by).collect();
+        let first: Vec<_> = (0..27).filter_map(|_| fair.take()).map(|mail| mail.by).collect();
         let new = first.iter().filter(|by| **by == Placement::Domain).count();
         assert_eq!(new, 3);
         // No longer crowded: alternately.
-        let then: Vec<_> = (0..20).filter_map(|_| fair.next()).map(|mail| mail.by).collect();
+        let then: Vec<_> = (0..20).filter_map(|_| fair.take()).map(|mail| mail.by).collect();
         assert!(then.iter().filter(|by| **by == Placement::Domain).count() >= 8);
     }
 
@@ -214,10 +214,10 @@ mod tests {
             mail.flow = inner(number);
             fair.push(mail);
         }
-        let flows: Vec<_> = std::iter::from_fn(|| fair.next()).map(|mail| mail.flow).collect();
+        let flows: Vec<_> = std::iter::from_fn(|| fair.take()).map(|mail| mail.flow).collect();
         assert_eq!(flows, (0..30).map(inner).collect::<Vec<_>>());
         assert!(fair.is_empty() && fair.new.waiting.is_empty() && fair.new.turns.is_empty());
-        assert!(fair.next().is_none());
+        assert!(fair.take().is_none());
     }
 
     fn tenant(number: u128) -> TenantId {

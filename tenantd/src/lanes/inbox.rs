@@ -95,8 +95,9 @@ pub fn inbox() -> Result<(Inbox, Post), Errno> {
 
 impl Post {
     /// Gives a message to the lane; a full ring gives it back.
-    pub fn mail(&self, mail: Mail) -> Result<(), Mail> {
-        self.0.mail.push(mail)
+    #[must_use]
+    pub fn mail(&self, mail: Mail) -> Option<Mail> {
+        self.0.mail.push(mail).err()
     }
 
     /// Reports something; false if the ring is full.

@@ -73,6 +73,7 @@ pub struct Wishes {
     sound: Vec<Wish>,
     shows: Vec<Change>,
     notes: Vec<Note>,
+    #[expect(clippy::vec_box, reason = "it is handed on as it came")]
     retired: Vec<Box<Directory>>,
 }
 
