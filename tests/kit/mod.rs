@@ -3,6 +3,7 @@
 pub mod baresip;
 pub mod browser;
 pub mod company;
+pub mod digest;
 pub mod ear;
 pub mod failure;
 pub mod folder;
