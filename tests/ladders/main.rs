@@ -24,7 +24,7 @@ fn seconds(number: u64) -> Duration {
 
 fn kept(name: &str, world: &mut World) {
     let said = world.take_ladder();
-    check(name, &said).unwrap_or_else(|failure| panic!("{failure}"));
+    check(name, &said).expect("the flow is as it was kept");
 }
 
 #[test]
