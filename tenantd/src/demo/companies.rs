@@ -101,6 +101,31 @@ impl Demo {
         Ok(())
     }
 
+    /// Writes each admin a letter, the first time: where to sign in.
+    ///
+    /// # Errors
+    /// If the mail folder cannot be used.
+    pub async fn welcome(&self, mail_dir: &Path, page: &str) -> Result<(), web::mail::Failure> {
+        if mail_dir.exists() {
+            return Ok(());
+        }
+        let words = web::catalogue::Language::English;
+        for company in &self.companies {
+            let values = [("company", company.name.as_str()), ("page", page)];
+            for login in &company.admin {
+                let letter = web::mail::Letter {
+                    from: "tenantd <noreply@localhost>".to_owned(),
+                    to: login.email.clone(),
+                    subject: words.fill("welcome.subject", &values),
+                    date: String::new(),
+                    text: words.fill("welcome.text", &values),
+                };
+                web::mail::keep(mail_dir, &letter).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The password of [`PROVIDER`].
     pub(super) fn provider_password(&self) -> &str {
         let line = self.text.lines().find_map(|line| line.strip_prefix("# provider "));

@@ -110,6 +110,21 @@ pub(super) fn serve_probes(
     serving
 }
 
+/// Shows the portal until `end` says so.
+pub(super) fn serve_pages(
+    serving: &mut JoinSet<()>,
+    listeners: Vec<TcpListener>,
+    portal: &web::Portal,
+    end: &watch::Receiver<bool>,
+) {
+    for listener in listeners {
+        let (portal, until) = (portal.clone(), over(end.clone()));
+        serving.spawn(async move {
+            tell("pages", web::serve(listener, portal, until).await);
+        });
+    }
+}
+
 /// A listener that failed is worth waking someone: nobody can reach it any more.
 pub(super) fn tell(what: &str, outcome: io::Result<()>) {
     if let Err(error) = outcome {

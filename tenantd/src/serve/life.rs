@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::doors::{Addresses, Doors, serve_probes};
+use super::doors::{Addresses, Doors, serve_pages, serve_probes};
 use super::ground::{Place, TRY_AGAIN_AFTER, key, open_database, own, watch_over};
 use super::{setup, sound};
 use crate::config::Config;
@@ -122,10 +122,26 @@ async fn serve(
     }
     let setup = setup::setup(config).await;
     let reach = addresses.reach(&setup.sip.external);
+    if let Some(demo) = demo {
+        let page = reach.page.map_or_else(String::new, |page| format!("http://{page}/"));
+        if let Err(failure) = demo.welcome(&config.data_dir.join("mail"), &page).await {
+            tracing::warn!("nobody is welcomed: {failure}");
+        }
+    }
     let Some(prepared) = or_stop(prepare(&setup, &database), signals).await else {
         return Ok(());
     };
-    let running = prepared?.start(doors.sip, key, &metrics).await?;
+    let running = prepared?.start(doors.sip, key.clone(), &metrics).await?;
+    let portal = web::Portal {
+        database: database.clone(),
+        cookie_key: key.derive("web cookies"),
+        key,
+        boards: running.boards(),
+        mail_dir: config.data_dir.join("mail"),
+        reach: reach.sip.map_or_else(String::new, |sip| sip.to_string()),
+        throttle: web::Throttle::default(),
+    };
+    serve_pages(&mut pages, doors.web, &portal, &ended);
     sound::show(&running.media(), &metrics);
     let watching = tokio::spawn(watch_over(database.clone(), health.clone(), metrics));
     health.enter(Phase::Serving);
