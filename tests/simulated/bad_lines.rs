@@ -15,7 +15,7 @@ fn play(seed: u64) -> World {
     world.registered("bob", ALPHA, "102");
     world.registered("kitchen", ALPHA, "102");
     if let Some(phone) = world.phones.get_mut("kitchen") {
-        phone.habit = if seed % 3 == 0 { Habit::Silent } else { Habit::Ring };
+        phone.habit = if seed.is_multiple_of(3) { Habit::Silent } else { Habit::Ring };
     }
     world.network = kit::sim::Network::new(seed);
     world.network.loss_percent = seed % 31;
@@ -23,8 +23,8 @@ fn play(seed: u64) -> World {
     world.network.jitter = Duration::from_millis(seed % 400);
     world.tell("alice", |phone, now| phone.call(now, "102"));
     world.run_for(Duration::from_millis(seed * 37 % 9_000));
-    let who = if seed % 2 == 0 { "alice" } else { "bob" };
-    if seed % 5 == 0 {
+    let who = if seed.is_multiple_of(2) { "alice" } else { "bob" };
+    if seed.is_multiple_of(5) {
         world.tell("bob", |phone, now| {
             if phone.state == State::Talking {
                 phone.hold(now, "sendonly");
