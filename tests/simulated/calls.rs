@@ -114,6 +114,19 @@ fn a_caller_who_gives_up_stops_every_phone() {
 }
 
 #[test]
+fn who_declines_on_one_phone_declines_on_all_of_theirs() {
+    let mut world = office();
+    world.registered("kitchen", ALPHA, "102");
+    habit(&mut world, "kitchen", Habit::Ring);
+    habit(&mut world, "bob", Habit::Refuse(603));
+    world.tell("alice", |phone, now| phone.call(now, "102"));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.phones["alice"].state, State::Ended(603));
+    assert_eq!(world.phones["kitchen"].state, State::Ended(487));
+    assert_clean(&mut world, Ending::Declined);
+}
+
+#[test]
 fn a_silent_phone_holds_up_nobody() {
     let mut world = office();
     world.registered("ghost", ALPHA, "102");
@@ -307,6 +320,8 @@ fn a_call_outlives_the_process_in_every_stable_state_of_it() {
             world.tell("alice", |phone, now| phone.hold(now, "inactive"));
             world.run_for(Duration::from_secs(1));
             assert_eq!(world.phones["bob"].hears, "inactive");
+            let asked = world.phones["bob"].last_request.clone().expect("bob was asked");
+            assert!(asked.cseq().unwrap().number > 1_000, "no number that may have been used");
             world.tell("bob", |phone, now| phone.hold(now, "sendrecv"));
             world.run_for(Duration::from_secs(1));
             assert_eq!(world.phones["alice"].hears, "sendrecv");

@@ -2,4 +2,5 @@
 
 mod bad_lines;
 mod calls;
+mod limits;
 mod phones;
