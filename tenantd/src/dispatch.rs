@@ -73,6 +73,11 @@ impl Dispatch {
         }
     }
 
+    /// The server is about to stop: the door refuses what is new.
+    pub fn drain(&mut self) {
+        self.edge.drain();
+    }
+
     /// Takes note of who lives where; what is the switch's comes back.
     pub fn handle_order(&mut self, order: Order) -> Option<Box<Input>> {
         match order {

@@ -97,6 +97,7 @@ impl Lane {
         if stage > told.stage {
             if stage >= Stage::Draining && told.stage < Stage::Draining {
                 self.switch.handle_input(now, Input::Drain);
+                self.dispatch.drain();
             }
             if stage >= Stage::HangingUp && told.stage < Stage::HangingUp {
                 self.switch.handle_input(now, Input::HangUp);

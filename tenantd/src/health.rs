@@ -52,11 +52,6 @@ impl Health {
         std::mem::replace(&mut state.postgres, postgres)
     }
 
-    /// How far the process is.
-    pub fn phase(&self) -> Phase {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).phase
-    }
-
     /// For `/readyz`: `Ok` if work may come.
     ///
     /// Without Postgres a node still serves: sending its phones elsewhere would end their calls.

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod net;
 pub mod nodes;
 pub mod postgres;
+pub mod reach;
 pub mod secret;
 pub mod serve;
 pub mod signals;

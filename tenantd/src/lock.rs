@@ -55,15 +55,7 @@ impl Lock {
     /// # Errors
     /// If the directory or the file cannot be made or used.
     pub fn take(data_dir: &Path, purpose: Purpose) -> Result<Attempt, Failure> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| Failure { path, source }
-        };
-        if !data_dir.exists() {
-            // The user that Postgres runs as must pass through, but need not see what is there.
-            let made = DirBuilder::new().recursive(true).mode(0o711).create(data_dir);
-            made.map_err(failed(data_dir))?;
-        }
+        make_data_dir(data_dir)?;
         let path = data_dir.join("lock");
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -84,19 +76,36 @@ impl Lock {
     /// If the file is there, but cannot be used.
     pub fn owner(data_dir: &Path) -> Result<Option<Owner>, Failure> {
         let path = data_dir.join("lock");
-        let failed = |source| Failure { path: path.clone(), source };
         let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(failed(&path)(error)),
         };
         let owner = read(&mut file);
         match Flock::lock(file, FlockArg::LockSharedNonblock) {
             Ok(_) => Ok(None),
             Err((_, Errno::EWOULDBLOCK)) => Ok(Some(owner)),
-            Err((_, errno)) => Err(failed(errno.into())),
+            Err((_, errno)) => Err(failed(&path)(errno.into())),
         }
     }
+}
+
+/// Makes the data directory where it is missing.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn make_data_dir(data_dir: &Path) -> Result<(), Failure> {
+    if data_dir.exists() {
+        return Ok(());
+    }
+    // The user that Postgres runs as must pass through, but need not see what is there.
+    let made = DirBuilder::new().recursive(true).mode(0o711).create(data_dir);
+    made.map_err(failed(data_dir))
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> Failure + use<> {
+    let path = path.to_owned();
+    move |source| Failure { path, source }
 }
 
 fn write(file: &mut File, purpose: Purpose) -> io::Result<()> {

@@ -51,7 +51,7 @@ pub fn given(database: &Database) -> Option<Urls> {
     Some(Urls {
         node: url.clone(),
         web: web.clone(),
-        provider: web.clone(),
+        provider: database.provider_url.as_ref().map_or_else(|| web.clone(), |url| url.0.clone()),
         migrate: migrate.clone(),
     })
 }
@@ -95,6 +95,11 @@ impl Access {
             }
             thread::sleep(TRY_AGAIN_AFTER);
         }
+    }
+
+    /// Whether nobody else can use this database meanwhile: it was started for this command.
+    pub fn is_alone(&self) -> bool {
+        self.ours.is_some()
     }
 
     /// Stops what was started for it.

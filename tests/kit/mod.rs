@@ -3,10 +3,12 @@
 pub mod baresip;
 pub mod browser;
 pub mod company;
+pub mod digest;
 pub mod ear;
 pub mod failure;
 pub mod folder;
 pub mod http;
+pub mod ladder;
 pub mod licence;
 pub mod metadata;
 pub mod ports;

@@ -1,9 +1,14 @@
-//! A Postgres of one test's own, made by the same code that makes tenantd's.
+//! A Postgres of one test's own, made by the same code that makes tenantd's, and used the way an
+//! operator's is: its address is given, and its superuser grants what is needed.
+
+use std::fs::File;
+use std::io::Write;
+use std::process::Command;
 
 use store::Urls;
 use store::cluster::Cluster;
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::folder::Folder;
 
 /// A private cluster with an empty database. Dropping it stops it.
@@ -24,6 +29,29 @@ impl Postgres {
         Ok(Self { cluster, urls })
     }
 
+    /// Lets the superuser in from the next start on.
+    ///
+    /// # Errors
+    /// If the file that says so cannot be written.
+    pub fn admit_superuser(&self) -> Outcome {
+        let path = self.cluster.folder().join("data/pg_hba.conf");
+        let mut file = File::options().append(true).open(path)?;
+        Ok(file.write_all(b"local tenantd postgres trust\n")?)
+    }
+
+    /// Has the superuser do this.
+    ///
+    /// # Errors
+    /// If Postgres refuses, or the superuser was not admitted.
+    pub fn as_superuser(&self, statement: &str) -> Outcome {
+        let url = self.urls.node.replace("tenantd_node@", "postgres@");
+        let output = Command::new("psql").args(["-X", "-q", "-c", statement, &url]).output()?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(Failure::new(String::from_utf8_lossy(&output.stderr))),
+        }
+    }
+
     /// How each role reaches it.
     pub fn urls(&self) -> &Urls {
         &self.urls
@@ -31,10 +59,10 @@ impl Postgres {
 
     /// Its `[database]` table.
     pub fn config(&self) -> String {
-        let Urls { node, web, migrate, .. } = &self.urls;
+        let Urls { node, web, migrate, provider } = &self.urls;
         format!(
             "[database]\nurl = {node:?}\nweb_url = {web:?}\n\
-             migrate_url = {migrate:?}\n"
+             migrate_url = {migrate:?}\nprovider_url = {provider:?}\n"
         )
     }
 

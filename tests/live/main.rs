@@ -5,6 +5,8 @@
 
 mod calls;
 mod instruments;
+mod isolation;
+mod page;
 mod process;
 mod provisioning;
 mod registration;

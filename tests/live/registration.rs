@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kit::baresip::{Phone, Setup};
 use kit::company::Company;
+use kit::digest::{self, Login};
 use kit::probe::Probe;
 use kit::scene::play;
 use kit::server::Server;
@@ -14,20 +15,28 @@ use kit::wait::{self, SOON};
 const ALL_CALLS: Duration = Duration::from_secs(50);
 
 #[test]
-fn a_wrong_password_is_refused_and_counted() {
+fn a_wrong_password_is_refused_slowed_down_and_nobody_elses_trouble() {
     play("password", |scene| {
         let (alpha, beta) = (Company::new("alpha.test"), Company::new("beta.test"));
         let server = Server::start_with(scene, &[&alpha, &beta])?;
-        // The same number's password in the other company.
+        // The same number's password in the other company. This version of baresip answers every
+        // challenge with it, for ever.
         let theirs = beta.password("101");
         let setup =
             Setup { password: Some(&theirs), ..Setup::new(&alpha, "101", server.at.sip, 440) };
-        let mut phone = Phone::start(scene, &setup)?;
-        phone.wait_for("REGISTER_FAIL")?;
-        wait::until("a counted failure", SOON, || {
-            Ok((server.metric("tenantd_passwords_wrong_total")? >= 1.0).then_some(()))
-        })?;
-        server.wait_for_metric("tenantd_registrations", 0.0, SOON)
+        let stubborn = Phone::start(scene, &setup)?;
+        for name in ["tenantd_passwords_wrong_total", "tenantd_passwords_slowed_down_total"] {
+            wait::until(name, SOON, || Ok((server.metric(name)? >= 1.0).then_some(())))?;
+        }
+        server.wait_for_metric("tenantd_registrations", 0.0, SOON)?;
+
+        // From the same address: another user, and the same number of the other company.
+        let neighbour = Setup::new(&alpha, "102", server.at.sip, 440);
+        let _neighbour = Phone::registered(scene, &neighbour)?;
+        let _twin = Phone::registered(scene, &Setup::new(&beta, "101", server.at.sip, 440))?;
+        server.wait_for_metric("tenantd_registrations", 2.0, SOON)?;
+        drop(stubborn);
+        Ok(())
     });
 }
 
@@ -44,15 +53,17 @@ fn a_company_that_wants_sha_256_gets_it() {
         assert_eq!(challenge.matches("WWW-Authenticate:").count(), 1, "{challenge}");
         assert!(challenge.contains("algorithm=SHA-256"), "{challenge}");
 
-        let register = sipp::Setup {
-            scenario: "register",
-            server: server.at.sip,
-            port: scene.ports.one()?,
-            keys: vec![("domain", alpha.domain.to_owned()), ("expires", "600".to_owned())],
-            rows: vec![sipp::user(&alpha, "101")],
-            calls: 1,
-        };
-        Sipp::play(scene, &register, SOON)?;
+        let proof = digest::answer_sha256(
+            &challenge,
+            "REGISTER",
+            "sip:alpha.test",
+            &Login { user: "101", password: &alpha.password("101") },
+        )?;
+        let request = probe.request("REGISTER", "sip:alpha.test", "sip:101@alpha.test")?;
+        let proved = request.replacen("\r\n", &format!("\r\nAuthorization: {proof}\r\n"), 1);
+        probe.send(server.at.sip, proved.as_bytes())?;
+        let answer = probe.answer(SOON)?.unwrap_or_default();
+        assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
         server.wait_for_metric("tenantd_registrations", 1.0, SOON)
     });
 }

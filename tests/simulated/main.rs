@@ -1,4 +1,5 @@
 //! Whole calls under a virtual clock: nothing here waits for anything.
 
+mod bad_lines;
 mod calls;
 mod phones;

@@ -1,4 +1,62 @@
 //! What people click, what programs call, and what monitors ask.
 
 pub mod boards;
+pub mod catalogue;
+mod error;
+mod guard;
+pub mod mail;
+mod page;
 pub mod probes;
+mod routes;
+mod story;
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pbx::moment::Moment;
+use store::{ClusterKey, Database};
+
+use crate::boards::Boards;
+pub use crate::guard::Throttle;
+
+/// What the pages are made of.
+#[derive(Clone)]
+pub struct Portal {
+    /// Where everything is kept.
+    pub database: Database,
+    /// Opens phones' passwords for their cards.
+    pub key: Arc<ClusterKey>,
+    /// What is seen live.
+    pub boards: Boards,
+    /// Signs what forms carry.
+    pub cookie_key: [u8; 32],
+    /// Where mail is kept while no server sends it.
+    pub mail_dir: PathBuf,
+    /// Where phones reach us, for their cards.
+    pub reach: String,
+    /// Who failed to sign in lately.
+    pub throttle: Throttle,
+}
+
+impl Portal {
+    fn now() -> Moment {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Moment::EPOCH + since
+    }
+}
+
+/// Serves the pages on a listener until `until` is over.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    portal: Portal,
+    until: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    axum::serve(listener, routes::routes(portal)).with_graceful_shutdown(until).await
+}

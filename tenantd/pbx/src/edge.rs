@@ -23,6 +23,8 @@ use crate::sip::{Draft, check};
 
 /// What we serve, for the Allow header.
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO";
+/// What a draining server tells phones: come back when another has taken over.
+const RETRY_AFTER_S: u16 = 10;
 /// The key of tags that no dialog stands behind: an ACK to one is dropped.
 const NO_DIALOG: u64 = 0;
 /// Live INVITEs whose placement is remembered; older ones are placed by their domain again.
@@ -116,6 +118,14 @@ pub struct Edge {
     domains: BTreeMap<String, TenantId>,
     routes: BTreeMap<u64, TenantId>,
     placed: Placements,
+    door: Door,
+}
+
+/// Whether new calls and registrations are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Open,
+    Draining,
 }
 
 impl Edge {
@@ -131,6 +141,7 @@ impl Edge {
             domains: BTreeMap::new(),
             routes: BTreeMap::new(),
             placed: Placements::default(),
+            door: Door::Open,
         }
     }
 
@@ -175,6 +186,11 @@ impl Edge {
                 None => Placed::Drop(Dropped::NotSip),
             },
         }
+    }
+
+    /// The server is about to stop: what is new is refused before anybody is asked for a password.
+    pub fn drain(&mut self) {
+        self.door = Door::Draining;
     }
 
     /// A refusal that no transaction stands behind: the lane has no room for the request.
@@ -264,6 +280,9 @@ impl Edge {
             }
             Method::Bye => return self.refuse(flow, &message, 481, route),
             _ if within => return self.refuse(flow, &message, 481, route),
+            Method::Invite | Method::Register if self.door == Door::Draining => {
+                return self.refuse(flow, &message, 503, route);
+            }
             _ if !has_credentials(&message) => return self.challenge(now, flow, &message, tenant),
             _ => {}
         }
@@ -321,6 +340,7 @@ impl Edge {
             addressed(Draft::response(request, status, None), flow).to_tag(&self.tag(route));
         let draft = match status {
             405 | 501 => draft.header(Name::Allow, ALLOW),
+            503 => draft.header(Name::RetryAfter, RETRY_AFTER_S),
             _ => draft,
         };
         Placed::Answer(draft.finish())

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use store::provision::{self, Options};
+use store::provision::{self, Options, Run};
 use store::{ClusterKey, Database, provider};
 
 use super::{Failure, say};
@@ -47,7 +47,14 @@ async fn carry_out(
     if report.lines.is_empty() {
         say("nothing to change")?;
     }
-    let behind = wait_for_nodes(&database, &report.versions, wait).await?;
+    if !report.lines.is_empty() && options.run == Run::Dry {
+        say("dry run: nothing was changed")?;
+    }
+    let behind = match access.is_alone() {
+        // The data directory is ours, so no node serves from it, whatever a dead one left behind.
+        true => Vec::new(),
+        false => wait_for_nodes(&database, &report.versions, wait).await?,
+    };
     database.close().await;
     match behind.first() {
         None => Ok(()),

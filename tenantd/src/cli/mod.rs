@@ -176,6 +176,8 @@ fn environment() -> impl Iterator<Item = (OsString, OsString)> {
 fn demo(named: Option<&Path>, dir: Option<PathBuf>, stop: bool) -> Result<(), Failure> {
     let mut config = config::load(Base::Demo(demo::CONFIG), named, environment())?;
     config.data_dir = dir.unwrap_or(config.data_dir);
+    // Whoever tries something out does not wait for its end.
+    config.drain_for = config.drain_for.min(demo::LONGEST_DRAIN);
     if stop {
         demo::stop(&config.data_dir)?;
         return say("the demo has ended");

@@ -16,6 +16,7 @@ pub(super) const KEYS: &[(&str, &str, Form)] = &[
     ("database", "url", Form::Text),
     ("database", "web_url", Form::Text),
     ("database", "migrate_url", Form::Text),
+    ("database", "provider_url", Form::Text),
     ("secrets", "key_file", Form::Text),
     ("tls", "certificate", Form::Text),
     ("tls", "key", Form::Text),

@@ -161,9 +161,12 @@ fn check(config: &Config) -> Result<(), Mistake> {
     if config.data_dir.as_os_str().is_empty() {
         return wrong("", "data_dir", "it is empty".to_owned());
     }
-    for (key, url) in
-        [("web_url", &config.database.web_url), ("migrate_url", &config.database.migrate_url)]
-    {
+    let others = [
+        ("web_url", &config.database.web_url),
+        ("provider_url", &config.database.provider_url),
+        ("migrate_url", &config.database.migrate_url),
+    ];
+    for (key, url) in others {
         if url.is_some() && config.database.url.is_none() {
             return wrong("database", key, "it needs url beside it".to_owned());
         }

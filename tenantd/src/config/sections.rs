@@ -72,6 +72,8 @@ pub struct Database {
     pub web_url: Option<PostgresUrl>,
     /// For migrations.
     pub migrate_url: Option<PostgresUrl>,
+    /// The same for the provider's pages and provisioning; absent: `web_url`.
+    pub provider_url: Option<PostgresUrl>,
 }
 
 /// `[secrets]`
@@ -341,6 +343,14 @@ impl Config {
     /// Where the cluster key is.
     pub fn key_file(&self) -> PathBuf {
         self.secrets.key_file.clone().unwrap_or_else(|| self.data_dir.join("cluster.key"))
+    }
+
+    /// Addresses at which pages, and so passwords, are carried in plain text over a network.
+    pub fn plain_pages(&self) -> Vec<Listen> {
+        match self.does(Role::Web) && self.web.trusted_proxies.is_empty() {
+            true => self.web.http.iter().filter(|at| !at.0.ip().is_loopback()).copied().collect(),
+            false => Vec::new(),
+        }
     }
 
     /// Keys that are set, by default or by hand, whose part is not built yet.

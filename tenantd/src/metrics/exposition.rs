@@ -19,6 +19,7 @@ pub struct Metrics {
     recorder: PrometheusRecorder,
     tallies: Mutex<Vec<Arc<Tally>>>,
     queues: Mutex<Vec<Queue>>,
+    shown: Mutex<Vec<Shown>>,
     requests_at_last_tick: AtomicU64,
     requests_in_last_second: AtomicU64,
 }
@@ -28,6 +29,19 @@ struct Queue {
     name: String,
     length: Box<dyn Fn() -> usize + Send + Sync>,
     limit: usize,
+}
+
+/// A number that somebody else keeps.
+struct Shown {
+    name: &'static str,
+    kind: Kind,
+    read: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
 }
 
 impl Metrics {
@@ -49,6 +63,7 @@ impl Metrics {
             recorder,
             tallies: Mutex::default(),
             queues: Mutex::default(),
+            shown: Mutex::default(),
             requests_at_last_tick: AtomicU64::new(0),
             requests_in_last_second: AtomicU64::new(0),
         }
@@ -70,6 +85,32 @@ impl Metrics {
     ) {
         let queue = Queue { name: name.into(), length: Box::new(length), limit };
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).push(queue);
+    }
+
+    /// Shows a counter that somebody else keeps; `read` must not wait.
+    pub fn show_counter(
+        &self,
+        name: &'static str,
+        meaning: &'static str,
+        read: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        with_local_recorder(&self.recorder, || describe_counter!(name, meaning));
+        self.show(Shown { name, kind: Kind::Counter, read: Box::new(read) });
+    }
+
+    /// Shows a gauge that somebody else keeps; `read` must not wait.
+    pub fn show_gauge(
+        &self,
+        name: &'static str,
+        meaning: &'static str,
+        read: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        with_local_recorder(&self.recorder, || describe_gauge!(name, meaning));
+        self.show(Shown { name, kind: Kind::Gauge, read: Box::new(read) });
+    }
+
+    fn show(&self, shown: Shown) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).push(shown);
     }
 
     /// To be called once a second: measures the rate of requests.
@@ -101,6 +142,16 @@ impl Metrics {
             drop(tallies);
             let rate = self.requests_in_last_second.load(Ordering::Relaxed);
             gauge!(RATE).set(as_number(i64::try_from(rate).unwrap_or(i64::MAX)));
+            for Shown { name, kind, read } in
+                self.shown.lock().unwrap_or_else(PoisonError::into_inner).iter()
+            {
+                match kind {
+                    Kind::Counter => counter!(*name).absolute(read()),
+                    Kind::Gauge => {
+                        gauge!(*name).set(as_number(i64::try_from(read()).unwrap_or(i64::MAX)));
+                    }
+                }
+            }
             for queue in self.queues.lock().unwrap_or_else(PoisonError::into_inner).iter() {
                 let number = |size: usize| as_number(i64::try_from(size).unwrap_or(i64::MAX));
                 gauge!(QUEUE, "queue" => queue.name.clone()).set(number((queue.length)()));
@@ -169,6 +220,21 @@ mod tests {
 
         assert!(text.contains("tenantd_queue_length{queue=\"lane_0\"} 7"), "{text}");
         assert!(text.contains("tenantd_queue_limit{queue=\"lane_0\"} 1024"), "{text}");
+    }
+
+    #[test]
+    fn what_others_count_is_read_when_somebody_asks() {
+        let metrics = Metrics::new();
+        metrics.show_counter("tenantd_sheep_total", "Sheep counted.", || 12);
+        metrics.show_gauge("tenantd_sheep", "Sheep here.", || 3);
+
+        let text = metrics.render();
+
+        assert!(
+            text.contains("# TYPE tenantd_sheep_total counter\ntenantd_sheep_total 12"),
+            "{text}"
+        );
+        assert!(text.contains("# TYPE tenantd_sheep gauge\ntenantd_sheep 3"), "{text}");
     }
 
     #[test]

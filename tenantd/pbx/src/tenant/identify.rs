@@ -91,7 +91,7 @@ enum Checked<'a, 'c> {
     Proved(&'a User),
     Missing,
     Stale,
-    Wrong { username: &'c str },
+    Wrong { username: &'c str, nonce: &'c str },
 }
 
 impl<'a> Door<'a> {
@@ -135,10 +135,12 @@ impl<'a> Door<'a> {
             Checked::Stale => {
                 Err(Refusal::NeedsPassword(self.challenge(now, asked_by, offered, Occasion::Stale)))
             }
-            Checked::Wrong { username } => Err(Refusal::WrongPassword {
+            // With the nonce that it answered: some phones (baresip) see a refusal only by that, and
+            // answer every new nonce with the same wrong password for ever.
+            Checked::Wrong { username, nonce } => Err(Refusal::WrongPassword {
                 username: username.chars().take(LONGEST_TOLD).collect(),
                 verdict: self.guard.fail(now, source, username),
-                challenge: self.challenge(now, asked_by, offered, Occasion::First),
+                challenge: self.challenge_with(nonce, asked_by, offered, Occasion::First),
             }),
         }
     }
@@ -164,7 +166,7 @@ impl<'a> Door<'a> {
             }
             // A right guess at nobody's password is as wrong as any other.
             (Proof::Right, None) | (Proof::Wrong, _) => {
-                Checked::Wrong { username: credentials.username() }
+                Checked::Wrong { username: credentials.username(), nonce: credentials.nonce() }
             }
         }
     }
@@ -188,8 +190,18 @@ impl<'a> Door<'a> {
         occasion: Occasion,
     ) -> Challenge {
         let nonce = self.nonces.issue(now, self.chance, self.directory.route);
+        self.challenge_with(&nonce, asked_by, offered, occasion)
+    }
+
+    fn challenge_with(
+        &self,
+        nonce: &str,
+        asked_by: Asker,
+        offered: &[Algorithm],
+        occasion: Occasion,
+    ) -> Challenge {
         let value =
-            |algorithm: &Algorithm| challenge(&self.directory.domain, &nonce, *algorithm, occasion);
+            |algorithm: &Algorithm| challenge(&self.directory.domain, nonce, *algorithm, occasion);
         Challenge { asked_by, values: offered.iter().map(value).collect() }
     }
 }
@@ -524,6 +536,23 @@ mod tests {
         assert!(world.tries("REGISTER", ADA).is_ok(), "the right one is never delayed");
         let Err(refusal) = world.tries("REGISTER", phone) else { panic!("believed") };
         assert_eq!(refusal.delay(), Duration::ZERO, "and it clears the name");
+    }
+
+    #[test]
+    fn a_wrong_password_is_asked_for_with_the_nonce_that_it_answered() {
+        let mut world = World::new();
+        let phone = Phone { password: "guess", ..ADA };
+        let first = world.asked("REGISTER", phone);
+        let row = proved("REGISTER", phone, nonce(&first), 1);
+        match world.identify(&request("REGISTER", phone, &row)) {
+            Err(Refusal::WrongPassword { challenge, .. }) => {
+                assert_eq!(nonce(&challenge), nonce(&first));
+            }
+            other => panic!("no wrong password: {other:?}"),
+        }
+        // The right password may then answer it as well.
+        let row = proved("REGISTER", ADA, nonce(&first), 2);
+        assert!(world.identify(&request("REGISTER", ADA, &row)).is_ok());
     }
 
     #[test]

@@ -105,7 +105,11 @@ pub fn parse(text: &str, name: &str) -> Result<File, Problem> {
     let reader = Reader { text, name };
     let root: raw::Root = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        reader.problem(at, error.message().lines().next().unwrap_or("cannot be read").to_owned())
+        let reason = error.message().lines().next().unwrap_or("cannot be read");
+        match reader.key(at) {
+            Some(key) if !reason.contains(key) => reader.problem(at, format!("{key}: {reason}")),
+            Some(_) | None => reader.problem(at, reason.to_owned()),
+        }
     })?;
     if let Some(trunk) = &root.trunk {
         return Err(reader.problem(trunk.span().start, NO_TRUNKS.to_owned()));
@@ -128,6 +132,13 @@ impl Reader<'_> {
     fn line(&self, at: usize) -> usize {
         let before = self.text.as_bytes().get(..at.min(self.text.len())).unwrap_or_default();
         1 + before.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    /// The key of the line that is wrong, if it has one.
+    fn key(&self, at: usize) -> Option<&str> {
+        let line = self.text.lines().nth(self.line(at) - 1)?;
+        let (key, _) = line.split_once('=')?;
+        Some(key.trim()).filter(|key| !key.is_empty() && !key.starts_with('#'))
     }
 
     fn problem(&self, at: usize, reason: String) -> Problem {

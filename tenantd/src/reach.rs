@@ -1,0 +1,96 @@
+//! Where phones and browsers reach us, for the cards that set them up.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use nix::ifaddrs::getifaddrs;
+
+/// Addresses that mean something to somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// For phones in the network.
+    pub sip: Option<SocketAddr>,
+    /// For browsers.
+    pub page: Option<SocketAddr>,
+    listens_everywhere: Everywhere,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Everywhere {
+    Yes,
+    No,
+}
+
+impl Reach {
+    /// From the first address that is open for each; `external` is how phones outside see us.
+    pub fn new(
+        sip: Option<SocketAddr>,
+        page: Option<SocketAddr>,
+        external: Option<IpAddr>,
+    ) -> Self {
+        let everywhere = sip.is_some_and(|sip| sip.ip().is_unspecified());
+        Self {
+            sip: sip.map(|sip| SocketAddr::new(external.unwrap_or(seen(sip)), sip.port())),
+            page: page.map(|page| SocketAddr::new(seen(page), page.port())),
+            listens_everywhere: if everywhere { Everywhere::Yes } else { Everywhere::No },
+        }
+    }
+
+    /// For phones on this very machine.
+    pub fn sip_here(&self) -> Option<SocketAddr> {
+        match self.listens_everywhere {
+            Everywhere::Yes => {
+                self.sip.map(|sip| SocketAddr::from((Ipv4Addr::LOCALHOST, sip.port())))
+            }
+            Everywhere::No => self.sip,
+        }
+    }
+}
+
+/// The address of a listener as others see it.
+fn seen(listener: SocketAddr) -> IpAddr {
+    match listener.ip().is_unspecified() {
+        true => IpAddr::V4(first_address().unwrap_or(Ipv4Addr::LOCALHOST)),
+        false => listener.ip(),
+    }
+}
+
+/// The first address of this machine that others in its network can reach.
+fn first_address() -> Option<Ipv4Addr> {
+    let all = getifaddrs().into_iter().flatten();
+    let mut v4 = all.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
+    v4.find(|ip| !ip.is_loopback() && !ip.is_link_local())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Option<SocketAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_listener_on_one_address_is_reached_there() {
+        let reach = Reach::new(address("127.0.0.1:5060"), address("127.0.0.1:8080"), None);
+        assert_eq!(reach.sip, address("127.0.0.1:5060"));
+        assert_eq!(reach.sip_here(), reach.sip);
+        assert_eq!(reach.page, address("127.0.0.1:8080"));
+    }
+
+    #[test]
+    fn a_listener_on_all_addresses_is_never_shown_as_such() {
+        let reach = Reach::new(address("0.0.0.0:5060"), address("0.0.0.0:8080"), None);
+        assert!(!reach.sip.unwrap().ip().is_unspecified());
+        assert!(!reach.page.unwrap().ip().is_unspecified());
+        assert_eq!(reach.sip_here(), address("127.0.0.1:5060"));
+    }
+
+    #[test]
+    fn what_is_configured_as_external_wins() {
+        let external = Some(IpAddr::from([203, 0, 113, 7]));
+        let reach = Reach::new(address("0.0.0.0:5060"), None, external);
+        assert_eq!(reach.sip, address("203.0.113.7:5060"));
+        assert_eq!(reach.sip_here(), address("127.0.0.1:5060"));
+        assert_eq!(reach.page, None);
+    }
+}

@@ -1,0 +1,9 @@
+//! A server's life: opens everything, finds its ground, serves, lets go, ends.
+
+mod doors;
+mod ground;
+mod life;
+mod setup;
+mod sound;
+
+pub use life::{Failure, run};

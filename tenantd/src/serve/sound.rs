@@ -1,0 +1,60 @@
+//! What sound counts, beside all other counters.
+
+use std::sync::{Arc, Weak};
+
+use media::{Counters, Media};
+
+use crate::metrics::Metrics;
+
+type Read = fn(&Counters) -> u64;
+
+const COUNTERS: [(&str, &str, Read); 8] = [
+    ("tenantd_sound_packets_relayed_total", "Datagrams of sound relayed.", |c| c.relayed),
+    ("tenantd_sound_bytes_relayed_total", "Bytes of sound relayed.", |c| c.relayed_bytes),
+    (
+        "tenantd_sound_packets_of_strangers_total",
+        "Datagrams from addresses that are no peer's, dropped.",
+        |c| c.strangers,
+    ),
+    (
+        "tenantd_sound_packets_unheard_total",
+        "Datagrams of peers that nobody listens to, dropped.",
+        |c| c.unheard,
+    ),
+    (
+        "tenantd_sound_packets_in_excess_total",
+        "Datagrams of peers that send faster than any sound, dropped.",
+        |c| c.excess,
+    ),
+    (
+        "tenantd_sound_packets_unsent_total",
+        "Datagrams that the kernel did not take, dropped.",
+        |c| c.unsent,
+    ),
+    ("tenantd_sound_sides_opened_total", "Sides of calls that got ports for sound.", |c| c.opened),
+    ("tenantd_sound_without_ports_total", "Sides of calls that found no port for sound.", |c| {
+        c.no_ports
+    }),
+];
+
+const GAUGES: [(&str, &str, Read); 3] = [
+    ("tenantd_sound_sides", "Sides of calls that have ports for sound.", |c| c.open),
+    ("tenantd_sound_port_pairs", "Pairs of ports in use.", |c| c.ports_taken),
+    ("tenantd_sound_wishes_waiting", "Wishes of calls that wait for a thread of sound.", |c| {
+        c.queued
+    }),
+];
+
+/// Shows them from now on, for as long as there is sound.
+pub(super) fn show(media: &Arc<Media>, metrics: &Metrics) {
+    let read = |media: Weak<Media>, read: Read| {
+        // What ends the sound must not have to wait for whoever counts.
+        move || media.upgrade().map_or(0, |media| read(&media.counters()))
+    };
+    for (name, meaning, of) in COUNTERS {
+        metrics.show_counter(name, meaning, read(Arc::downgrade(media), of));
+    }
+    for (name, meaning, of) in GAUGES {
+        metrics.show_gauge(name, meaning, read(Arc::downgrade(media), of));
+    }
+}
