@@ -9,6 +9,7 @@ pub mod ear;
 pub mod failure;
 pub mod folder;
 pub mod http;
+pub mod ladder;
 pub mod licence;
 pub mod metadata;
 pub mod ports;

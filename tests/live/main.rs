@@ -6,6 +6,8 @@
 mod calls;
 mod demo;
 mod instruments;
+mod isolation;
+mod page;
 mod process;
 mod provisioning;
 mod registration;

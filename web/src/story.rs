@@ -6,7 +6,7 @@ use pbx::story::Event;
 use crate::catalogue::Language;
 
 /// One sentence for one event.
-pub fn sentence(language: Language, event: &Event) -> String {
+pub(crate) fn sentence(language: Language, event: &Event) -> String {
     let fill = |key: &str, values: &[(&str, &str)]| language.fill(key, values);
     let phone = |key: &str, number: &str, device: &str| {
         fill(key, &[("number", number), ("device", device)])
@@ -82,7 +82,7 @@ fn rest(language: Language, event: &Event) -> String {
 }
 
 /// The part of a catalogue key that names an ending.
-pub fn key_of(ending: Ending) -> &'static str {
+pub(crate) fn key_of(ending: Ending) -> &'static str {
     match ending {
         Ending::CallerHungUp => "caller_hung_up",
         Ending::CalleeHungUp => "callee_hung_up",

@@ -12,7 +12,7 @@ use pbx::moment::Moment;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::database::{Database, HOUSE, SIGN_INS_WAITING, storable};
+use crate::database::{Database, HOUSE, storable};
 use crate::failure::Failure;
 use crate::id::fresh;
 use crate::query::Query;

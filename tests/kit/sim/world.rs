@@ -49,6 +49,7 @@ pub struct World {
     companies: Vec<Company>,
     stage: Stage,
     ladder: Vec<String>,
+    said_at: Moment,
 }
 
 /// The switch and what it waits for.
@@ -80,6 +81,7 @@ impl World {
             companies,
             stage: Stage::new(1),
             ladder: vec![],
+            said_at: now,
         };
         world.admit_all();
         world
@@ -277,7 +279,8 @@ impl World {
                 self.say("pbx -> pbx", summary(&bytes));
                 self.stage.inner.push_back((path, bytes));
             }
-            Flow::Stream(_) => panic!("no streams here"),
+            // No phone of a simulation has a stream.
+            Flow::Stream(_) => {}
         }
     }
 
@@ -335,7 +338,14 @@ impl World {
 
     fn say(&mut self, who: &str, what: String) {
         let line = format!("{who:<18} {what}");
-        self.ladder.push(line.trim_end().to_owned());
+        // A pause of the line itself is not worth a word.
+        let pause = (self.now - self.said_at).as_millis();
+        let after = match (self.ladder.is_empty(), pause) {
+            (true, _) | (false, 0..200) => String::new(),
+            (false, millis) => format!("    after {}.{} s", millis / 1_000, millis % 1_000 / 100),
+        };
+        self.said_at = self.now;
+        self.ladder.push(format!("{}{after}", line.trim_end()));
     }
 
     /// The tenants of this world.

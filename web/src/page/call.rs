@@ -47,7 +47,7 @@ pub(crate) async fn show(
     let story = told
         .iter()
         .map(|told| Told {
-            when: local(told.at, zone, "%H:%M:%S%.1f"),
+            when: local(told.at, zone, "%H:%M:%S%.3f"),
             what: sentence(t, &told.event),
         })
         .collect();

@@ -23,7 +23,7 @@ const EPOCHS: &str = "
     FOR KEY SHARE";
 
 /// The queries of this file.
-pub const QUERIES: &[Query] = &[Query::node("epochs", EPOCHS)];
+pub(super) const QUERIES: &[Query] = &[Query::node("epochs", EPOCHS)];
 
 /// Who writes.
 #[derive(Debug, Clone, Copy)]
