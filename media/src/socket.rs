@@ -84,8 +84,8 @@ impl Room {
     /// Reads the datagram that waits at a port; `None` if none waits, or one that is too long.
     ///
     /// One a call, although the kernel would give many: a phone sends one every 20 ms, so more wait
-    /// only after a stall or in a flood, and then other ports come first. `recvmmsg` and `sendmmsg`
-    /// were measured and cost some per cent more a packet.
+    /// only after a stall or in a flood, and then other ports come first. `recvmmsg` was
+    /// measured and was not cheaper.
     pub(crate) fn read(&mut self, socket: &UdpSocket) -> io::Result<Option<(SocketAddr, &[u8])>> {
         match socket.recv_from(self.0.as_mut_slice()) {
             Ok((len, source)) if len <= LONGEST => {

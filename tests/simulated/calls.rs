@@ -114,6 +114,19 @@ fn a_caller_who_gives_up_stops_every_phone() {
 }
 
 #[test]
+fn who_declines_on_one_phone_declines_on_all_of_theirs() {
+    let mut world = office();
+    world.registered("kitchen", ALPHA, "102");
+    habit(&mut world, "kitchen", Habit::Ring);
+    habit(&mut world, "bob", Habit::Refuse(603));
+    world.tell("alice", |phone, now| phone.call(now, "102"));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.phones["alice"].state, State::Ended(603));
+    assert_eq!(world.phones["kitchen"].state, State::Ended(487));
+    assert_clean(&mut world, Ending::Declined);
+}
+
+#[test]
 fn a_silent_phone_holds_up_nobody() {
     let mut world = office();
     world.registered("ghost", ALPHA, "102");
@@ -234,6 +247,28 @@ fn another_companys_public_number_rings_there_and_only_there() {
 }
 
 #[test]
+fn two_companies_on_two_nodes_call_each_other_and_either_hangs_up() {
+    for (who, other) in [("alice", "berta"), ("berta", "alice")] {
+        let mut world = World::on(2, vec![company(1, ALPHA), company(2, BETA)]);
+        world.registered("alice", ALPHA, "101");
+        world.registered("berta", BETA, "101");
+        assert_ne!(world.phones["alice"].switch(), world.phones["berta"].switch());
+        world.tell("alice", |phone, now| phone.call(now, "+432101"));
+        world.run_for(Duration::from_secs(5));
+        assert_eq!(world.phones["berta"].state, State::Talking);
+        world.tell(who, |phone, now| phone.hold(now, "sendonly"));
+        world.run_for(Duration::from_secs(1));
+        assert_eq!(world.phones[other].hears, "sendonly");
+        world.restart();
+        world.tell(who, |phone, now| phone.hang_up(now));
+        world.run_for(Duration::from_secs(120));
+        assert_eq!(world.phones[other].state, State::Ended(200));
+        assert_eq!((world.load().calls, world.load().transactions), (0, 0));
+        assert_eq!(world.calls.len(), 2);
+    }
+}
+
+#[test]
 fn the_other_company_cannot_be_dialled_by_extension() {
     let mut world = office();
     world.registered("berta", BETA, "103");
@@ -260,12 +295,12 @@ fn a_caller_who_never_acknowledges_is_hung_up_and_so_is_the_other() {
 fn a_drain_refuses_new_calls_and_lets_the_others_end() {
     let mut world = talking();
     world.registered("carol", ALPHA, "103");
-    world.input(Input::Drain);
+    world.input(|| Input::Drain);
     world.tell("carol", |phone, now| phone.call(now, "101"));
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.phones["carol"].state, State::Ended(503));
     assert_eq!(world.load().calls, 1);
-    world.input(Input::HangUp);
+    world.input(|| Input::HangUp);
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.phones["alice"].state, State::Ended(200));
     assert_clean(&mut world, Ending::ServerStopped);
@@ -285,6 +320,8 @@ fn a_call_outlives_the_process_in_every_stable_state_of_it() {
             world.tell("alice", |phone, now| phone.hold(now, "inactive"));
             world.run_for(Duration::from_secs(1));
             assert_eq!(world.phones["bob"].hears, "inactive");
+            let asked = world.phones["bob"].last_request.clone().expect("bob was asked");
+            assert!(asked.cseq().unwrap().number > 1_000, "no number that may have been used");
             world.tell("bob", |phone, now| phone.hold(now, "sendrecv"));
             world.run_for(Duration::from_secs(1));
             assert_eq!(world.phones["alice"].hears, "sendrecv");

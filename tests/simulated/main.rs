@@ -1,4 +1,6 @@
 //! Whole calls under a virtual clock: nothing here waits for anything.
 
+mod bad_lines;
 mod calls;
+mod limits;
 mod phones;

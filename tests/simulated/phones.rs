@@ -40,7 +40,7 @@ fn a_slow_commit_costs_the_phone_no_more_than_300_ms() {
 fn with_postgres_away_phones_register_all_the_same() {
     let mut world = world();
     world.commit_after = None;
-    world.input(Input::Storage(Storage::Away));
+    world.input(|| Input::Storage(Storage::Away));
     let now = world.now;
     world.phone("alice", ALPHA, "101").register(now, 3_600);
     world.run_for(Duration::from_millis(100));

@@ -1,5 +1,7 @@
 //! The private Postgres cluster, live: made, taken over, restarted, stopped.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
@@ -81,6 +83,26 @@ fn a_deep_data_directory_is_no_obstacle_to_a_socket() {
 
     assert!(cluster.urls().node.contains("host=/tmp/tenantd-"));
     cluster.stop().unwrap();
+}
+
+#[test]
+fn a_data_directory_that_only_its_owner_can_reach_is_no_obstacle() {
+    let folder = Folder::new("closed");
+    std::fs::create_dir(folder.path()).unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+    let data_dir = folder.path().join("var");
+
+    let cluster = Cluster::start(&data_dir).unwrap();
+
+    let home = cluster.folder().to_owned();
+    // An ordinary user runs Postgres itself; root has it run by another, who must get there.
+    let is_root = nix::unistd::Uid::effective().is_root();
+    assert_eq!(home.starts_with("/var/lib/tenantd"), is_root, "{}", home.display());
+    cluster.stop().unwrap();
+    let again = Cluster::start(&data_dir).unwrap();
+    assert_eq!(again.folder(), home);
+    again.stop().unwrap();
+    std::fs::remove_dir_all(home).unwrap();
 }
 
 #[test]

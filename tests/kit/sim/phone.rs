@@ -142,6 +142,11 @@ impl Phone {
         &mut self.account
     }
 
+    /// Where it sends everything.
+    pub fn switch(&self) -> SocketAddr {
+        self.account.switch
+    }
+
     /// Registers, or with 0 leaves.
     pub fn register(&mut self, now: Moment, expires: u32) {
         self.registered = None;

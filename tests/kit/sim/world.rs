@@ -16,7 +16,7 @@ use pbx::record::{Binding, CallRecord, Memory, Record, Wait};
 use pbx::registrar::Policy;
 use pbx::sip::message::Message;
 use pbx::story::Note;
-use pbx::switch::{Setup, Switch};
+use pbx::switch::{Load, Setup, Switch};
 
 use super::Company;
 use super::network::{Datagram, Network};
@@ -47,7 +47,7 @@ pub struct World {
     /// Sound that is open, with its port.
     pub sides: BTreeMap<Side, u16>,
     companies: Vec<Company>,
-    stage: Stage,
+    stages: Vec<Stage>,
     ladder: Vec<String>,
     said_at: Moment,
 }
@@ -67,6 +67,11 @@ struct Stage {
 impl World {
     /// A world with these tenants on one switch.
     pub fn new(companies: Vec<Company>) -> Self {
+        Self::on(1, companies)
+    }
+
+    /// A world with these tenants dealt out to so many nodes, a switch each.
+    pub fn on(nodes: usize, companies: Vec<Company>) -> Self {
         let now = Moment::from_secs(1_800_000_000);
         let mut world = Self {
             now,
@@ -79,7 +84,7 @@ impl World {
             bindings: BTreeMap::new(),
             sides: BTreeMap::new(),
             companies,
-            stage: Stage::new(1),
+            stages: (0..nodes).map(|node| Stage::new(node, 1)).collect(),
             ladder: vec![],
             said_at: now,
         };
@@ -95,7 +100,7 @@ impl World {
             user: user.to_owned(),
             password: format!("secret-{user}"),
             domain: domain.to_owned(),
-            switch: self.stage.address,
+            switch: self.stages[self.home_of(domain)].address,
         };
         self.phones.entry(name.to_owned()).or_insert_with(|| Phone::new(name, address, account))
     }
@@ -127,16 +132,20 @@ impl World {
         self.now = end;
     }
 
-    /// Tells the switch something.
-    pub fn input(&mut self, input: Input) {
-        self.stage.switch.handle_input(self.now, input);
+    /// Tells every switch something.
+    pub fn input(&mut self, make: impl Fn() -> Input) {
+        let now = self.now;
+        for stage in &mut self.stages {
+            stage.switch.handle_input(now, make());
+        }
         self.settle();
     }
 
     /// Ends the process in an instant and starts it again with what was written down.
     pub fn restart(&mut self) {
-        let boot = self.stage.boot + 1;
-        self.stage = Stage::new(boot);
+        for (node, stage) in self.stages.iter_mut().enumerate() {
+            *stage = Stage::new(node, stage.boot + 1);
+        }
         self.sides.clear();
         self.say("pbx -> pbx", "killed and started again".to_owned());
         self.admit_all();
@@ -144,8 +153,16 @@ impl World {
     }
 
     /// How much the switch has in hand.
-    pub fn load(&self) -> pbx::switch::Load {
-        self.stage.switch.load()
+    pub fn load(&self) -> Load {
+        self.stages.iter().map(|stage| stage.switch.load()).fold(Load::default(), |sum, load| {
+            Load {
+                tenants: sum.tenants + load.tenants,
+                calls: sum.calls + load.calls,
+                transactions: sum.transactions + load.transactions,
+                bindings: sum.bindings + load.bindings,
+                waiting: sum.waiting + load.waiting,
+            }
+        })
     }
 
     /// The ladder so far, and begins a new one.
@@ -157,7 +174,7 @@ impl World {
 
     /// Sends raw bytes to the switch from an address of its own.
     pub fn send_raw(&mut self, from: SocketAddr, bytes: &[u8]) {
-        let to = self.stage.address;
+        let to = self.stages[0].address;
         let bytes = Bytes::copy_from_slice(bytes);
         self.network.send(self.now, Datagram { from, to, bytes });
     }
@@ -165,39 +182,49 @@ impl World {
     fn admit_all(&mut self) {
         for company in self.companies.clone() {
             let tenant = company.tenant();
-            self.stage.edge.learn(company.served());
-            let numbers = company.directory.numbers.keys().cloned().collect();
-            self.stage.switch.handle_input(self.now, Input::Numbers { tenant, numbers });
+            let home = self.home_of(&company.directory.domain);
+            let numbers: Vec<String> = company.directory.numbers.keys().cloned().collect();
+            for stage in &mut self.stages {
+                let numbers = numbers.clone();
+                stage.switch.handle_input(self.now, Input::Numbers { tenant, numbers });
+            }
+            self.stages[home].edge.learn(company.served());
             let users = &company.directory.users;
             let of_tenant = |binding: &&Binding| users.contains_key(&binding.user);
             let bindings = self.bindings.values().filter(of_tenant).cloned().collect();
             let live = self.live.values().filter(|(whose, _)| *whose == tenant);
             let live = live.map(|(_, facts)| facts.clone()).collect();
             let directory = Box::new(company.directory);
-            self.stage.switch.handle_input(self.now, Input::Arrived { directory, bindings, live });
+            let arrived = Input::Arrived { directory, bindings, live };
+            self.stages[home].switch.handle_input(self.now, arrived);
         }
     }
 
     fn next_at(&self) -> Option<Moment> {
         let phones = self.phones.values().filter_map(Phone::deadline);
-        let switch = self.stage.switch.deadline();
-        let kept = self.stage.kept.front().map(|(at, _)| *at);
+        let switch = self.stages.iter().filter_map(|stage| stage.switch.deadline());
+        let kept = self.stages.iter().filter_map(|stage| Some(stage.kept.front()?.0));
         phones.chain(switch).chain(kept).chain(self.network.next_at()).min()
     }
 
     fn step(&mut self) {
         let now = self.now;
-        if self.stage.switch.deadline().is_some_and(|at| at <= now) {
-            self.stage.switch.handle_deadline(now);
+        for stage in &mut self.stages {
+            if stage.switch.deadline().is_some_and(|at| at <= now) {
+                stage.switch.handle_deadline(now);
+            }
         }
         for phone in self.phones.values_mut() {
             if phone.deadline().is_some_and(|at| at <= now) {
                 phone.handle_deadline(now);
             }
         }
-        while self.stage.kept.front().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, record)) = self.stage.kept.pop_front() {
-                self.keep(record);
+        for node in 0..self.stages.len() {
+            while self.stages[node].kept.front().is_some_and(|(at, _)| *at <= now) {
+                if let Some((_, record)) = self.stages[node].kept.pop_front() {
+                    self.store(&record);
+                    self.stages[node].switch.handle_input(now, Input::Kept(record.id));
+                }
             }
         }
         while let Some(datagram) = self.network.arrive(now) {
@@ -208,14 +235,14 @@ impl World {
 
     fn deliver(&mut self, datagram: Datagram) {
         let Datagram { from, to, bytes } = datagram;
-        if to == self.stage.address {
+        if let Some(node) = self.stages.iter().position(|stage| stage.address == to) {
             let flow = Flow::Udp(UdpPath { local: to, peer: from });
-            match self.stage.edge.place(self.now, &flow, bytes) {
+            match self.stages[node].edge.place(self.now, &flow, bytes) {
                 Placed::Drop(_) => {}
-                Placed::Answer(bytes) => self.send(flow, bytes),
+                Placed::Answer(bytes) => self.send(node, flow, bytes),
                 Placed::For { tenant, by, message } => {
                     let input = Input::Received { tenant, by, flow, message };
-                    self.stage.switch.handle_input(self.now, input);
+                    self.stages[node].switch.handle_input(self.now, input);
                 }
             }
         } else if let Some(phone) = self.phones.values_mut().find(|phone| phone.address == to) {
@@ -227,17 +254,15 @@ impl World {
     fn settle(&mut self) {
         loop {
             let mut quiet = true;
-            while let Some(output) = self.stage.switch.poll_output() {
-                quiet = false;
-                self.perform(output);
-            }
-            while let Some((path, bytes)) = self.stage.inner.pop_front() {
-                quiet = false;
-                let message = Message::parse(bytes).expect("a switch writes what can be read");
-                let (tenant, flow) = (path.there, Flow::Inner(path).reversed());
-                let by = Placement::Inner;
-                let input = Input::Received { tenant, by, flow, message };
-                self.stage.switch.handle_input(self.now, input);
+            for node in 0..self.stages.len() {
+                while let Some(output) = self.stages[node].switch.poll_output() {
+                    quiet = false;
+                    self.perform(node, output);
+                }
+                while let Some((path, bytes)) = self.stages[node].inner.pop_front() {
+                    quiet = false;
+                    self.hand_over(path, bytes);
+                }
             }
             let mut said = vec![];
             for phone in self.phones.values_mut() {
@@ -248,7 +273,7 @@ impl World {
             for (name, from, bytes) in said {
                 quiet = false;
                 self.say(&format!("{name} -> pbx"), summary(&bytes));
-                let to = self.stage.address;
+                let to = self.phones[&name].switch();
                 self.network.send(self.now, Datagram { from, to, bytes });
             }
             if quiet {
@@ -257,17 +282,34 @@ impl World {
         }
     }
 
-    fn perform(&mut self, output: Output) {
+    /// SIP as data: from one tenant's switch to the other's, wherever it is.
+    fn hand_over(&mut self, path: InnerPath, bytes: Bytes) {
+        let message = Message::parse(bytes).expect("a switch writes what can be read");
+        let (tenant, flow) = (path.there, Flow::Inner(path).reversed());
+        let by = Placement::Inner;
+        let home = self.companies.iter().position(|company| company.tenant() == tenant);
+        let node = home.unwrap_or(0) % self.stages.len();
+        let input = Input::Received { tenant, by, flow, message };
+        self.stages[node].switch.handle_input(self.now, input);
+    }
+
+    /// The node on which a tenant lives: they are dealt out in order.
+    fn home_of(&self, domain: &str) -> usize {
+        let place = self.companies.iter().position(|company| company.directory.domain == domain);
+        place.unwrap_or(0) % self.stages.len()
+    }
+
+    fn perform(&mut self, node: usize, output: Output) {
         match output {
-            Output::Remember(record) => self.remember(record),
-            Output::Send { flow, bytes } => self.send(flow, bytes),
-            Output::Media(wish) => self.sound(wish),
+            Output::Remember(record) => self.remember(node, record),
+            Output::Send { flow, bytes } => self.send(node, flow, bytes),
+            Output::Media(wish) => self.sound(node, wish),
             Output::Note(note) => self.notes.push(note),
             Output::Show(_) | Output::Retire(_) => {}
         }
     }
 
-    fn send(&mut self, flow: Flow, bytes: Bytes) {
+    fn send(&mut self, node: usize, flow: Flow, bytes: Bytes) {
         match flow {
             Flow::Udp(UdpPath { local, peer }) => {
                 let phone = self.phones.values().find(|phone| phone.address == peer);
@@ -277,25 +319,20 @@ impl World {
             }
             Flow::Inner(path) => {
                 self.say("pbx -> pbx", summary(&bytes));
-                self.stage.inner.push_back((path, bytes));
+                self.stages[node].inner.push_back((path, bytes));
             }
             // No phone of a simulation has a stream.
             Flow::Stream(_) => {}
         }
     }
 
-    fn remember(&mut self, record: Record) {
+    fn remember(&mut self, node: usize, record: Record) {
         match (record.wait, self.commit_after) {
             (Wait::ForCommit, Some(after)) => {
-                self.stage.kept.push_back((self.now + after, record));
+                self.stages[node].kept.push_back((self.now + after, record));
             }
             (Wait::ForCommit, None) | (Wait::No, _) => self.store(&record),
         }
-    }
-
-    fn keep(&mut self, record: Record) {
-        self.store(&record);
-        self.stage.switch.handle_input(self.now, Input::Kept(record.id));
     }
 
     fn store(&mut self, record: &Record) {
@@ -319,11 +356,11 @@ impl World {
         }
     }
 
-    fn sound(&mut self, wish: Wish) {
+    fn sound(&mut self, node: usize, wish: Wish) {
         let event = match wish {
             Wish::Open { side, port, .. } => {
-                self.stage.ports += 2;
-                let port = port.unwrap_or(self.stage.ports);
+                self.stages[node].ports += 2;
+                let port = port.unwrap_or(self.stages[node].ports);
                 self.sides.insert(side, port);
                 Sound::Opened { side, port }
             }
@@ -333,7 +370,7 @@ impl World {
             }
             Wish::Aim { .. } | Wish::Join { .. } => return,
         };
-        self.stage.switch.handle_input(self.now, Input::Media(event));
+        self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
 
     fn say(&mut self, who: &str, what: String) {
@@ -355,8 +392,9 @@ impl World {
 }
 
 impl Stage {
-    fn new(boot: u32) -> Self {
-        let mut seed = [5; 32];
+    fn new(node: usize, boot: u32) -> Self {
+        let number = u8::try_from(node + 1).unwrap_or(u8::MAX);
+        let mut seed = [number; 32];
         seed[0] = u8::try_from(boot % 251).unwrap_or(0);
         let advertised = Advertised::default();
         let setup = Setup {
@@ -374,14 +412,14 @@ impl Stage {
             token_key: TOKEN_KEY,
             nonce_key: NONCE_KEY,
             boot,
-            seed: [6; 32],
+            seed: [number.wrapping_add(100); 32],
             advertised,
             unknown_domain: UnknownDomain::Drop,
         };
         Self {
             switch: Switch::new(setup),
             edge: Edge::new(edge),
-            address: SocketAddr::from(([203, 0, 113, 1], 5060)),
+            address: SocketAddr::from(([203, 0, 113, number], 5060)),
             boot,
             kept: VecDeque::new(),
             inner: VecDeque::new(),

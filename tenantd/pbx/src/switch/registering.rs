@@ -99,8 +99,12 @@ impl Switch {
         let waits = outcome.wait() == Wait::ForCommit
             && self.rules.storage == Storage::Here
             && self.waiting.len() < MOST_WAITING;
-        let bindings = outcome.changes.iter().map(Change::binding).collect();
+        let bindings: Vec<BindingId> = outcome.changes.iter().map(Change::binding).collect();
+        let refreshed = |change: &Change| matches!(change, Change::Refreshed(_));
+        let prolonged: Vec<BindingId> =
+            outcome.changes.iter().filter(|c| refreshed(c)).map(Change::binding).collect();
         let record = self.take_over(now, arrived.tenant, outcome.changes);
+        self.show_refreshed(now, arrived.tenant, user, &prolonged);
         let held = Held {
             tenant: arrived.tenant,
             user,
@@ -136,6 +140,19 @@ impl Switch {
         let deadline = place.registrar.deadline();
         self.due.set(&mut place.alarm, deadline, Due::Registrar(tenant));
         waited
+    }
+
+    /// The board shows how long phones that only stay will stay.
+    fn show_refreshed(&mut self, now: Moment, tenant: TenantId, user: UserId, ids: &[BindingId]) {
+        let Some(place) = self.tenants.get_mut(&tenant) else { return };
+        let (mut desk, _) = place.desk(now, &self.elsewhere, &mut self.office);
+        let number = desk.tenant.users.get(&user).map(|user| user.number.clone());
+        for id in ids {
+            if let Some(registered) = desk.registrar.find(user, *id) {
+                let phone = phone(&registered.binding, number.clone().unwrap_or_default());
+                desk.show(What::Phone(*id, phone));
+            }
+        }
     }
 
     /// A record is durable: whoever waited for it is answered.

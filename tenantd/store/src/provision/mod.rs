@@ -6,6 +6,7 @@
 mod carry;
 mod countries;
 mod current;
+mod extensions;
 mod file;
 mod raw;
 mod values;
@@ -24,7 +25,7 @@ use crate::query::Query;
 use crate::secrets::ClusterKey;
 
 /// Every query of provisioning.
-pub const QUERIES: &[&[Query]] = &[carry::QUERIES, current::QUERIES, OWN];
+pub const QUERIES: &[&[Query]] = &[carry::QUERIES, current::QUERIES, extensions::QUERIES, OWN];
 
 const OWN: &[Query] = &[
     Query::provider("one at a time", ONE_AT_A_TIME),

@@ -1,0 +1,207 @@
+//! Extensions on their way from a provisioning file into the database.
+
+use std::collections::BTreeMap;
+
+use pbx::id::TenantId;
+use uuid::Uuid;
+
+use super::NotApplied;
+use super::carry::{Carrier, Inside, Way, kept, limit};
+use super::current::{Current, ExtensionRow};
+use super::file::{Extension, Limits};
+use crate::id::fresh;
+use crate::node::directory::password_of;
+use crate::query::Query;
+use crate::secrets::Sealed;
+
+const ADD_EXTENSIONS: &str = "
+    INSERT INTO extension (tenant_id, id, number, username, auth_username, password_sealed,
+        password_key, name, email, voicemail, digest, max_contacts, max_calls, max_call_s)
+    SELECT $1, e.id, e.number, e.username, e.auth_username, e.password_sealed, e.password_key,
+        e.name, e.email, e.voicemail, string_to_array(e.digest, ','), e.max_contacts, e.max_calls,
+        e.max_call_s
+    FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::int[], $8::text[],
+        $9::text[], $10::bool[], $11::text[], $12::smallint[], $13::int[], $14::int[])
+        AS e (id, number, username, auth_username, password_sealed, password_key, name, email,
+            voicemail, digest, max_contacts, max_calls, max_call_s)";
+const CHANGE_EXTENSION: &str = "
+    UPDATE extension SET username = $3, auth_username = $4, password_sealed = $5,
+        password_key = $6, name = $7, email = $8, voicemail = $9, digest = $10, max_contacts = $11,
+        max_calls = $12, max_call_s = $13
+    WHERE tenant_id = $1 AND id = $2";
+pub(super) const DROP_EXTENSIONS: &str =
+    "DELETE FROM extension WHERE tenant_id = $1 AND id = ANY ($2)";
+/// The queries of this file.
+pub(super) const QUERIES: &[Query] = &[
+    Query::provider("add_extensions", ADD_EXTENSIONS),
+    Query::provider("change_extension", CHANGE_EXTENSION),
+    Query::provider("drop_extensions", DROP_EXTENSIONS),
+];
+
+impl Carrier<'_> {
+    pub(super) async fn carry_extensions(
+        &self,
+        inside: Inside<'_>,
+        way: &mut Way,
+        now: &Current,
+    ) -> Result<BTreeMap<String, Uuid>, NotApplied> {
+        let domain = &self.tenant.domain;
+        let mut ids: BTreeMap<String, Uuid> =
+            now.extensions.iter().map(|(number, row)| (number.clone(), row.id)).collect();
+        let mut added = Vec::new();
+        for wanted in &self.tenant.extensions {
+            let number = &wanted.number;
+            match now.extensions.get(number) {
+                None => {
+                    let row = self.new_extension(way.id, wanted)?;
+                    ids.insert(number.clone(), row.id);
+                    way.tell(domain, format_args!("extension {number} comes"));
+                    added.push(row);
+                }
+                Some(row) => {
+                    let (row, changes) = self.changed_extension(way.id, row, wanted)?;
+                    if !changes.is_empty() {
+                        let changes = changes.join(", ");
+                        way.tell(domain, format_args!("extension {number}: {changes}"));
+                        change_extension(inside, way.id, row)
+                            .await
+                            .map_err(|e| self.file.blame(e))?;
+                    }
+                }
+            }
+        }
+        for rows in added.chunks(2_000) {
+            add_extensions(inside, way.id, rows).await.map_err(|error| self.file.blame(error))?;
+        }
+        Ok(ids)
+    }
+
+    fn new_extension(
+        &self,
+        tenant: TenantId,
+        wanted: &Extension,
+    ) -> Result<ExtensionRow, NotApplied> {
+        let Some(password) = &wanted.password else {
+            let reason = format!("extension {} is new and needs a password", wanted.number);
+            return Err(self.file.problem(wanted.line, reason).into());
+        };
+        let id = fresh();
+        let Sealed { key, bytes } = self.key.seal(password_of(tenant, id), password);
+        Ok(ExtensionRow {
+            id,
+            number: wanted.number.clone(),
+            username: kept(&wanted.username, None).filter(|name| *name != wanted.number),
+            auth_username: kept(&wanted.auth_username, None),
+            password_sealed: bytes,
+            password_key: key,
+            name: wanted.name.clone().unwrap_or_default(),
+            email: kept(&wanted.email, None),
+            voicemail: wanted.voicemail.unwrap_or(false),
+            digest: wanted.digest.clone(),
+            max_contacts: contacts(wanted.max_contacts, 1),
+            max_calls: limit(wanted.limits.max_calls, None),
+            max_call_s: limit(wanted.limits.max_call_s, None),
+        })
+    }
+
+    /// The row as it shall be, and what is different; a secret is only said to be another one.
+    fn changed_extension(
+        &self,
+        tenant: TenantId,
+        now: &ExtensionRow,
+        wanted: &Extension,
+    ) -> Result<(ExtensionRow, Vec<&'static str>), NotApplied> {
+        let mut row = now.clone();
+        let mut changes = Vec::new();
+        row.username =
+            kept(&wanted.username, now.username.clone()).filter(|name| *name != wanted.number);
+        row.auth_username = kept(&wanted.auth_username, now.auth_username.clone());
+        row.name = wanted.name.clone().unwrap_or_else(|| now.name.clone());
+        row.email = kept(&wanted.email, now.email.clone());
+        row.voicemail = wanted.voicemail.unwrap_or(now.voicemail);
+        row.digest = wanted.digest.clone().or_else(|| now.digest.clone());
+        row.max_contacts = contacts(wanted.max_contacts, now.max_contacts);
+        let Limits { max_calls, max_call_s } = wanted.limits;
+        row.max_calls = limit(max_calls, now.max_calls);
+        row.max_call_s = limit(max_call_s, now.max_call_s);
+        if let Some(password) = &wanted.password {
+            let place = password_of(tenant, now.id);
+            let sealed = Sealed { key: now.password_key, bytes: now.password_sealed.clone() };
+            if self.key.open(place, &sealed).as_deref() != Some(password) {
+                let Sealed { key, bytes } = self.key.seal(place, password);
+                (row.password_key, row.password_sealed) = (key, bytes);
+                changes.push("another password");
+            }
+        }
+        let differs = [
+            (row.username != now.username, "username"),
+            (row.auth_username != now.auth_username, "auth_username"),
+            (row.name != now.name, "name"),
+            (row.email != now.email, "email"),
+            (row.voicemail != now.voicemail, "voicemail"),
+            (row.digest != now.digest, "digest"),
+            (row.max_contacts != now.max_contacts, "max_contacts"),
+            (row.max_calls != now.max_calls, "max_calls"),
+            (row.max_call_s != now.max_call_s, "max_call_for"),
+        ];
+        changes.extend(differs.iter().filter(|(differs, _)| *differs).map(|(_, what)| *what));
+        Ok((row, changes))
+    }
+}
+
+async fn add_extensions(
+    inside: Inside<'_>,
+    tenant: TenantId,
+    rows: &[ExtensionRow],
+) -> Result<(), sqlx::Error> {
+    fn column<T>(rows: &[ExtensionRow], value: impl Fn(&ExtensionRow) -> T) -> Vec<T> {
+        rows.iter().map(value).collect()
+    }
+    let digests = column(rows, |row| row.digest.as_ref().map(|names| names.join(",")));
+    sqlx::query(ADD_EXTENSIONS)
+        .bind(tenant.0)
+        .bind(column(rows, |row| row.id))
+        .bind(column(rows, |row| row.number.clone()))
+        .bind(column(rows, |row| row.username.clone()))
+        .bind(column(rows, |row| row.auth_username.clone()))
+        .bind(column(rows, |row| row.password_sealed.clone()))
+        .bind(column(rows, |row| row.password_key))
+        .bind(column(rows, |row| row.name.clone()))
+        .bind(column(rows, |row| row.email.clone()))
+        .bind(column(rows, |row| row.voicemail))
+        .bind(digests)
+        .bind(column(rows, |row| row.max_contacts))
+        .bind(column(rows, |row| row.max_calls))
+        .bind(column(rows, |row| row.max_call_s))
+        .execute(&mut **inside)
+        .await?;
+    Ok(())
+}
+
+async fn change_extension(
+    inside: Inside<'_>,
+    tenant: TenantId,
+    row: ExtensionRow,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(CHANGE_EXTENSION)
+        .bind(tenant.0)
+        .bind(row.id)
+        .bind(row.username)
+        .bind(row.auth_username)
+        .bind(row.password_sealed)
+        .bind(row.password_key)
+        .bind(row.name)
+        .bind(row.email)
+        .bind(row.voicemail)
+        .bind(row.digest)
+        .bind(row.max_contacts)
+        .bind(row.max_calls)
+        .bind(row.max_call_s)
+        .execute(&mut **inside)
+        .await?;
+    Ok(())
+}
+
+fn contacts(said: Option<u32>, now: i16) -> i16 {
+    said.and_then(|count| i16::try_from(count).ok()).unwrap_or(now)
+}
