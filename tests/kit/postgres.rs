@@ -64,10 +64,10 @@ impl Postgres {
 
     /// Its `[database]` table, with a login for each role.
     pub fn config(&self) -> String {
-        let Urls { node, web, migrate, provider } = &self.urls;
+        let Urls { node, web, provider, migrate } = &self.urls;
         format!(
             "[database]\nurl = {node:?}\nweb_url = {web:?}\nprovider_url = {provider:?}\n\
-             migrate_url = {migrate:?}\nprovider_url = {provider:?}\n"
+             migrate_url = {migrate:?}\n"
         )
     }
 

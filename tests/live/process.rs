@@ -80,9 +80,7 @@ fn postgres_that_is_away_is_waited_for() {
         let mut server = Server::prepare(&scene.folder, at, &config)?;
         server.launch()?;
         let program = server.running()?;
-        wait::until("a word about Postgres", START, || {
-            Ok(program.printed().to_lowercase().contains("postgres").then_some(()))
-        })?;
+        program.wait_for_line("Postgres is away", START)?;
         assert!(program.is_running()? && !program.printed().contains("ready"));
 
         let postgres = Postgres::start(&scene.folder)?;
@@ -103,6 +101,7 @@ fn one_login_of_the_operators_own_is_enough() {
         let at = Listeners::new(scene)?;
         let mut server = Server::prepare(&scene.folder, at, &config)?;
         postgres.as_superuser("CREATE ROLE operator LOGIN")?;
+        postgres.as_superuser("GRANT CONNECT ON DATABASE tenantd TO operator")?;
 
         // What is missing is said as statements that can be run as they stand.
         let refused = server.command(&["migrate"])?;
