@@ -3,6 +3,7 @@
 pub mod baresip;
 pub mod browser;
 pub mod company;
+pub mod demo;
 pub mod digest;
 pub mod ear;
 pub mod failure;

@@ -29,14 +29,14 @@ impl Postgres {
         Ok(Self { cluster, urls })
     }
 
-    /// Lets the superuser in from the next start on.
+    /// Lets the superuser, and a login of the operator's own, in from the next start on.
     ///
     /// # Errors
     /// If the file that says so cannot be written.
-    pub fn admit_superuser(&self) -> Outcome {
+    pub fn admit_operator(&self) -> Outcome {
         let path = self.cluster.folder().join("data/pg_hba.conf");
         let mut file = File::options().append(true).open(path)?;
-        Ok(file.write_all(b"local tenantd postgres trust\n")?)
+        Ok(file.write_all(b"local tenantd postgres,operator trust\n")?)
     }
 
     /// Has the superuser do this.
@@ -57,12 +57,17 @@ impl Postgres {
         &self.urls
     }
 
-    /// Its `[database]` table.
+    /// Where the operator's own login reaches it.
+    pub fn operator_url(&self) -> String {
+        self.urls.node.replace("tenantd_node@", "operator@")
+    }
+
+    /// Its `[database]` table, with a login for each role.
     pub fn config(&self) -> String {
-        let Urls { node, web, migrate, provider } = &self.urls;
+        let Urls { node, web, provider, migrate } = &self.urls;
         format!(
-            "[database]\nurl = {node:?}\nweb_url = {web:?}\n\
-             migrate_url = {migrate:?}\nprovider_url = {provider:?}\n"
+            "[database]\nurl = {node:?}\nweb_url = {web:?}\nprovider_url = {provider:?}\n\
+             migrate_url = {migrate:?}\n"
         )
     }
 

@@ -44,6 +44,18 @@ impl Listeners {
         let (sip, web, admin) = (next()?, next()?, next()?);
         Ok(Self { sip, web, admin, media: scene.ports.many(MEDIA_PORTS)? })
     }
+
+    /// The part of a configuration that says so, and opens nothing else.
+    pub fn config(&self) -> String {
+        let Self { sip, web, admin, media: (first, last) } = self;
+        format!(
+            "[sip]\nudp = [\"{sip}\"]\ntcp = []\ntls = []\nlanes = 2\n\
+             [media]\nports = \"{first}-{last}\"\nthreads = 1\n\
+             [stun]\nudp = []\n\
+             [web]\nhttp = [\"{web}\"]\nhttps = []\n\
+             [admin]\nlisten = [\"{admin}\"]\n"
+        )
+    }
 }
 
 /// A server: its files, and its process while it runs. Dropping it kills both it and its Postgres.
@@ -231,18 +243,8 @@ impl Server {
     }
 
     fn config(&self, more: &str) -> String {
-        let Listeners { sip, web, admin, media: (first, last) } = self.at;
         let data = self.folder.join("data");
-        format!(
-            "data_dir = {data:?}\n\
-             drain_for = \"5s\"\n\
-             [sip]\nudp = [\"{sip}\"]\ntcp = []\ntls = []\nlanes = 2\n\
-             [media]\nports = \"{first}-{last}\"\nthreads = 1\n\
-             [stun]\nudp = []\n\
-             [web]\nhttp = [\"{web}\"]\nhttps = []\n\
-             [admin]\nlisten = [\"{admin}\"]\n\
-             {more}\n"
-        )
+        format!("data_dir = {data:?}\ndrain_for = \"5s\"\n{}{more}\n", self.at.config())
     }
 }
 

@@ -4,6 +4,7 @@
 //! and no longer.
 
 mod calls;
+mod demo;
 mod instruments;
 mod isolation;
 mod page;

@@ -74,24 +74,47 @@ fn a_port_that_is_taken_is_named() {
 fn postgres_that_is_away_is_waited_for() {
     play("away", |scene| {
         let postgres = Postgres::start(&scene.folder)?;
-        postgres.admit_superuser()?;
-        postgres.stop()?;
-        let postgres = Postgres::start(&scene.folder)?;
-        // The portal's login serves the provider's pages, too.
-        postgres.as_superuser("GRANT tenantd_provider TO tenantd_tenant")?;
         let config = postgres.config();
         postgres.stop()?;
         let at = Listeners::new(scene)?;
         let mut server = Server::prepare(&scene.folder, at, &config)?;
         server.launch()?;
         let program = server.running()?;
-        wait::until("a word about Postgres", START, || {
-            Ok(program.printed().to_lowercase().contains("postgres").then_some(()))
-        })?;
+        program.wait_for_line("Postgres is away", START)?;
         assert!(program.is_running()? && !program.printed().contains("ready"));
 
         let postgres = Postgres::start(&scene.folder)?;
         program.wait_for_line("tenantd ready", START)?;
+        server.stop(START)?;
+        postgres.stop()
+    });
+}
+
+#[test]
+fn one_login_of_the_operators_own_is_enough() {
+    play("login", |scene| {
+        let postgres = Postgres::start(&scene.folder)?;
+        postgres.admit_operator()?;
+        postgres.stop()?;
+        let postgres = Postgres::start(&scene.folder)?;
+        let config = format!("[database]\nurl = {:?}\n", postgres.operator_url());
+        let at = Listeners::new(scene)?;
+        let mut server = Server::prepare(&scene.folder, at, &config)?;
+        postgres.as_superuser("CREATE ROLE operator LOGIN")?;
+        postgres.as_superuser("GRANT CONNECT ON DATABASE tenantd TO operator")?;
+
+        // What is missing is said as statements that can be run as they stand.
+        let refused = server.command(&["migrate"])?;
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "{said}");
+        let statements = said.split("must run: ").nth(1).unwrap_or_default();
+        assert!(statements.contains("GRANT"), "{said}");
+        postgres.as_superuser(statements)?;
+
+        let alpha = Company::new("alpha.test");
+        server.run()?;
+        server.provision(&[&alpha])?;
+        let _phone = Phone::registered(scene, &Setup::new(&alpha, "101", server.at.sip, 440))?;
         server.stop(START)?;
         postgres.stop()
     });
