@@ -238,7 +238,11 @@ impl Switch {
         Load {
             tenants: self.tenants.len(),
             calls: self.tenants.values().map(calls).sum(),
-            transactions: self.office.transactions.len(),
+            transactions: match self.rules.door {
+                Door::Open => self.office.transactions.len(),
+                // A stop waits for those in which somebody waits, not for what is only remembered.
+                Door::Draining => self.office.transactions.unfinished(),
+            },
             bindings: self.tenants.values().map(|tenant| tenant.registrar.len()).sum(),
             waiting: self.waiting.len(),
         }
