@@ -259,3 +259,131 @@ fn is_new(mail: &Mail) -> bool {
     let method = mail.message.method();
     placed && mail.message.is_request() && matches!(method, Method::Invite | Method::Register)
 }
+
+#[cfg(test)]
+mod tests {
+    use pbx::edge::{Served, Setup, UnknownDomain};
+    use pbx::flow::Advertised;
+    use pbx::sip::digest::Algorithm;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::lanes::inbox::{Inbox, MAIL, inbox};
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn a_request_for_a_lane_without_room_is_answered_here_and_another_is_dropped() {
+        let mut rig = Rig::new();
+        for _ in 0..MAIL {
+            rig.dispatch.receive(Moment::EPOCH, udp(), invite());
+        }
+        assert_eq!(rig.dispatch.answers().count(), 0);
+        rig.dispatch.receive(Moment::EPOCH, udp(), invite());
+        let answers: Vec<_> = rig.dispatch.answers().collect();
+        assert_eq!(answers.len(), 1);
+        assert!(answers[0].1.starts_with(b"SIP/2.0 503"));
+        let cancel = String::from_utf8(invite().to_vec()).unwrap().replace("INVITE", "ACK");
+        rig.dispatch.receive(Moment::EPOCH, udp(), cancel.into());
+        assert_eq!(rig.dispatch.answers().count(), 0);
+        assert_eq!(rig.tally.counted(Count::DroppedOverload), 2);
+    }
+
+    #[test]
+    fn what_goes_from_tenant_to_tenant_waits_for_room_in_order() {
+        let mut rig = Rig::new();
+        let path = InnerPath { here: tenant(1), there: tenant(2) };
+        let total = MAIL + HELD;
+        (0..total).for_each(|n| rig.dispatch.receive_inner(path, numbered(n)));
+        assert!(rig.dispatch.holds());
+        let mut came = vec![];
+        while came.len() < total {
+            while let Some(mail) = rig.there.next_mail() {
+                assert_eq!(mail.flow, Flow::Inner(path).reversed());
+                came.push(mail.message.call_id().unwrap().parse::<usize>().unwrap());
+            }
+            rig.dispatch.wake();
+        }
+        assert_eq!(came, (0..total).collect::<Vec<_>>());
+        assert!(!rig.dispatch.holds());
+    }
+
+    #[test]
+    fn with_no_room_to_wait_either_the_other_tenant_hears_503() {
+        let mut rig = Rig::new();
+        let path = InnerPath { here: tenant(1), there: tenant(2) };
+        (0..=MAIL + HELD).for_each(|n| rig.dispatch.receive_inner(path, numbered(n)));
+        assert_eq!(rig.tally.counted(Count::MailLost), 1);
+        let refusal = rig.dispatch.take().unwrap();
+        assert_eq!((refusal.tenant, refusal.message.status()), (tenant(1), Some(503)));
+        assert_eq!(refusal.flow, Flow::Inner(path));
+    }
+
+    #[test]
+    fn what_is_for_a_tenant_of_this_lane_makes_no_hop() {
+        let mut rig = Rig::new();
+        let path = InnerPath { here: tenant(2), there: tenant(1) };
+        rig.dispatch.receive_inner(path, numbered(7));
+        assert_eq!(rig.dispatch.take().unwrap().tenant, tenant(1));
+        assert!(rig.there.next_mail().is_none());
+    }
+
+    /// The first of two lanes; the second one's tenant has the domain `x.test`.
+    struct Rig {
+        dispatch: Dispatch,
+        there: Inbox,
+        tally: Arc<Tally>,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let ((_, here), (inbox_there, there)) = (inbox().unwrap(), inbox().unwrap());
+            let lanes = Arc::new(Lanes::new(vec![here, there]));
+            let edge = Edge::new(Setup {
+                token_key: [1; 16],
+                nonce_key: [2; 16],
+                boot: 1,
+                seed: [3; 32],
+                advertised: Advertised::default(),
+                unknown_domain: UnknownDomain::Drop,
+            });
+            let (room, tally) = (Arc::new(Room::new(1 << 20)), Metrics::new().tally());
+            let mut dispatch = Dispatch::new(LaneId(0), edge, lanes, room, tally.clone());
+            for (number, domain) in [(1, "own.test"), (2, "x.test")] {
+                let served = Served {
+                    tenant: tenant(number),
+                    route: number as u64,
+                    realm: domain.to_owned(),
+                    domains: vec![domain.to_owned()],
+                    offered: vec![Algorithm::Md5],
+                    exceptions: Default::default(),
+                };
+                let lane = LaneId(u16::try_from(number - 1).unwrap());
+                assert!(dispatch.handle_order(Order::Learn(Box::new(served), lane)).is_none());
+            }
+            Self { dispatch, there: inbox_there, tally }
+        }
+    }
+
+    fn tenant(number: u128) -> TenantId {
+        TenantId(Uuid::from_u128(number))
+    }
+
+    fn udp() -> Flow {
+        let local = "127.0.0.1:5060".parse().unwrap();
+        Flow::Udp(UdpPath { local, peer: "127.0.0.1:5099".parse().unwrap() })
+    }
+
+    fn invite() -> Bytes {
+        numbered(1)
+    }
+
+    fn numbered(number: usize) -> Bytes {
+        format!(
+            "INVITE sip:101@x.test SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5099;branch=z9hG4bK1\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:101@x.test>;tag=1\r\nTo: <sip:101@x.test>\r\n\
+             Call-ID: {number}\r\nCSeq: 1 INVITE\r\nContact: <sip:101@127.0.0.1:5099>\r\n\
+             Authorization: Digest x=1\r\nContent-Length: 0\r\n\r\n"
+        )
+        .into()
+    }
+}

@@ -109,9 +109,16 @@ impl Lane {
 
     /// Fills the queue that is served in turn; true if there was more than a batch of anything.
     ///
-    /// Mail first, then orders: a message that was sent here because its tenant is here finds it.
+    /// Mail comes before orders: a message that was sent here because its tenant is here finds it.
+    /// The network comes after: what the first phone says is for a tenant that is known.
     fn take_in(&mut self, now: Moment, reader: &mut Reader, stage: Stage) -> bool {
-        let mut more = false;
+        let mail = (0..INPUTS).map_while(|_| self.inbox.next_mail());
+        let mut more = mail.map(|mail| self.dispatch.take_in(mail)).count() == INPUTS;
+        while let Some(order) = self.inbox.next_order() {
+            if let Some(input) = self.dispatch.handle_order(order) {
+                self.switch.handle_input(now, *input);
+            }
+        }
         if stage > Stage::Opening {
             for socket in &self.world.sockets {
                 let dispatch = &mut self.dispatch;
@@ -120,13 +127,6 @@ impl Lane {
                 });
                 self.world.tally.add(Count::DroppedTruncated, read.unusable as u64);
                 more |= read.datagrams == BATCH;
-            }
-        }
-        let mail = (0..INPUTS).map_while(|_| self.inbox.next_mail());
-        more |= mail.map(|mail| self.dispatch.take_in(mail)).count() == INPUTS;
-        while let Some(order) = self.inbox.next_order() {
-            if let Some(input) = self.dispatch.handle_order(order) {
-                self.switch.handle_input(now, *input);
             }
         }
         let reports = (0..INPUTS).map_while(|_| self.inbox.next_report());

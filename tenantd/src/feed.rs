@@ -341,3 +341,64 @@ fn served(directory: &Directory) -> Served {
         exceptions,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pbx::id::UserId;
+    use pbx::tenant::directory::{Limits, Secrets};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_does_not_exist_is_offered_what_most_are() {
+        let both = vec![Algorithm::Sha256, Algorithm::Md5];
+        let users = [
+            user(1, "101", None, vec![Algorithm::Md5]),
+            user(2, "102", Some("bob"), both.clone()),
+            user(3, "103", None, vec![Algorithm::Md5]),
+        ];
+        let served = served(&directory(users));
+        assert_eq!(served.offered, [Algorithm::Md5]);
+        let exceptions: Vec<_> = served.exceptions.iter().collect();
+        assert_eq!(exceptions, [(&"102".to_owned(), &both), (&"bob".to_owned(), &both)]);
+        assert_eq!(served.domains, ["alias.test", "x.test"]);
+    }
+
+    #[test]
+    fn a_company_without_extensions_is_offered_md5() {
+        assert_eq!(served(&directory([])).offered, [Algorithm::Md5]);
+    }
+
+    fn directory(users: impl IntoIterator<Item = User>) -> Directory {
+        Directory {
+            tenant: TenantId(Uuid::from_u128(7)),
+            version: 1,
+            route: 7,
+            name: "X".to_owned(),
+            domain: "x.test".to_owned(),
+            aliases: vec!["alias.test".to_owned()],
+            label: None,
+            trusted: vec![],
+            limits: Limits::default(),
+            users: users.into_iter().map(|user| (user.id, user)).collect(),
+            groups: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            names: BTreeMap::new(),
+            credentials: BTreeMap::new(),
+        }
+    }
+
+    fn user(id: u128, number: &str, name: Option<&str>, digest: Vec<Algorithm>) -> User {
+        User {
+            id: UserId(Uuid::from_u128(id)),
+            number: number.to_owned(),
+            username: name.map(str::to_owned),
+            name: String::new(),
+            secrets: Secrets::new(number, "x.test", "secret"),
+            digest,
+            max_contacts: 1,
+            limits: Limits::default(),
+        }
+    }
+}

@@ -14,16 +14,20 @@ use pbx::input::Storage;
 use pbx::record::{Memory, Record, Wait};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
 use crate::journal::{Appended, Journaled, Position, Tail};
 use crate::lanes::{LaneId, Lanes, Witness};
 use crate::metrics::{Count, Tally};
 
-/// Records in one transaction at most. A group is whatever came while the one before was written:
-/// alone, a record waits for nobody; in a storm, groups are full.
+/// Records in one transaction at most. A group is whatever came while the one before was written,
+/// so that in a storm groups are full.
 const GROUP: usize = 512;
+
+/// How long a group waits for others unless somebody waits for it. Until then its records are safe
+/// from the death of the process, though not of the machine.
+const GATHER_FOR: Duration = Duration::from_millis(50);
 
 /// Records of one kind that a lane keeps in memory.
 const IN_MEMORY: usize = 4_096;
@@ -231,10 +235,28 @@ where
 {
     let mut group = Vec::new();
     while queue.recv_many(&mut group, GROUP).await > 0 {
+        gather(&mut group, &mut queue).await;
         let records: Arc<[Record]> = group.iter().map(|j| j.record.clone()).collect();
         let skipped = write_until_done(desk, records, &write).await;
         settle(desk, tail, &group, skipped);
         group.clear();
+    }
+}
+
+/// While nobody waits, a group waits for others: a transaction costs more than what it holds.
+async fn gather(group: &mut Vec<Journaled>, queue: &mut mpsc::Receiver<Journaled>) {
+    let is_awaited = |group: &[Journaled]| group.iter().any(|j| j.record.wait == Wait::ForCommit);
+    let give_up_at = Instant::now() + GATHER_FOR;
+    while group.len() < GROUP && !is_awaited(group) {
+        match timeout_at(give_up_at, queue.recv()).await {
+            Ok(Some(journaled)) => group.push(journaled),
+            Ok(None) | Err(_) => return,
+        }
+    }
+    while group.len() < GROUP
+        && let Ok(journaled) = queue.try_recv()
+    {
+        group.push(journaled);
     }
 }
 
@@ -283,7 +305,6 @@ mod tests {
 
     use pbx::id::{CallId, RecordId};
     use tokio::sync::Notify;
-    use tokio::time::Instant;
 
     use super::*;
     use crate::journal::tests::unbound;
@@ -364,7 +385,7 @@ mod tests {
             () = run(desk, inbound.unwrap(), write) => panic!("the lane has not ended"),
             () = written.notified() => {}
         }
-        assert!(started.elapsed() <= Duration::from_secs(1) + Duration::from_millis(5));
+        assert!(started.elapsed() <= LOOK_AFTER + GATHER_FOR + Duration::from_millis(5));
     }
 
     #[tokio::test(start_paused = true)]
@@ -389,6 +410,28 @@ mod tests {
         tokio::select! {
             () = run(desk, inbound, write) => panic!("the call is still being written"),
             () = stored.notified() => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_waits_for_others_only_while_nobody_waits_for_it() {
+        let waited = Record { wait: Wait::ForCommit, ..unbound(2) };
+        for (records, after) in [(vec![unbound(1)], GATHER_FOR), (vec![waited], Duration::ZERO)] {
+            let mut lane = Lane::new();
+            lane.remember(records);
+            let stored = Arc::new(Notify::new());
+            let told = stored.clone();
+            let write = move |_| {
+                told.notify_one();
+                std::future::ready(Ok(0))
+            };
+            let (inbound, started) = (lane.inbound.take().unwrap(), Instant::now());
+            tokio::select! {
+                () = run(lane.desk.clone(), inbound, write) => panic!("the lane has not ended"),
+                () = stored.notified() => {}
+            }
+            let late = started.elapsed().saturating_sub(after);
+            assert!(started.elapsed() >= after && late <= Duration::from_millis(2));
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pbx::id::RecordId;
 use pbx::input::Storage;
 use pbx::switch::Load;
-use tracing::{info, warn};
+use tracing::info;
 
 pub use fair::Fair;
 pub use running::Running;
@@ -105,7 +105,7 @@ impl Lanes {
         }
         match now {
             Storage::Here => info!("postgres is back"),
-            Storage::Away => warn!(why, "postgres is away: the journal alone keeps what happens"),
+            Storage::Away => info!(why, "postgres is away: the journal alone keeps what happens"),
         }
         self.posts.iter().for_each(Post::wake);
     }

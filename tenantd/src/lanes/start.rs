@@ -43,6 +43,9 @@ pub const JOURNAL_QUOTA: u64 = 1 << 30;
 /// Configurations that wait to be dropped; more are dropped by the lane itself.
 const RETIRED: usize = 64;
 
+/// Bytes of the smallest record, the end of a registration: the journal's quota in records.
+const SMALL_RECORD: usize = 64;
+
 /// How soon Postgres is asked again if it goes away while lanes start.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -360,7 +363,8 @@ fn watch(metrics: &Metrics, common: &Common, lane: LaneId, journal: &LaneJournal
     }
     let tail = journal.tail();
     let waiting = move || usize::try_from(tail.waiting()).unwrap_or(usize::MAX);
-    metrics.queue(name("journal_records"), usize::MAX, waiting);
+    let most = usize::try_from(common.setup.journal_quota).unwrap_or(usize::MAX) / SMALL_RECORD;
+    metrics.queue(name("journal_records"), most, waiting);
     let lanes = common.lanes.clone();
     metrics.queue(name("messages"), WAITING, move || lanes.messages(lane));
 }
@@ -370,7 +374,9 @@ fn watch_shared(metrics: &Metrics, common: &Common) {
     let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let quota = bytes(common.setup.journal_quota);
     metrics.queue("journal_bytes", quota, move || bytes(room.used()));
-    metrics.queue("calls_with_sound", usize::from(u16::MAX), move || sounds.len());
+    // A side takes two ports.
+    let sides = common.setup.media.ports.len() / 2;
+    metrics.queue("calls_with_sound", sides, move || sounds.len());
 }
 
 fn half(key: [u8; 32]) -> [u8; 16] {
@@ -378,3 +384,6 @@ fn half(key: [u8; 32]) -> [u8; 16] {
     half.iter_mut().zip(key).for_each(|(to, from)| *to = from);
     half
 }
+
+#[cfg(test)]
+mod tests;

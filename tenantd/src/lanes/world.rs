@@ -15,6 +15,7 @@ use pbx::record::Record;
 use pbx::story::{Event, Note};
 use pbx::tenant::directory::Directory;
 use tokio::sync::mpsc;
+use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use super::LaneId;
@@ -184,7 +185,7 @@ fn is_response(bytes: &[u8]) -> bool {
 
 /// Two lines a call in the log; the rest only for who looks closely.
 fn tell(note: &Note) {
-    let (tenant, call) = (note.tenant, note.call.map(|call| call.to_string()).unwrap_or_default());
+    let (tenant, call) = (note.tenant, note.call.map(display));
     match &note.event {
         Event::Began { caller, dialled } => info!(%tenant, call, caller, dialled, "call begun"),
         Event::Ended { ending, status, talked_s } => {
