@@ -205,7 +205,7 @@ fn announce(
     demo: Option<&Demo>,
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "tenantd ready: node {}, {addresses}", config.node.0)?;
+    writeln!(out, "tenantd ready as node {}, {addresses}", config.node.0)?;
     if let Some(demo) = demo {
         demo.print(reach, &mut out)?;
     }
