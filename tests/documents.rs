@@ -24,7 +24,7 @@ fn every_path_in_backticks_that_looks_like_ours_exists() {
     let mut dead = vec![];
     for (page, text) in pages() {
         for quoted in text.split('`').skip(1).step_by(2) {
-            let ours = ["tests/", "infra/", "docs/", "tenantd/src/", "web/src/", "media/src/"];
+            let ours = ["tests/", "infra/", "docs/", "migrations/", "tenantd/", "web/", "media/"];
             let is_ours = ours.iter().any(|folder| quoted.starts_with(folder));
             let is_one_path = !quoted.contains([' ', '*', '<', '\n']);
             if is_ours && is_one_path && !exists(quoted) {

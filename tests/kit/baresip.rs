@@ -181,6 +181,14 @@ impl Phone {
         self.command("resume", "").map(drop)
     }
 
+    /// Presses a key during a call (RFC 4733).
+    ///
+    /// # Errors
+    /// If the phone does not do it.
+    pub fn press(&mut self, key: &str) -> Outcome {
+        self.command("sndcode", key).map(drop)
+    }
+
     /// Waits for an event, such as `CALL_INCOMING`; each is given once. Returns what it says.
     ///
     /// # Errors

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use store::cluster::Cluster;
 
 use crate::company::Company;
@@ -225,6 +226,18 @@ impl Server {
         self.running()?.kill()?;
         self.program = None;
         Ok(())
+    }
+
+    /// Kills the process and its Postgres in one blow.
+    ///
+    /// # Errors
+    /// If either did not run.
+    pub fn cut_off_with_postgres(&mut self) -> Outcome {
+        let path = self.folder.join("data/postgres/data/postmaster.pid");
+        let text = fs::read_to_string(path)?;
+        let postmaster: i32 = text.lines().next().unwrap_or_default().trim().parse()?;
+        kill(Pid::from_raw(postmaster), Signal::SIGKILL)?;
+        self.cut_off()
     }
 
     /// Asks the process to end, and waits until it has.

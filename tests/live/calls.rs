@@ -54,6 +54,8 @@ fn two_phones_talk_hold_resume_and_hang_up_and_the_other_company_hears_nothing()
         server.wait_for_metric("tenantd_calls", 1.0, SOON)?;
         ada.wait_for_sound(75)?;
         bob.wait_for_sound(75)?;
+        ada.press("5")?;
+        assert_eq!(bob.wait_for("CALL_DTMF_START")?, "5");
 
         ada.hold()?;
         bob.wait_for_silence(Duration::from_millis(500))?;

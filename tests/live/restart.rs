@@ -38,6 +38,26 @@ fn after_a_kill_a_call_arrives_without_a_new_register() {
 }
 
 #[test]
+fn a_registration_that_was_confirmed_survives_the_death_of_everything() {
+    play("everything", |scene| {
+        let alpha = Company::new("alpha.test");
+        let mut server = Server::start_with(scene, &[&alpha])?;
+        let mut ada = Phone::registered(scene, &Setup::new(&alpha, "101", server.at.sip, 440))?;
+        let mut bob = Phone::registered(scene, &Setup::new(&alpha, "102", server.at.sip, 700))?;
+
+        server.cut_off_with_postgres()?;
+        server.run()?;
+
+        server.wait_for_metric("tenantd_registrations", 2.0, SOON)?;
+        ada.dial("102")?;
+        bob.wait_for("CALL_ESTABLISHED")?;
+        ada.hang_up()?;
+        bob.wait_for("CALL_CLOSED")?;
+        Ok(())
+    });
+}
+
+#[test]
 fn a_phone_that_left_before_the_kill_stays_gone() {
     play("left", |scene| {
         let alpha = Company::new("alpha.test");

@@ -303,7 +303,7 @@ fn serve(home: &Home, programs: &Path) -> Result<(Postmaster, Option<Child>), Fa
             None => {}
         }
         if let Some(status) = child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
-            // Sessions of a server that was killed may hold its memory for a moment.
+            // What was killed may hold its memory or its lock until the system has cleared it away.
             if Instant::now() >= give_up_at || !is_still_held(home) {
                 let words = last_words(home);
                 return Err(Failure::Program { program: "postgres", status, words });
@@ -334,7 +334,10 @@ fn spawn(home: &Home, programs: &Path) -> Result<Child, Failure> {
 }
 
 fn is_still_held(home: &Home) -> bool {
-    last_words(home).contains("shared memory block")
+    let words = last_words(home);
+    ["shared memory block", "lock file \"postmaster.pid\" already exists"]
+        .iter()
+        .any(|held| words.contains(held))
 }
 
 /// What the server said last: before its log was open, then in the log.
