@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pbx::edge::{Dropped, Edge, Placed};
-use pbx::flow::{Flow, InnerPath, UdpPath};
+use pbx::flow::{Flow, InnerPath, Path};
 use pbx::id::TenantId;
 use pbx::input::{Input, Placement};
 use pbx::moment::Moment;
@@ -34,7 +34,7 @@ pub struct Dispatch {
     room: Arc<Room>,
     tally: Arc<Tally>,
     waiting: Fair,
-    answers: Vec<(UdpPath, Bytes)>,
+    answers: Vec<(Path, Bytes)>,
     /// Nobody repeats what goes from tenant to tenant, so it waits for room, in order.
     held: VecDeque<(LaneId, Mail)>,
     door: Door,
@@ -123,7 +123,7 @@ impl Dispatch {
         let Ok(message) = Message::parse(bytes) else {
             return self.tally.count(Count::DroppedMalformed);
         };
-        let flow = Flow::Inner(path).reversed();
+        let flow = Flow::Inner(path.reversed());
         self.deliver(Mail { tenant: path.there, by: Placement::Inner, flow, message });
     }
 
@@ -145,7 +145,7 @@ impl Dispatch {
     }
 
     /// Answers that were given at the door since this was last asked.
-    pub fn answers(&mut self) -> impl Iterator<Item = (UdpPath, Bytes)> {
+    pub fn answers(&mut self) -> impl Iterator<Item = (Path, Bytes)> {
         self.answers.drain(..)
     }
 
@@ -229,14 +229,12 @@ impl Dispatch {
 
     fn answer(&mut self, flow: Flow, answer: Bytes) {
         match flow {
-            Flow::Udp(path) => {
+            Flow::Net(path) => {
                 self.tally.count(Count::AnsweredStateless);
                 self.answers.push((path, answer));
             }
             // Only a request is answered here, so this goes on no further.
             Flow::Inner(path) => self.receive_inner(path, answer),
-            // There are no connections yet, so nothing came over one.
-            Flow::Stream(_) => {}
         }
     }
 
@@ -264,6 +262,7 @@ fn is_new(mail: &Mail) -> bool {
 mod tests {
     use pbx::edge::{Served, Setup, UnknownDomain};
     use pbx::flow::Advertised;
+    use pbx::id::NodeId;
     use pbx::sip::digest::Algorithm;
     use uuid::Uuid;
 
@@ -298,7 +297,7 @@ mod tests {
         let mut came = vec![];
         while came.len() < total {
             while let Some(mail) = rig.there.next_mail() {
-                assert_eq!(mail.flow, Flow::Inner(path).reversed());
+                assert_eq!(mail.flow, Flow::Inner(path.reversed()));
                 came.push(mail.message.call_id().unwrap().parse::<usize>().unwrap());
             }
             rig.dispatch.wake();
@@ -370,7 +369,7 @@ mod tests {
 
     fn udp() -> Flow {
         let local = "127.0.0.1:5060".parse().unwrap();
-        Flow::Udp(UdpPath { local, peer: "127.0.0.1:5099".parse().unwrap() })
+        Flow::udp(NodeId(1), local, "127.0.0.1:5099".parse().unwrap())
     }
 
     fn invite() -> Bytes {

@@ -121,9 +121,9 @@ impl Lane {
         }
         if stage > Stage::Opening {
             for socket in &self.world.sockets {
-                let dispatch = &mut self.dispatch;
+                let (dispatch, node) = (&mut self.dispatch, self.world.node);
                 let read = reader.read(socket, |path, bytes| {
-                    dispatch.receive(now, Flow::Udp(path), bytes);
+                    dispatch.receive(now, Flow::udp(node, path.local, path.peer), bytes);
                 });
                 self.world.tally.add(Count::DroppedTruncated, read.unusable as u64);
                 more |= read.datagrams == BATCH;
@@ -147,7 +147,7 @@ impl Lane {
 
     fn perform(&mut self, wishes: &mut Wishes, writer: &mut Writer) {
         for (path, answer) in self.dispatch.answers() {
-            wishes.answer(path, answer);
+            wishes.send(path, answer);
         }
         while let Some(output) = self.switch.poll_output() {
             wishes.add(output);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use pbx::id::TenantId;
+use pbx::id::{NodeId, TenantId};
 use pbx::record::Record;
 use store::node::{Skipped, Writer, leases};
 use store::{Database, Failure};
@@ -21,6 +21,8 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(10);
 pub struct Node {
     /// Its name.
     pub name: String,
+    /// Its number, the same for good.
+    pub number: NodeId,
     /// This process of it.
     pub boot: u32,
     database: Database,
@@ -30,8 +32,8 @@ pub struct Node {
 
 impl Node {
     /// Nobody is at home yet.
-    pub fn new(name: String, boot: u32, database: Database) -> Self {
-        Self { name, boot, database, epochs: RwLock::default() }
+    pub fn new(name: String, number: NodeId, boot: u32, database: Database) -> Self {
+        Self { name, number, boot, database, epochs: RwLock::default() }
     }
 
     /// Where it is all stored.

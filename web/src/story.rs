@@ -67,6 +67,9 @@ fn rest(language: Language, event: &Event) -> String {
         Event::Registered { number, from } => {
             fill("story.registered", &[("number", number), ("from", from)])
         }
+        Event::Disconnected { number, from } => {
+            fill("story.disconnected", &[("number", number), ("from", from)])
+        }
         Event::Unregistered { number, .. } => fill("story.unregistered", &[("number", number)]),
         Event::WrongPassword { username, from } => {
             fill("story.wrong_password", &[("username", username), ("from", from)])

@@ -352,7 +352,7 @@ impl Edge {
 
     /// Whether a host is an address of ours, as the peer reached it or as we advertise it.
     fn is_ours(&self, flow: &Flow, host: &str) -> bool {
-        let Flow::Udp(path) = flow else { return false };
+        let Flow::Net(path) = flow else { return false };
         let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
         ip.is_ok_and(|ip| ip == path.local.ip() || self.advertised.external.contains(&ip))
     }

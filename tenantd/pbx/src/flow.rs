@@ -1,40 +1,69 @@
 //! Where a message came from, and so where its answer goes: never the Contact, always the path.
 //!
 //! RFC 5626 §3 calls this a flow. A UDP path is named by its addresses, so it needs no table and is
-//! the same after a restart; a stream has a number that dies with its connection.
+//! the same after a restart; a stream has a number that dies with its connection. Either names the
+//! node whose socket it is: the tenant may be at home on another.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::TenantId;
+use crate::id::{NodeId, TenantId};
 
 /// The path of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Flow {
-    /// Datagrams between one of our addresses and a peer's.
-    Udp(UdpPath),
-    /// A connection.
-    Stream(FlowId),
+    /// Over the network.
+    Net(Path),
     /// Another tenant: SIP as data between two switches.
     Inner(InnerPath),
 }
 
-/// A UDP path: answers leave from the very address that was asked.
+/// A way over the network, from one of our sockets to a peer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct UdpPath {
-    /// Our address, as the peer wrote it on the datagram (never a wildcard).
+pub struct Path {
+    /// The node whose socket it is.
+    pub node: NodeId,
+    /// Datagrams, or a connection.
+    pub link: Link,
+    /// Our address, as the peer wrote it (never a wildcard).
     pub local: SocketAddr,
     /// The peer's address.
     pub peer: SocketAddr,
 }
 
-/// A connection on a node, as long as that node's process lives.
+/// What carries messages over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Link {
+    /// Datagrams: the addresses say all, so the path is the same after a restart.
+    Udp,
+    /// A connection, as long as that process and the connection live.
+    Stream {
+        /// What is spoken on it.
+        transport: Transport,
+        /// The process: a connection of an earlier one is dead.
+        boot: u32,
+        /// Which of its connections.
+        number: u32,
+    },
+}
+
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Transport {
+    /// RFC 3261 §18.
+    Tcp,
+    /// RFC 3261 §26.3.1.
+    Tls,
+}
+
+/// A connection on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FlowId {
     /// The node whose socket it is.
-    pub node: u16,
-    /// That node's process: a flow of an earlier one is dead.
+    pub node: NodeId,
+    /// That node's process.
     pub boot: u32,
     /// Which of its connections.
     pub number: u32,
@@ -58,32 +87,74 @@ pub enum Delivery {
     Reliable,
 }
 
-impl Flow {
-    /// Whether transactions on this path repeat.
-    pub fn delivery(&self) -> Delivery {
-        match self {
-            Self::Udp(_) => Delivery::Unreliable,
-            Self::Stream(_) | Self::Inner(_) => Delivery::Reliable,
+impl Path {
+    /// Datagrams between two addresses.
+    pub fn udp(node: NodeId, local: SocketAddr, peer: SocketAddr) -> Self {
+        Self { node, link: Link::Udp, local, peer }
+    }
+
+    /// The connection, if it is one.
+    pub fn stream(&self) -> Option<FlowId> {
+        match self.link {
+            Link::Udp => None,
+            Link::Stream { boot, number, .. } => Some(FlowId { node: self.node, boot, number }),
         }
     }
 
-    /// The same path, seen from its other end.
-    pub fn reversed(self) -> Self {
+    /// The transport's name as a Via and a URI's `transport` parameter have it, in capitals.
+    pub fn transport(&self) -> &'static str {
+        match self.link {
+            Link::Udp => "UDP",
+            Link::Stream { transport: Transport::Tcp, .. } => "TCP",
+            Link::Stream { transport: Transport::Tls, .. } => "TLS",
+        }
+    }
+}
+
+/// As logs and pages show it: `udp 192.0.2.1:5060`.
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.transport().to_ascii_lowercase(), self.peer)
+    }
+}
+
+impl Flow {
+    /// Datagrams between two addresses.
+    pub fn udp(node: NodeId, local: SocketAddr, peer: SocketAddr) -> Self {
+        Self::Net(Path::udp(node, local, peer))
+    }
+
+    /// Whether transactions on this path repeat.
+    pub fn delivery(&self) -> Delivery {
         match self {
-            Self::Udp(UdpPath { local, peer }) => Self::Udp(UdpPath { local: peer, peer: local }),
-            Self::Stream(id) => Self::Stream(id),
-            Self::Inner(InnerPath { here, there }) => {
-                Self::Inner(InnerPath { here: there, there: here })
+            Self::Net(Path { link: Link::Udp, .. }) => Delivery::Unreliable,
+            Self::Net(Path { link: Link::Stream { .. }, .. }) | Self::Inner(_) => {
+                Delivery::Reliable
             }
+        }
+    }
+
+    /// The connection, if it is one.
+    pub fn stream(&self) -> Option<FlowId> {
+        match self {
+            Self::Net(path) => path.stream(),
+            Self::Inner(_) => None,
         }
     }
 
     /// The peer's address, where the path has one.
     pub fn peer(&self) -> Option<SocketAddr> {
         match self {
-            Self::Udp(path) => Some(path.peer),
-            Self::Stream(_) | Self::Inner(_) => None,
+            Self::Net(path) => Some(path.peer),
+            Self::Inner(_) => None,
         }
+    }
+}
+
+impl InnerPath {
+    /// The same path, seen from its other end.
+    pub fn reversed(self) -> Self {
+        Self { here: self.there, there: self.here }
     }
 }
 

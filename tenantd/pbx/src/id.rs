@@ -38,3 +38,10 @@ ids! {
     /// An entry of the journal.
     RecordId,
 }
+
+/// A machine that runs tenantd, as Postgres numbers it.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct NodeId(pub u16);

@@ -1,12 +1,12 @@
 //! Everything a switch can be told.
 
-use crate::id::{RecordId, TenantId};
+use crate::id::{NodeId, RecordId, TenantId};
 use crate::media;
 use crate::record::Binding;
 use crate::sip::message::Message;
 use crate::tenant::directory::Directory;
 
-use crate::flow::Flow;
+use crate::flow::{Advertised, Flow, FlowId};
 
 /// Something that happened outside.
 #[derive(Debug)]
@@ -48,6 +48,21 @@ pub enum Input {
     Storage(Storage),
     /// Something happened to a call's sound.
     Media(media::Event),
+    /// A node is linked, or its public addresses changed; this one too.
+    Node {
+        /// Which.
+        node: NodeId,
+        /// The process of it that lives.
+        boot: u32,
+        /// Its addresses in Via and Contact.
+        sip: Advertised,
+    },
+    /// A node is not linked any more: connections on it may be anything.
+    NodeGone(NodeId),
+    /// This node's addresses in SDP changed.
+    SoundMoved(Advertised),
+    /// A connection is gone.
+    FlowGone(FlowId),
     /// The server is about to stop: refuse what is new, let go of what is done.
     Drain,
     /// The drain is over: hang up what is left.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::flow::UdpPath;
+use crate::flow::Path;
 use crate::id::{BindingId, CallId, RecordId, TenantId, UserId};
 use crate::media::Heard;
 use crate::moment::Moment;
@@ -70,7 +70,7 @@ pub struct Binding {
     /// Preference in thousandths.
     pub q: u16,
     /// The way back: where the REGISTER came from and which of our addresses it reached.
-    pub path: UdpPath,
+    pub path: Path,
     /// Path header values (RFC 3327), first one first.
     pub route: Vec<String>,
     /// What the phone calls itself.

@@ -32,6 +32,13 @@ pub struct Told {
 /// One decision or happening. Never holds a secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
+    /// A phone's connection broke; it is called again when it has come back.
+    Disconnected {
+        /// Its extension.
+        number: String,
+        /// Where it was connected from.
+        from: String,
+    },
     /// A call came in.
     Began {
         /// Who calls.

@@ -12,6 +12,7 @@ use media::Media;
 use nix::errno::Errno;
 use pbx::edge::{self, Edge, UnknownDomain};
 use pbx::flow::Advertised;
+use pbx::id::NodeId;
 use pbx::input::Storage;
 use pbx::record::Record;
 use pbx::registrar::Policy;
@@ -140,9 +141,10 @@ impl Listeners {
     }
 }
 
-/// What tags, branches and nonces are signed with.
+/// Who we are, and what tags, branches and nonces are signed with.
 #[derive(Clone, Copy)]
 struct Keys {
+    node: NodeId,
     boot: u32,
     tokens: [u8; 16],
     nonces: [u8; 16],
@@ -176,8 +178,8 @@ pub struct Prepared {
 pub async fn prepare(setup: &Setup, database: &Database) -> Result<Prepared, Failure> {
     let clock = Clock::start();
     let boot = u32::try_from(clock.now().as_secs()).unwrap_or(u32::MAX);
-    let node = Node::new(setup.node.clone(), boot, database.clone());
-    store::node::nodes::started(database, &node.name, boot).await?;
+    let number = store::node::nodes::started(database, &setup.node, boot).await?;
+    let node = Node::new(setup.node.clone(), number, boot, database.clone());
     let tenants = store::node::feed::versions(database).await?;
     node.take(&tenants.iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>()).await?;
     let write = |records: Arc<[Record]>| {
@@ -207,6 +209,7 @@ impl Prepared {
         let (inboxes, posts) = inboxes(listeners.by_lane.len())?;
         let (retired, mut to_drop) = mpsc::channel(RETIRED);
         let keys = Keys {
+            node: node.number,
             boot: node.boot,
             tokens: half(key.derive("sip tags and branches")),
             nonces: half(key.derive("sip nonces")),
@@ -286,6 +289,7 @@ fn begin_lane(
     let gathered = shown.clone();
     metrics.queue(format!("lane_{}_board_changes", lane.0), boards::LIMIT, move || gathered.len());
     let world = World {
+        node: common.keys.node,
         lane,
         sockets,
         memory: Memory { journal, outbound, disk: Disk::Works },
@@ -297,6 +301,7 @@ fn begin_lane(
     };
     let dispatch = Dispatch::new(lane, door(common), lanes.clone(), room.clone(), tally.clone());
     let switch = Switch::new(switch::Setup {
+        node: common.keys.node,
         boot: common.keys.boot,
         seed: rand::random(),
         token_key: common.keys.tokens,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use media::Media;
 use pbx::board::Change;
-use pbx::flow::{Flow, InnerPath, UdpPath};
+use pbx::flow::{Flow, InnerPath, Link, Path};
+use pbx::id::NodeId;
 use pbx::media::Wish;
 use pbx::output::Output;
 use pbx::record::Record;
@@ -23,11 +24,13 @@ use super::sound::Sounds;
 use crate::boards::Gathered;
 use crate::journal::LaneJournal;
 use crate::metrics::{Count, Tally};
-use crate::net::udp::{Socket, Writer};
+use crate::net::udp::{Socket, UdpPath, Writer};
 use crate::write_behind::{Handed, Outbound};
 
 /// Where a lane's wishes go.
 pub struct World {
+    /// This node.
+    pub node: NodeId,
     /// Which lane.
     pub lane: LaneId,
     /// Its sockets, one a listener.
@@ -83,11 +86,8 @@ impl Wishes {
     pub fn add(&mut self, output: Output) {
         match output {
             Output::Remember(record) => self.records.push(record),
-            Output::Send { flow: Flow::Udp(path), bytes } => self.datagrams.push((path, bytes)),
+            Output::Send { flow: Flow::Net(path), bytes } => self.send(path, bytes),
             Output::Send { flow: Flow::Inner(path), bytes } => self.inner.push_back((path, bytes)),
-            Output::Send { flow: Flow::Stream(flow), .. } => {
-                debug!(?flow, "a connection that no longer exists");
-            }
             Output::Media(wish) => self.sound.push(wish),
             Output::Show(change) => self.shows.push(change),
             Output::Note(note) => self.notes.push(note),
@@ -95,9 +95,14 @@ impl Wishes {
         }
     }
 
-    /// An answer of the door, which nobody has to remember.
-    pub fn answer(&mut self, path: UdpPath, bytes: Bytes) {
-        self.datagrams.push((path, bytes));
+    /// A message for a peer.
+    pub fn send(&mut self, path: Path, bytes: Bytes) {
+        match path.link {
+            Link::Udp => {
+                self.datagrams.push((UdpPath { local: path.local, peer: path.peer }, bytes));
+            }
+            Link::Stream { .. } => debug!(%path, "a connection that no longer exists"),
+        }
     }
 }
 

@@ -98,6 +98,8 @@ series! {
     Registered = "tenantd_registrations_added_total", "Phones that registered anew or moved.";
     Unregistered = "tenantd_registrations_ended_total",
         "Registrations that ended: by the phone, replaced, run out, or the extension gone.";
+    Disconnected = "tenantd_registrations_disconnected_total",
+        "Phones whose connection broke; they are called again when they are back.";
     WrongPassword = "tenantd_passwords_wrong_total", "Requests with a wrong password.";
     SlowedDown = "tenantd_passwords_slowed_down_total",
         "Requests held off because passwords were wrong too often.";
@@ -170,6 +172,7 @@ impl Tally {
                 self.count(ended(*ending));
             }
             Event::Registered { .. } => self.count(Count::Registered),
+            Event::Disconnected { .. } => self.count(Count::Disconnected),
             Event::Unregistered { .. } => self.count(Count::Unregistered),
             Event::WrongPassword { .. } => self.count(Count::WrongPassword),
             Event::SlowedDown { .. } => self.count(Count::SlowedDown),

@@ -14,7 +14,6 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockFlag, SockType,
     SockaddrIn, bind, getsockname, recvmmsg, sendmmsg, setsockopt, socket, sockopt,
 };
-use pbx::flow::UdpPath;
 
 /// Datagrams moved by one system call at most.
 pub const BATCH: usize = 64;
@@ -27,6 +26,15 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// The shortest request line is longer; shorter datagrams keep a NAT open or are noise.
 const SHORTEST: usize = 16;
+
+/// From which of our addresses to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UdpPath {
+    /// Our address, as the peer wrote it on the datagram (never a wildcard).
+    pub local: SocketAddr,
+    /// The peer's address.
+    pub peer: SocketAddr,
+}
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pbx::chance::Chance;
-use pbx::flow::{Flow, UdpPath};
+use pbx::flow::Flow;
+use pbx::id::NodeId;
 use pbx::moment::Moment;
 use pbx::sip::answer::{Due, Unacknowledged2xx};
 use pbx::sip::digest;
@@ -537,7 +538,7 @@ impl Phone {
     }
 
     fn flow(&self) -> Flow {
-        Flow::Udp(UdpPath { local: self.address, peer: self.account.switch })
+        Flow::udp(NodeId(0), self.address, self.account.switch)
     }
 
     fn drain(&mut self, _now: Moment) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pbx::edge::{self, Edge, Placed, UnknownDomain};
-use pbx::flow::{Advertised, Flow, InnerPath, UdpPath};
-use pbx::id::{BindingId, CallId, TenantId};
+use pbx::flow::{Advertised, Flow, InnerPath, Path};
+use pbx::id::{BindingId, CallId, NodeId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media::{Event as Sound, Heard, Side, Wish};
 use pbx::moment::Moment;
@@ -23,6 +23,7 @@ use super::network::{Datagram, Network};
 use super::phone::{Account, Phone};
 
 const TOKEN_KEY: [u8; 16] = [3; 16];
+const NODE: NodeId = NodeId(1);
 const NONCE_KEY: [u8; 16] = [4; 16];
 
 /// A switch, its phones and what lies between.
@@ -236,7 +237,7 @@ impl World {
     fn deliver(&mut self, datagram: Datagram) {
         let Datagram { from, to, bytes } = datagram;
         if let Some(node) = self.stages.iter().position(|stage| stage.address == to) {
-            let flow = Flow::Udp(UdpPath { local: to, peer: from });
+            let flow = Flow::udp(NODE, to, from);
             match self.stages[node].edge.place(self.now, &flow, bytes) {
                 Placed::Drop(_) => {}
                 Placed::Answer(bytes) => self.send(node, flow, bytes),
@@ -285,7 +286,7 @@ impl World {
     /// SIP as data: from one tenant's switch to the other's, wherever it is.
     fn hand_over(&mut self, path: InnerPath, bytes: Bytes) {
         let message = Message::parse(bytes).expect("a switch writes what can be read");
-        let (tenant, flow) = (path.there, Flow::Inner(path).reversed());
+        let (tenant, flow) = (path.there, Flow::Inner(path.reversed()));
         let by = Placement::Inner;
         let home = self.companies.iter().position(|company| company.tenant() == tenant);
         let node = home.unwrap_or(0) % self.stages.len();
@@ -311,7 +312,7 @@ impl World {
 
     fn send(&mut self, node: usize, flow: Flow, bytes: Bytes) {
         match flow {
-            Flow::Udp(UdpPath { local, peer }) => {
+            Flow::Net(Path { local, peer, .. }) => {
                 let phone = self.phones.values().find(|phone| phone.address == peer);
                 let name = phone.map_or_else(|| peer.to_string(), |phone| phone.name.clone());
                 self.say(&format!("pbx -> {name}"), summary(&bytes));
@@ -320,9 +321,7 @@ impl World {
             Flow::Inner(path) => {
                 self.say("pbx -> pbx", summary(&bytes));
                 self.stages[node].inner.push_back((path, bytes));
-            }
-            // No phone of a simulation has a stream.
-            Flow::Stream(_) => {}
+            } // No phone of a simulation has a stream.
         }
     }
 
@@ -398,6 +397,7 @@ impl Stage {
         seed[0] = u8::try_from(boot % 251).unwrap_or(0);
         let advertised = Advertised::default();
         let setup = Setup {
+            node: NODE,
             boot,
             seed,
             token_key: TOKEN_KEY,

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::Owner;
 use crate::board::{Change, What};
 use crate::chance::Chance;
-use crate::flow::{Advertised, Flow};
-use crate::id::{CallId, RecordId, TenantId};
+use crate::flow::{Advertised, Flow, Link, Path, Transport};
+use crate::id::{CallId, NodeId, RecordId, TenantId};
 use crate::media::Wish;
 use crate::moment::Moment;
 use crate::output::Output;
@@ -42,14 +42,23 @@ pub struct Office {
     pub transactions: Transactions<Owner>,
     /// Signs tags and branches.
     pub tokens: TokenKey,
-    /// Our addresses in Via and Contact.
-    pub sip: Advertised,
+    /// The nodes that are linked, and this one.
+    pub nodes: BTreeMap<NodeId, LinkedNode>,
     /// Our addresses in SDP.
     pub media: Advertised,
     /// Where sound between two tenants goes.
     pub inner: IpAddr,
     /// What is wished, oldest first.
     pub outputs: VecDeque<Output>,
+}
+
+/// A node whose sockets phones use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkedNode {
+    /// The process of it that lives.
+    pub boot: u32,
+    /// Its addresses in Via and Contact.
+    pub sip: Advertised,
 }
 
 /// One tenant's switch, as a call sees it.
@@ -82,41 +91,45 @@ impl Office {
     /// The host and port that a peer on this flow shall know us by.
     pub fn host(&self, flow: &Flow) -> String {
         match flow {
-            Flow::Udp(path) => {
-                let ip = self.sip.towards(path.peer.ip(), path.local.ip());
-                std::net::SocketAddr::new(ip, path.local.port()).to_string()
+            Flow::Net(Path { node, local, peer, .. }) => {
+                let advertised = self.nodes.get(node);
+                let ip = advertised.map_or(local.ip(), |n| n.sip.towards(peer.ip(), local.ip()));
+                std::net::SocketAddr::new(ip, local.port()).to_string()
             }
-            Flow::Stream(_) | Flow::Inner(_) => "switch.invalid".to_owned(),
+            Flow::Inner(_) => "switch.invalid".to_owned(),
         }
     }
 
     /// Our Via on this flow (RFC 3261 §18.1.1, RFC 3581 §3).
     pub fn via(&self, flow: &Flow, branch: &str) -> String {
         let transport = match flow {
-            Flow::Udp(_) => "UDP",
-            Flow::Stream(_) | Flow::Inner(_) => "TCP",
+            Flow::Net(path) => path.transport(),
+            Flow::Inner(_) => "TCP",
         };
         format!("SIP/2.0/{transport} {};branch={branch};rport", self.host(flow))
     }
 
     /// Our Contact on this flow.
     pub fn contact(&self, flow: &Flow, user: &str) -> String {
-        match user {
-            "" => format!("<sip:{}>", self.host(flow)),
-            user => format!("<sip:{user}@{}>", self.host(flow)),
-        }
+        let at = if user.is_empty() { "" } else { "@" };
+        let transport = match flow {
+            Flow::Net(Path { link: Link::Stream { transport, .. }, .. }) => match transport {
+                Transport::Tcp => ";transport=tcp",
+                Transport::Tls => ";transport=tls",
+            },
+            Flow::Net(Path { link: Link::Udp, .. }) | Flow::Inner(_) => "",
+        };
+        format!("<sip:{user}{at}{}{transport}>", self.host(flow))
     }
 
     /// Addresses for sound towards a peer on this flow.
     pub fn sound(&self, flow: &Flow) -> SoundAddress {
         match flow {
-            Flow::Udp(path) => {
+            Flow::Net(path) => {
                 let told = self.media.towards(path.peer.ip(), path.local.ip());
                 SoundAddress { bound: path.local.ip(), told }
             }
-            Flow::Stream(_) | Flow::Inner(_) => {
-                SoundAddress { bound: self.inner, told: self.inner }
-            }
+            Flow::Inner(_) => SoundAddress { bound: self.inner, told: self.inner },
         }
     }
 

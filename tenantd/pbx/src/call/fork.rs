@@ -70,7 +70,7 @@ impl Call {
             self.fates.push(Fate::Silent);
         }
         for binding in bindings {
-            let flow = Flow::Udp(binding.path);
+            let flow = Flow::Net(binding.path);
             let party = Party {
                 user: Some(user),
                 number: who.number.clone(),
@@ -122,7 +122,7 @@ impl Call {
     fn shown_to(&self, desk: &Desk<'_>, flow: &Flow) -> String {
         let domain = &desk.tenant.domain;
         let number = match flow {
-            Flow::Udp(_) | Flow::Stream(_) => Some(self.ledger.caller.clone()),
+            Flow::Net(_) => Some(self.ledger.caller.clone()),
             // Like a carrier: the public number that rings at the caller, or nobody's.
             Flow::Inner(_) => desk
                 .tenant

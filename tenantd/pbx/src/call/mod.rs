@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::board::{Stage, What};
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowId};
 use crate::id::{CallId, TenantId, UserId};
 use crate::media::{Event as Sound, Side};
 use crate::moment::Moment;
@@ -149,6 +149,15 @@ impl Call {
     pub fn move_flow(&mut self, leg: u16, flow: Flow) {
         if let Some(index) = self.index_of(leg) {
             self.legs[index].flow = flow;
+        }
+    }
+
+    /// A connection is gone: a caller who waits on it for an answer has hung up. Who talks comes back
+    /// over another, or is missed.
+    pub fn handle_flow_gone(&mut self, desk: &mut Desk<'_>, stream: FlowId) {
+        let caller = &self.legs[0];
+        if caller.flow.stream() == Some(stream) && matches!(caller.state, State::Asking { .. }) {
+            self.handle_cancel(desk);
         }
     }
 

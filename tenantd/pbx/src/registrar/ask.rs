@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::refusal::Refusal;
-use crate::flow::UdpPath;
+use crate::flow::Path;
 use crate::sip::address::{Address, Contacts};
 use crate::sip::flaw::Flaw;
 use crate::sip::message::Message;
@@ -35,7 +35,7 @@ pub struct Ask<'a> {
     /// The CSeq number.
     pub cseq: u32,
     /// Where it came from: the way back.
-    pub path: UdpPath,
+    pub path: Path,
     /// Path header values, first one first.
     pub route: Vec<String>,
     /// What the phone calls itself.
@@ -70,7 +70,7 @@ pub struct AskedContact<'a> {
 
 impl<'a> Ask<'a> {
     /// Reads a REGISTER that came over `path`.
-    pub fn read(message: &'a Message, path: UdpPath) -> Result<Self, Refusal> {
+    pub fn read(message: &'a Message, path: Path) -> Result<Self, Refusal> {
         let contacts = match message.contacts()? {
             Contacts::None => Asked::Nothing,
             Contacts::Star => Asked::Everything,
@@ -141,6 +141,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::id::NodeId;
 
     fn register(headers: &str) -> Message {
         let text = format!(
@@ -151,11 +152,9 @@ mod tests {
         Message::parse(Bytes::from(text.replace('\n', "\r\n"))).unwrap()
     }
 
-    fn path() -> UdpPath {
-        UdpPath {
-            local: "192.0.2.1:5060".parse().unwrap(),
-            peer: "198.51.100.1:40001".parse().unwrap(),
-        }
+    fn path() -> Path {
+        let (local, peer) = ("192.0.2.1:5060", "198.51.100.1:40001");
+        Path::udp(NodeId(1), local.parse().unwrap(), peer.parse().unwrap())
     }
 
     fn refused(headers: &str) -> String {

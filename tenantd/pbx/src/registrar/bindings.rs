@@ -28,13 +28,16 @@ pub enum Standing {
     /// It was remembered over a restart and has expired since, but a refresh may not have been
     /// stored: it is called only after it has answered a probe.
     Doubtful,
+    /// Its connection is gone, and only the phone can make another: it is called again when it has
+    /// come back (RFC 5626 §4.3).
+    Dormant,
 }
 
 impl Registered {
     /// When it is forgotten.
     pub fn ends_at(&self) -> Moment {
         match self.standing {
-            Standing::Reachable => self.binding.expires_at,
+            Standing::Reachable | Standing::Dormant => self.binding.expires_at,
             Standing::Doubtful => self.binding.horizon,
         }
     }
@@ -43,7 +46,7 @@ impl Registered {
     pub fn is_reachable(&self, now: Moment) -> bool {
         match self.standing {
             Standing::Reachable => now < self.binding.expires_at,
-            Standing::Doubtful => false,
+            Standing::Doubtful | Standing::Dormant => false,
         }
     }
 }

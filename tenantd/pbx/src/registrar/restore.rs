@@ -6,6 +6,7 @@
 use super::bindings::{Registered, Standing};
 use super::change::Change;
 use super::register::Registrar;
+use crate::flow::FlowId;
 use crate::id::{BindingId, UserId};
 use crate::moment::Moment;
 use crate::record::Binding;
@@ -13,12 +14,14 @@ use crate::story::Unregistered;
 use crate::tenant::directory::Directory;
 
 impl Registrar {
-    /// Takes back what was stored. Rows that are of no use any more are told, to be removed.
+    /// Takes back what was stored; `is_open` says which connections may still be there. Rows that
+    /// are of no use any more are told, to be removed.
     pub fn restore(
         &mut self,
         now: Moment,
         directory: &Directory,
         mut stored: Vec<Binding>,
+        is_open: impl Fn(FlowId) -> bool,
     ) -> Vec<Change> {
         stored.sort_by_key(|binding| binding.id);
         let mut gone = Vec::new();
@@ -27,6 +30,8 @@ impl Registrar {
                 gone.push(Change::Removed(Box::new(binding), Unregistered::Removed));
             } else if binding.horizon.max(binding.expires_at) <= now {
                 gone.push(Change::Removed(Box::new(binding), Unregistered::Expired));
+            } else if binding.path.stream().is_some_and(|stream| !is_open(stream)) {
+                self.bindings.insert(binding, Standing::Dormant);
             } else if binding.expires_at <= now {
                 self.bindings.insert(binding, Standing::Doubtful);
             } else {
@@ -63,8 +68,24 @@ impl Registrar {
     pub fn doubtful(&self) -> impl Iterator<Item = &Binding> {
         self.bindings.iter().filter_map(|registered| match registered.standing {
             Standing::Doubtful => Some(&registered.binding),
-            Standing::Reachable => None,
+            Standing::Reachable | Standing::Dormant => None,
         })
+    }
+
+    /// A connection is gone: phones that came over it are not called until they are back. They are
+    /// the answer.
+    pub fn lose(&mut self, stream: FlowId) -> Vec<Binding> {
+        let lost: Vec<(UserId, BindingId)> = self
+            .bindings
+            .iter()
+            .filter(|registered| registered.binding.path.stream() == Some(stream))
+            .map(|registered| (registered.binding.user, registered.binding.id))
+            .collect();
+        let lose = |registered: &mut Registered| {
+            registered.standing = Standing::Dormant;
+            registered.binding.clone()
+        };
+        lost.into_iter().filter_map(|(user, id)| self.bindings.change(user, id, lose)).collect()
     }
 
     /// The phone answered its probe: it is reachable as long as a refresh that was not stored can
@@ -76,7 +97,7 @@ impl Registrar {
                 registered.binding.expires_at = registered.binding.horizon;
                 Some(())
             }
-            Standing::Reachable => None,
+            Standing::Reachable | Standing::Dormant => None,
         })??;
         self.bindings.find(user, id).map(|registered: &Registered| &registered.binding)
     }
@@ -85,7 +106,7 @@ impl Registrar {
     pub fn give_up(&mut self, user: UserId, id: BindingId) -> Option<Change> {
         match self.bindings.find(user, id)?.standing {
             Standing::Doubtful => self.remove(user, id, Unregistered::Expired),
-            Standing::Reachable => None,
+            Standing::Reachable | Standing::Dormant => None,
         }
     }
 }

@@ -7,8 +7,8 @@ use smallvec::smallvec;
 
 use super::*;
 use crate::chance::Chance;
-use crate::flow::UdpPath;
-use crate::id::{BindingId, UserId};
+use crate::flow::Path;
+use crate::id::{BindingId, NodeId, UserId};
 use crate::moment::Moment;
 use crate::record::{Binding, Memory, Wait};
 use crate::story::Unregistered;
@@ -61,8 +61,8 @@ impl World {
     }
 }
 
-fn path(peer: &str) -> UdpPath {
-    UdpPath { local: "192.0.2.1:5060".parse().unwrap(), peer: peer.parse().unwrap() }
+fn path(peer: &str) -> Path {
+    Path::udp(NodeId(1), "192.0.2.1:5060".parse().unwrap(), peer.parse().unwrap())
 }
 
 fn contact(uri: &str) -> AskedContact<'_> {
@@ -601,7 +601,7 @@ mod restart {
 
     fn restarted(world: &mut World, rows: Vec<Binding>) -> Vec<Change> {
         world.registrar = Registrar::default();
-        world.registrar.restore(world.now, &directory(), rows)
+        world.registrar.restore(world.now, &directory(), rows, |_| false)
     }
 
     #[test]
@@ -724,5 +724,50 @@ mod listing {
         let _ = world.register(101, &phone("a", 1, "sip:101@h")).unwrap();
         world.now += std::time::Duration::from_millis(3_599_999);
         assert_eq!(world.listed(101), ["<sip:101@h>;expires=1"]);
+    }
+}
+
+mod connections {
+    use super::*;
+    use crate::flow::{FlowId, Link, Transport};
+
+    fn connected(number: u32, ask: Ask<'_>) -> Ask<'_> {
+        let link = Link::Stream { transport: Transport::Tls, boot: 7, number };
+        Ask { path: Path { link, ..path(HOME) }, ..ask }
+    }
+
+    fn stream(number: u32) -> FlowId {
+        FlowId { node: NodeId(1), boot: 7, number }
+    }
+
+    #[test]
+    fn a_phone_whose_connection_broke_is_not_called_until_it_is_back() {
+        let mut world = World::new();
+        let first = connected(1, phone("a", 1, "sip:101@h"));
+        let _ = world.register(101, &first).unwrap();
+        assert!(world.registrar.lose(stream(2)).is_empty());
+        assert_eq!(world.reachable(101), ["sip:101@h"]);
+        assert_eq!(world.registrar.lose(stream(1)).len(), 1);
+        assert!(world.reachable(101).is_empty());
+        assert_eq!(world.registrar.doubtful().count(), 0);
+        let back = world.register(101, &connected(2, phone("a", 2, "sip:101@h"))).unwrap();
+        assert_eq!(kinds(&back.changes), ["moved"]);
+        assert_eq!(world.reachable(101), ["sip:101@h"]);
+    }
+
+    #[test]
+    fn after_a_restart_a_connection_is_dormant_unless_it_is_still_open_elsewhere() {
+        let mut world = World::new();
+        let outcome = world.register(101, &connected(1, phone("a", 1, "sip:101@h"))).unwrap();
+        let row = added(&outcome).clone();
+        for (is_open, reachable) in [(false, 0), (true, 1)] {
+            world.registrar = Registrar::default();
+            let gone =
+                world.registrar.restore(world.now, &directory(), vec![row.clone()], |_| is_open);
+            assert!(gone.is_empty());
+            assert_eq!(world.reachable(101).len(), reachable);
+        }
+        world.wait(3_601);
+        assert_eq!(kinds(&world.registrar.handle_deadline(world.now)), ["expired"]);
     }
 }

@@ -6,7 +6,7 @@ use super::registering::phone;
 use super::{Due, Line, Switch, Tenant};
 use crate::board::What;
 use crate::call::{Call, Owner, Task};
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowId};
 use crate::id::TenantId;
 use crate::moment::Moment;
 use crate::output::Output;
@@ -16,6 +16,7 @@ use crate::sip::Draft;
 use crate::sip::deadlines::Alarm;
 use crate::sip::method::Method;
 use crate::sip::name::Name;
+use crate::story::Event;
 use crate::tenant::directory::Directory;
 use crate::tenant::guard::{self, Guard};
 use crate::tenant::limits::LiveCalls;
@@ -34,7 +35,13 @@ impl Switch {
             return self.configure(now, directory);
         }
         let mut registrar = Registrar::default();
-        let changes = registrar.restore(now, &directory, bindings);
+        let open = |id: FlowId| self.office.nodes.get(&id.node).is_some_and(|n| n.boot == id.boot);
+        for binding in &bindings {
+            if let Some(stream) = binding.path.stream().filter(|stream| open(*stream)) {
+                self.streams.entry(stream).or_default().insert(id);
+            }
+        }
+        let changes = registrar.restore(now, &directory, bindings, open);
         let tenant = Tenant {
             directory,
             registrar,
@@ -72,6 +79,37 @@ impl Switch {
         let (mut desk, _) = tenant.desk(now, &self.elsewhere, &mut self.office);
         desk.show(What::Cleared);
         self.office.outputs.push_back(Output::Retire(tenant.directory));
+        self.streams.retain(|_, tenants| {
+            tenants.remove(&id);
+            !tenants.is_empty()
+        });
+    }
+
+    /// A connection is gone: nobody is called over it any more, and nobody waits for its answers.
+    pub(super) fn lose(&mut self, now: Moment, stream: FlowId) {
+        self.office.transactions.lose(stream);
+        self.handle_transactions(now);
+        for id in self.streams.remove(&stream).into_iter().flatten() {
+            let Some(tenant) = self.tenants.get_mut(&id) else { continue };
+            let lost = tenant.registrar.lose(stream);
+            let (mut desk, calls) = tenant.desk(now, &self.elsewhere, &mut self.office);
+            for binding in lost {
+                let number = desk.tenant.users.get(&binding.user).map(|user| user.number.clone());
+                let event = Event::Disconnected {
+                    number: number.unwrap_or_default(),
+                    from: binding.path.peer.to_string(),
+                };
+                desk.note(None, event);
+                desk.show(What::PhoneGone(binding.id));
+            }
+            let numbers: Vec<u64> = calls.keys().copied().collect();
+            for line in calls.values_mut() {
+                line.call.handle_flow_gone(&mut desk, stream);
+            }
+            for number in numbers {
+                self.settle(id, number);
+            }
+        }
     }
 
     /// A tenant's public numbers, which every other tenant may dial.
@@ -143,7 +181,7 @@ impl Switch {
         let doubtful: Vec<Binding> = tenant.registrar.doubtful().cloned().collect();
         let (mut desk, _) = tenant.desk(now, &self.elsewhere, &mut self.office);
         for binding in doubtful {
-            let flow = Flow::Udp(binding.path);
+            let flow = Flow::Net(binding.path);
             let (branch, text) = desk.branch();
             let call_id = desk.office.chance.uuid(now);
             let tag = desk.office.tokens.tag(desk.tenant.route, 0);

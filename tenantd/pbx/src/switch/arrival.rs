@@ -246,7 +246,11 @@ impl Switch {
             guard: &mut place.guard,
             chance: &mut self.office.chance,
         };
-        door.identify(now, &arrived.flow, request).map_err(Refusal::Identity)
+        let speaker = door.identify(now, &arrived.flow, request).map_err(Refusal::Identity)?;
+        if let Some(stream) = arrived.flow.stream() {
+            self.streams.entry(stream).or_default().insert(arrived.tenant);
+        }
+        Ok(speaker)
     }
 
     /// A refusal that there is no room to remember.

@@ -3,17 +3,17 @@
 //! It holds some tenants whole, and nobody else touches them: no lock, no query. What it must know
 //! is told to it ([`Input`]), what it decides comes out in order ([`Output`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use bytes::Bytes;
 
 use crate::call::Call;
-use crate::call::desk::{Desk, Office};
+use crate::call::desk::{Desk, LinkedNode, Office};
 use crate::chance::Chance;
 use crate::edge::UnknownDomain;
-use crate::flow::{Advertised, Flow};
-use crate::id::{BindingId, CallId, TenantId, UserId};
+use crate::flow::{Advertised, Flow, FlowId};
+use crate::id::{BindingId, CallId, NodeId, TenantId, UserId};
 use crate::input::{Input, Placement, Storage};
 use crate::moment::Moment;
 use crate::output::Output;
@@ -44,7 +44,9 @@ const MOST_NONCES: usize = 200_000;
 /// What a switch starts with.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// This process: nonces of an earlier one are stale.
+    /// This node.
+    pub node: NodeId,
+    /// This process: nonces and connections of an earlier one are stale.
     pub boot: u32,
     /// What randomness starts from; of its own for each switch.
     pub seed: [u8; 32],
@@ -95,6 +97,8 @@ pub struct Switch {
     probes: BTreeMap<u64, (TenantId, UserId, BindingId)>,
     /// Media knows calls by their ids.
     sounds: BTreeMap<CallId, (TenantId, u64)>,
+    /// Whose phones are connected by what.
+    streams: BTreeMap<FlowId, BTreeSet<TenantId>>,
     rules: Rules,
 }
 
@@ -147,13 +151,14 @@ impl Switch {
         chance.fill(&mut table_key);
         let longest = setup.policy.max_expires + setup.policy.max_expires / 10;
         let valid_for = longest.max(std::time::Duration::from_secs(3_600));
+        let here = LinkedNode { boot: setup.boot, sip: setup.sip };
         let nonce_key = NonceKey::new(setup.nonce_key, setup.boot);
         Self {
             office: Office {
                 chance,
                 transactions: Transactions::new(table_key, MOST_TRANSACTIONS),
                 tokens: TokenKey::new(setup.token_key),
-                sip: setup.sip,
+                nodes: BTreeMap::from([(setup.node, here)]),
                 media: setup.media,
                 inner: setup.inner,
                 outputs: VecDeque::new(),
@@ -167,6 +172,7 @@ impl Switch {
             waiting: Waiting::default(),
             probes: BTreeMap::new(),
             sounds: BTreeMap::new(),
+            streams: BTreeMap::new(),
             rules: Rules {
                 policy: setup.policy,
                 unknown_domain: setup.unknown_domain,
@@ -196,6 +202,12 @@ impl Switch {
                 }
             }
             Input::Media(event) => self.hear(now, event),
+            Input::Node { node, boot, sip } => {
+                self.office.nodes.insert(node, LinkedNode { boot, sip });
+            }
+            Input::NodeGone(node) => drop(self.office.nodes.remove(&node)),
+            Input::SoundMoved(advertised) => self.office.media = advertised,
+            Input::FlowGone(stream) => self.lose(now, stream),
             Input::Drain => self.rules.door = Door::Draining,
             Input::HangUp => self.hang_up_all(now),
         }

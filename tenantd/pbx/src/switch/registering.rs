@@ -79,7 +79,7 @@ impl Switch {
         request: &Message,
         speaker: Speaker,
     ) -> Result<(), Refusal> {
-        let (Speaker::User(user), Flow::Udp(path)) = (speaker, arrived.flow) else {
+        let (Speaker::User(user), Flow::Net(path)) = (speaker, arrived.flow) else {
             return Err(Refusal::Forbidden);
         };
         let policy = match self.rules.storage {
@@ -244,7 +244,7 @@ pub(super) fn phone(binding: &Binding, extension: String) -> Phone {
     Phone {
         extension,
         user_agent: binding.user_agent.clone(),
-        path: format!("udp {}", binding.path.peer),
+        path: binding.path.to_string(),
         expires_at: binding.expires_at,
     }
 }

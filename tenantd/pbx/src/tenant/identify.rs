@@ -326,7 +326,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::flow::{InnerPath, UdpPath};
+    use crate::flow::{InnerPath, Path};
+    use crate::id::NodeId;
     use crate::sip::digest::{md5, sha256};
     use crate::sip::nonce::NonceKey;
     use crate::tenant::guard;
@@ -374,7 +375,7 @@ mod tests {
         }
 
         fn identify(&mut self, request: &Message) -> Result<Speaker, Refusal> {
-            self.identify_over(&Flow::Udp(path()), request)
+            self.identify_over(&Flow::Net(path()), request)
         }
 
         fn identify_over(&mut self, flow: &Flow, request: &Message) -> Result<Speaker, Refusal> {
@@ -397,11 +398,9 @@ mod tests {
         }
     }
 
-    fn path() -> UdpPath {
-        UdpPath {
-            local: "192.0.2.1:5060".parse().unwrap(),
-            peer: "198.51.100.1:40001".parse().unwrap(),
-        }
+    fn path() -> Path {
+        let (local, peer) = ("192.0.2.1:5060", "198.51.100.1:40001");
+        Path::udp(NodeId(1), local.parse().unwrap(), peer.parse().unwrap())
     }
 
     fn request(method: &str, phone: Phone<'_>, authorization: &str) -> Message {

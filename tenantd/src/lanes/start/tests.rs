@@ -114,7 +114,7 @@ impl Rig {
         };
         let (inboxes, posts) = inboxes(usize::from(lanes)).unwrap();
         let lanes = Arc::new(Lanes::new(posts));
-        let keys = Keys { boot: 1, tokens: [1; 16], nonces: [2; 16] };
+        let keys = Keys { node: NodeId(1), boot: 1, tokens: [1; 16], nonces: [2; 16] };
         let (retired, _) = mpsc::channel(1);
         let common =
             Common::new(setup, Clock::start(), keys, lanes.clone(), retired, &metrics).unwrap();

@@ -5,8 +5,8 @@
 use std::net::SocketAddr;
 
 use chrono::{DateTime, Utc};
-use pbx::flow::UdpPath;
-use pbx::id::{BindingId, RecordId, TenantId, UserId};
+use pbx::flow::{Link, Path, Transport};
+use pbx::id::{BindingId, NodeId, RecordId, TenantId, UserId};
 use pbx::moment::Moment;
 use pbx::record::{Binding, Record};
 use sqlx::postgres::PgRow;
@@ -22,7 +22,8 @@ use crate::stamps::{moment, stamp};
 
 const BINDINGS_OF: &str = "
     SELECT tenant_id, id, extension_id, contact, instance, reg_id, call_id, cseq, q, listener,
-           source, path, user_agent, expires_at, horizon_at
+           source, path, user_agent, expires_at, horizon_at, node_number, transport, boot,
+           connection
     FROM binding WHERE tenant_id = $1 AND horizon_at > $2
     ORDER BY id";
 
@@ -32,16 +33,17 @@ const WRITE: &str = "
         SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[],
             $8::bigint[], $9::text[], $10::bigint[], $11::smallint[], $12::text[], $13::text[],
             $14::jsonb[], $15::text[], $16::timestamptz[], $17::timestamptz[], $18::bigint[],
-            $19::timestamptz[])
+            $19::timestamptz[], $20::integer[], $21::text[], $22::bigint[], $23::bigint[])
         AS given (record, tenant_id, id, extension_id, contact, instance, reg_id, call_id, cseq, q,
-            listener, source, path, user_agent, expires_at, horizon_at, epoch, changed_at)),
+            listener, source, path, user_agent, expires_at, horizon_at, epoch, changed_at, node_number,
+            transport, boot, connection)),
     stored AS (
         INSERT INTO binding (tenant_id, id, extension_id, contact, instance, reg_id, call_id, cseq,
-            q, node, transport, listener, source, path, user_agent, expires_at, horizon_at, epoch,
-            changed_at)
+            q, node, node_number, transport, boot, connection, listener, source, path, user_agent,
+            expires_at, horizon_at, epoch, changed_at)
         SELECT r.tenant_id, r.id, r.extension_id, r.contact, r.instance, r.reg_id, r.call_id, r.cseq,
-            r.q, $1, 'udp', r.listener, r.source, r.path, r.user_agent, r.expires_at, r.horizon_at,
-            r.epoch, r.changed_at
+            r.q, $1, r.node_number, r.transport, r.boot, r.connection, r.listener, r.source, r.path,
+            r.user_agent, r.expires_at, r.horizon_at, r.epoch, r.changed_at
         FROM given r
         JOIN extension e ON e.tenant_id = r.tenant_id AND e.id = r.extension_id
         WHERE NOT EXISTS (SELECT FROM gone g
@@ -50,7 +52,9 @@ const WRITE: &str = "
         ON CONFLICT (tenant_id, id) DO UPDATE SET
             contact = excluded.contact, instance = excluded.instance, reg_id = excluded.reg_id,
             call_id = excluded.call_id, cseq = excluded.cseq, q = excluded.q, node = excluded.node,
-            transport = excluded.transport, listener = excluded.listener, source = excluded.source,
+            node_number = excluded.node_number, transport = excluded.transport,
+            boot = excluded.boot, connection = excluded.connection,
+            listener = excluded.listener, source = excluded.source,
             path = excluded.path, user_agent = excluded.user_agent,
             expires_at = excluded.expires_at, horizon_at = excluded.horizon_at,
             epoch = excluded.epoch, changed_at = excluded.changed_at
@@ -98,7 +102,11 @@ pub(super) async fn write(
         .bind(column(rows, |row| stamp(row.binding.expires_at)))
         .bind(column(rows, |row| stamp(row.binding.horizon)))
         .bind(column(rows, |row| row.epoch))
-        .bind(column(rows, |row| stamp(row.record.at)));
+        .bind(column(rows, |row| stamp(row.record.at)))
+        .bind(column(rows, |row| i32::from(row.binding.path.node.0)))
+        .bind(column(rows, |row| row.binding.path.transport().to_ascii_lowercase()))
+        .bind(column(rows, |row| row.binding.path.stream().map(|s| i64::from(s.boot))))
+        .bind(column(rows, |row| row.binding.path.stream().map(|s| i64::from(s.number))));
     let homeless: Vec<Uuid> = query.fetch_all(&mut **transaction).await?;
     Ok(homeless.into_iter().map(RecordId).collect())
 }
@@ -128,12 +136,33 @@ fn binding(row: &PgRow) -> Result<Binding, Failure> {
         call_id: row.try_get("call_id")?,
         cseq: u32::try_from(row.try_get::<i64, _>("cseq")?).unwrap_or(0),
         q: u16::try_from(row.try_get::<i16, _>("q")?).unwrap_or(0),
-        path: UdpPath { local: address(row, "listener")?, peer: address(row, "source")? },
+        path: Path {
+            node: NodeId(u16::try_from(row.try_get::<i32, _>("node_number")?).unwrap_or_default()),
+            link: link(row)?,
+            local: address(row, "listener")?,
+            peer: address(row, "source")?,
+        },
         route: path.0,
         user_agent: row.try_get("user_agent")?,
         expires_at: time("expires_at")?,
         horizon: time("horizon_at")?,
     })
+}
+
+fn link(row: &PgRow) -> Result<Link, Failure> {
+    let number = |name: &str| -> Result<u32, Failure> {
+        let number: Option<i64> = row.try_get(name)?;
+        Ok(number.and_then(|number| u32::try_from(number).ok()).unwrap_or_default())
+    };
+    let stream = |transport| -> Result<Link, Failure> {
+        Ok(Link::Stream { transport, boot: number("boot")?, number: number("connection")? })
+    };
+    match row.try_get::<String, _>("transport")?.as_str() {
+        "udp" => Ok(Link::Udp),
+        "tcp" => stream(Transport::Tcp),
+        "tls" => stream(Transport::Tls),
+        other => Err(Failure::Damaged("binding", format!("transport is {other:?}"))),
+    }
 }
 
 fn address(row: &PgRow, column: &str) -> Result<SocketAddr, Failure> {

@@ -1,6 +1,6 @@
 //! A node says that it lives, and which version of each tenant it serves.
 
-use pbx::id::TenantId;
+use pbx::id::{NodeId, TenantId};
 use uuid::Uuid;
 
 use crate::database::Database;
@@ -14,6 +14,15 @@ const SEEN: &str = "
 
 /// What an earlier process of this node served is not what this one serves.
 const FORGET: &str = "DELETE FROM node_tenant WHERE node = $1";
+
+/// Asked for first, so that a restart takes no new number.
+const NUMBER: &str = "
+    WITH known AS (SELECT number FROM node_number WHERE name = $1),
+    made AS (
+        INSERT INTO node_number (name) SELECT $1 WHERE NOT EXISTS (SELECT FROM known)
+        ON CONFLICT (name) DO UPDATE SET name = excluded.name
+        RETURNING number)
+    SELECT number FROM known UNION ALL SELECT number FROM made";
 
 const LEFT: &str = "DELETE FROM node WHERE name = $1 AND boot = $2";
 
@@ -31,20 +40,25 @@ const SERVES: &str = "
 pub const QUERIES: &[Query] = &[
     Query::node("seen", SEEN),
     Query::node("forget", FORGET),
+    Query::node("number", NUMBER),
     Query::node("left", LEFT),
     Query::node("serves", SERVES),
 ];
 
-/// At the start of a process, before its first [`serves`].
+/// At the start of a process, before its first [`serves`]; the answer is the number that this name
+/// has for good.
 ///
 /// # Errors
 /// If Postgres is away.
-pub async fn started(database: &Database, node: &str, boot: u32) -> Result<(), Failure> {
+pub async fn started(database: &Database, node: &str, boot: u32) -> Result<NodeId, Failure> {
     let mut transaction = database.node.begin().await?;
     sqlx::query(SEEN).bind(node).bind(i64::from(boot)).execute(&mut *transaction).await?;
     sqlx::query(FORGET).bind(node).execute(&mut *transaction).await?;
+    let number: i32 = sqlx::query_scalar(NUMBER).bind(node).fetch_one(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok(())
+    u16::try_from(number)
+        .map(NodeId)
+        .map_err(|_| Failure::Damaged("node_number", format!("{node} has the number {number}")))
 }
 
 /// Once a second: a node that is silent for [`crate::provider::nodes::ALIVE_FOR`] counts as dead.

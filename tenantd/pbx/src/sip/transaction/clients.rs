@@ -8,7 +8,7 @@ use super::agenda::{Agenda, Due, Map, Output};
 use super::attempt::{Attempt, Reaction};
 use super::client::{Client, Heard, Step};
 use super::servers::with_reserve;
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowId};
 use crate::moment::Moment;
 use crate::sip::deadlines::Alarm;
 use crate::sip::message::Message;
@@ -44,6 +44,8 @@ pub struct Answer<O> {
 pub(super) struct Clients<O> {
     limit: usize,
     by_key: Map<u64, Entry<O>>,
+    /// Which of them went over a connection.
+    by_stream: Map<FlowId, Vec<u64>>,
 }
 
 #[derive(Debug)]
@@ -62,7 +64,7 @@ enum Machine {
 
 impl<O: Copy> Clients<O> {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, by_key: Map::default() }
+        Self { limit, by_key: Map::default(), by_stream: Map::default() }
     }
 
     pub(super) fn request(
@@ -90,9 +92,23 @@ impl<O: Copy> Clients<O> {
         let entry = Entry { flow, owner, alarm: Alarm::default(), machine };
         let earlier = self.by_key.insert(branch_key, entry);
         debug_assert!(earlier.is_none(), "each branch has a key of its own");
+        if let Some(stream) = flow.stream() {
+            self.by_stream.entry(stream).or_default().push(branch_key);
+        }
         agenda.send(flow, bytes);
         self.settle(agenda, branch_key);
         Ok(())
+    }
+
+    /// A connection is gone: what nobody has answered on it never will be.
+    pub(super) fn lose(&mut self, agenda: &mut Agenda<O>, stream: FlowId) {
+        for branch_key in self.by_stream.remove(&stream).into_iter().flatten() {
+            if let Some(entry) = self.by_key.remove(&branch_key)
+                && entry.machine.is_unfinished()
+            {
+                agenda.outputs.push_back(Output::TimedOut { owner: entry.owner });
+            }
+        }
     }
 
     pub(super) fn receive(
@@ -179,7 +195,15 @@ impl<O: Copy> Clients<O> {
     fn settle(&mut self, agenda: &mut Agenda<O>, branch_key: u64) {
         let Some(entry) = self.by_key.get_mut(&branch_key) else { return };
         if entry.machine.is_terminated() {
-            self.by_key.remove(&branch_key);
+            let stream = self.by_key.remove(&branch_key).and_then(|entry| entry.flow.stream());
+            if let Some(stream) = stream
+                && let Some(keys) = self.by_stream.get_mut(&stream)
+            {
+                keys.retain(|key| *key != branch_key);
+                if keys.is_empty() {
+                    self.by_stream.remove(&stream);
+                }
+            }
             return;
         }
         agenda.alarms.set(&mut entry.alarm, entry.machine.deadline(), Due::Client(branch_key));

@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use super::{Arrival, Cancelled, Output, ServerId, Transactions};
 use crate::chance::Chance;
-use crate::flow::{Flow, UdpPath};
+use crate::flow::Flow;
+use crate::id::NodeId;
 use crate::moment::Moment;
 use crate::sip::answer::{Due, Unacknowledged2xx};
 use crate::sip::draft::Draft;
@@ -202,7 +203,7 @@ impl World {
 
 fn flow() -> Flow {
     let address = |text: &str| text.parse().unwrap();
-    Flow::Udp(UdpPath { local: address("192.0.2.1:5060"), peer: address("192.0.2.2:5060") })
+    Flow::udp(NodeId(1), address("192.0.2.1:5060"), address("192.0.2.2:5060"))
 }
 
 fn method(number: u64) -> Method<'static> {

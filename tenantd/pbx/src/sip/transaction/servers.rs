@@ -330,9 +330,8 @@ impl<O> Entry<O> {
     /// shall have another's answers sent to an address of his own.
     fn follow(&mut self, flow: Flow) {
         let same_host = match (self.flow, flow) {
-            (Flow::Udp(old), Flow::Udp(new)) => old.peer.ip() == new.peer.ip(),
-            (Flow::Stream(_), Flow::Stream(_)) => true,
-            (Flow::Udp(_) | Flow::Stream(_) | Flow::Inner(_), _) => false,
+            (Flow::Net(old), Flow::Net(new)) => old.peer.ip() == new.peer.ip(),
+            (Flow::Net(_) | Flow::Inner(_), _) => false,
         };
         if same_host {
             self.flow = flow;

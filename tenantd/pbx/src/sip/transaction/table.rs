@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::agenda::{Agenda, Due, Output};
 use super::clients::{Answer, Clients, Full, Request};
 use super::servers::{Arrival, ServerId, Servers};
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowId};
 use crate::moment::Moment;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -85,6 +85,12 @@ impl<O: Copy> Transactions<O> {
         self.clients.cancel(&mut self.agenda, now, branch_key, reason);
     }
 
+    /// A connection is gone: requests on it that nobody has answered count as never answered
+    /// (RFC 3261 §8.1.3.1).
+    pub fn lose(&mut self, stream: FlowId) {
+        self.clients.lose(&mut self.agenda, stream);
+    }
+
     /// What shall be done next.
     pub fn poll_output(&mut self) -> Option<Output<O>> {
         self.agenda.outputs.pop_front()
@@ -137,8 +143,8 @@ mod tests {
 
     use super::super::servers::Cancelled;
     use super::*;
-    use crate::flow::{InnerPath, UdpPath};
-    use crate::id::TenantId;
+    use crate::flow::{InnerPath, Link, Path, Transport};
+    use crate::id::{NodeId, TenantId};
     use crate::sip::draft::Draft;
     use crate::sip::name::Name;
     use uuid::Uuid;
@@ -159,7 +165,7 @@ mod tests {
 
     fn from(peer: &str) -> Flow {
         let local = "192.0.2.1:5060".parse().unwrap();
-        Flow::Udp(UdpPath { local, peer: peer.parse::<SocketAddr>().unwrap() })
+        Flow::udp(NodeId(1), local, peer.parse::<SocketAddr>().unwrap())
     }
 
     fn phone() -> Flow {
@@ -299,6 +305,23 @@ mod tests {
         respond(&mut table, START, id, &invite, 486);
         let last = until_the_end(&mut table).pop();
         assert_eq!(last, Some((32_000, format!("never acknowledged: {OWNER}"))));
+    }
+
+    #[test]
+    fn what_went_over_a_connection_that_is_gone_is_never_answered() {
+        let mut table = table();
+        let stream = |number| {
+            let link = Link::Stream { transport: Transport::Tcp, boot: 3, number };
+            let Flow::Net(path) = phone() else { panic!() };
+            Flow::Net(Path { link, ..path })
+        };
+        let asked = call(&mut table, stream(1));
+        table.lose(stream(2).stream().unwrap());
+        assert!(sent(&mut table).is_empty());
+        table.lose(stream(1).stream().unwrap());
+        assert_eq!(sent(&mut table), [format!("timed out: {OWNER}")]);
+        assert_eq!(hears(&mut table, START, &asked, 200), None);
+        assert!(table.is_empty());
     }
 
     #[test]
