@@ -22,6 +22,7 @@ pub mod nonce;
 pub mod params;
 mod parse;
 pub mod sdp;
+pub mod session_timer;
 pub mod status;
 pub mod token;
 pub mod transaction;
