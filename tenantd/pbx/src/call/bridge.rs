@@ -3,7 +3,7 @@
 //! RFC 3261 §14 (re-INVITE, glare), §15 (BYE), RFC 3264 §8 (hold), RFC 6086 (INFO). Each side sees
 //! one dialog with us; an offer goes over as our own offer, and its answer comes back as ours.
 
-use super::desk::{ALLOW, Desk, SDP};
+use super::desk::{Desk, SDP};
 use super::leg::{Ack, State};
 use super::pick_up::read_description;
 use super::verdict::Fate;
@@ -13,7 +13,7 @@ use crate::moment::Moment;
 use crate::record::Ending;
 use crate::sip::answer::Unacknowledged2xx;
 use crate::sip::message::Message;
-use crate::sip::method::Method;
+use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
 use crate::sip::sdp::Description;
 use crate::sip::transaction::ServerId;

@@ -18,7 +18,7 @@ use crate::registrar::Registrar;
 use crate::sip::address::Contacts;
 use crate::sip::draft::Draft;
 use crate::sip::message::Message;
-use crate::sip::method::Method;
+use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
 use crate::sip::token::TokenKey;
 use crate::sip::transaction::{Full, ServerId, Transactions};
@@ -26,9 +26,6 @@ use crate::sip::uri::{Scheme, Uri};
 use crate::story::{Event, Note};
 use crate::tenant::directory::Directory;
 use crate::tenant::limits::LiveCalls;
-
-/// Methods that we serve, for the Allow header (RFC 3261 §20.5).
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO";
 
 /// The content type of a session description.
 pub const SDP: &str = "application/sdp";

@@ -3,7 +3,7 @@
 //! RFC 3261 §16.5 (targets), §8.1.3.4 (3xx). Each phone is a leg with a dialog of its own; its
 //! Request-URI is the Contact it registered, and the way there is where its REGISTER came from.
 
-use super::desk::{ALLOW, Desk, SDP, finish, forwards};
+use super::desk::{Desk, SDP, finish, forwards};
 use super::leg::{Leg, Marks, Party, Provisional, State, Voice, Wanted};
 use super::verdict::Fate;
 use super::{Call, MOST_LEGS, Owner, Phase, Task};
@@ -13,7 +13,7 @@ use crate::id::{TenantId, UserId};
 use crate::record::Binding;
 use crate::sip::dialog::{Dialog, HOPS};
 use crate::sip::message::Message;
-use crate::sip::method::Method;
+use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
 use crate::sip::transaction::Full;
 use crate::story::Event;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::desk::{ALLOW, Desk, SDP, finish};
+use super::desk::{Desk, SDP, finish};
 use super::verdict::Fate;
 use super::{Owner, Task};
 use crate::flow::Flow;
@@ -14,7 +14,7 @@ use crate::record::LegRecord;
 use crate::sip::answer::Unacknowledged2xx;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
-use crate::sip::method::Method;
+use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
 use crate::sip::sdp::{Anchor, Description, Direction, Sound, differs};
 use crate::sip::transaction::ServerId;

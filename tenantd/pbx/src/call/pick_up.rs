@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::desk::{ALLOW, Desk, SDP, finish};
+use super::desk::{Desk, SDP, finish};
 use super::fork::key;
 use super::leg::{Ack, Provisional, State, Wanted};
 use super::verdict::Fate;
@@ -15,6 +15,7 @@ use crate::record::Ending;
 use crate::sip::answer::Unacknowledged2xx;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
+use crate::sip::method::ALLOW;
 use crate::sip::name::Name;
 use crate::sip::sdp::{Description, Flaw};
 use crate::sip::transaction::ServerId;
