@@ -2,5 +2,8 @@
 
 mod bad_lines;
 mod calls;
+mod keepalive;
 mod limits;
 mod phones;
+mod timers;
+mod vanish;

@@ -20,6 +20,10 @@ use pbx::sip::name::Name;
 use pbx::sip::transaction::{Arrival, Cancelled, Output, ServerId, Transactions};
 use pbx::sip::{Contacts, Draft};
 
+mod skills;
+
+pub use skills::{Power, Skills};
+
 /// What a phone does when it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Habit {
@@ -76,6 +80,12 @@ pub struct Phone {
     pub address: SocketAddr,
     /// What it does when it is called.
     pub habit: Habit,
+    /// What it knows beyond a plain call.
+    pub skills: Skills,
+    /// Final answers to what it asked within its call, as `200 UPDATE`.
+    pub answers: Vec<String>,
+    /// The last of these.
+    pub last_answer: Option<Message>,
     /// How far its call is.
     pub state: State,
     /// The status of its last REGISTER.
@@ -125,6 +135,9 @@ impl Phone {
             name: name.to_owned(),
             address,
             habit: Habit::Answer(Duration::from_secs(2)),
+            skills: Skills::default(),
+            answers: vec![],
+            last_answer: None,
             state: State::Idle,
             registered: None,
             contacts: 0,
@@ -222,6 +235,11 @@ impl Phone {
 
     /// Its time has come.
     pub fn handle_deadline(&mut self, now: Moment) {
+        if self.skills.power == Power::Off {
+            self.transactions = Transactions::new([1; 16], 1_000);
+            self.talk = Talk::default();
+            return;
+        }
         self.transactions.handle_deadline(now);
         if self.talk.answer_at.is_some_and(|at| at <= now) {
             self.talk.answer_at = None;
@@ -243,6 +261,9 @@ impl Phone {
     /// A datagram came.
     pub fn handle_datagram(&mut self, now: Moment, bytes: Bytes) {
         let Ok(message) = Message::parse(bytes) else { return };
+        if self.skills.power == Power::Off {
+            return;
+        }
         match message.is_request() {
             true => self.handle_request(now, message),
             false => self.handle_response(now, &message),
@@ -277,15 +298,21 @@ impl Phone {
             }
             Arrival::New(server) => {
                 let known = request.call_id().is_ok_and(|id| id == self.talk.call_id);
+                let within = request.to().is_ok_and(|to| to.tag().is_some());
                 let status = match request.method() {
                     Method::Bye if !known => 481,
-                    _ => 200,
+                    Method::Bye => 200,
+                    _ if within && !known => 481,
+                    method => self.skills.refusal(method).unwrap_or(200),
                 };
                 if request.method() == Method::Bye && known {
                     self.state = State::Ended(200);
                     self.talk.unacked = None;
                 }
-                let bytes = Draft::response(&request, status, None).to_tag("phone").finish();
+                let bytes = match (request.method(), status) {
+                    (Method::Update, 200) => self.answer_update(&request),
+                    _ => Draft::response(&request, status, None).to_tag("phone").finish(),
+                };
                 self.transactions.respond(now, server, status, bytes);
             }
             Arrival::Absorbed | Arrival::Merged | Arrival::Full | Arrival::Unreadable => {}
@@ -295,14 +322,21 @@ impl Phone {
     fn handle_invite(&mut self, now: Moment, server: ServerId, invite: Message) {
         let within = invite.to().is_ok_and(|to| to.tag().is_some());
         self.transactions.own(server, Asked::Invite);
+        let known = invite.call_id().is_ok_and(|id| id == self.talk.call_id);
+        let forgotten = (!known).then_some(481);
+        let refused = forgotten.or(self.skills.refusal(Method::Invite));
+        if let Some(status) = refused.filter(|_| within) {
+            let bytes = Draft::response(&invite, status, None).finish();
+            return self.transactions.respond(now, server, status, bytes);
+        }
+        if let Some((status, name, value)) = self.skills.first_refusal.take().filter(|_| !within) {
+            let draft = Draft::response(&invite, status, None).to_tag("no");
+            let bytes = draft.header(name, value).finish();
+            return self.transactions.respond(now, server, status, bytes);
+        }
         if within {
             self.hears = direction(&invite);
-            let answer = match self.hears.as_str() {
-                "sendonly" => "recvonly",
-                "inactive" => "inactive",
-                _ => "sendrecv",
-            };
-            let sdp = self.description(answer);
+            let sdp = self.description(answering(&self.hears));
             let bytes = self.write_answer(&invite, 200, &sdp);
             self.talk.unacked = Some(Unacknowledged2xx::new(now, bytes.clone()));
             return self.transactions.respond(now, server, 200, bytes);
@@ -339,6 +373,16 @@ impl Phone {
         }
     }
 
+    /// The 2xx to an UPDATE, with a description if it brought one.
+    fn answer_update(&mut self, update: &Message) -> Bytes {
+        if update.body().is_empty() {
+            return self.write_answer(update, 200, "");
+        }
+        self.hears = direction(update);
+        let sdp = self.description(answering(&self.hears));
+        self.write_answer(update, 200, &sdp)
+    }
+
     fn provisional(&mut self, now: Moment, status: u16) {
         let Some((server, invite)) = self.talk.invite.clone() else { return };
         let sdp = if status == 183 { self.description("sendrecv") } else { String::new() };
@@ -365,6 +409,10 @@ impl Phone {
             (Habit::Forward(to), 302) => draft.header(Name::Contact, format_args!("<{to}>")),
             _ => draft.header(Name::Contact, self.contact()),
         };
+        let draft = match status {
+            200 => with(draft, &self.skills.answers_with),
+            _ => draft,
+        };
         match sdp.is_empty() {
             true => draft.finish(),
             false => draft.body("application/sdp", sdp.as_bytes()).finish(),
@@ -388,8 +436,13 @@ impl Phone {
                 self.contacts = response.values(Name::Contact).count();
             }
             (Asked::Invite | Asked::ReInvite, 407) => self.invite_again(now, response),
-            (Asked::Invite | Asked::ReInvite, 200..=299) => self.answered(now, response),
+            (Asked::Invite, 200..=299) => self.answered(now, response),
+            (Asked::ReInvite, 200..=299) => {
+                self.note_answer(response);
+                self.answered(now, response);
+            }
             (Asked::Invite, 300..) => self.state = State::Ended(answer.status),
+            (Asked::ReInvite | Asked::Other, 200..) => self.note_answer(response),
             (Asked::Invite | Asked::ReInvite | Asked::Other, _) => {}
         }
     }
@@ -458,6 +511,9 @@ impl Phone {
         let mut draft = self.draft(head, key);
         if let Asked::Register { expires } = asked {
             draft = draft.header(Name::Expires, expires);
+        }
+        if matches!(asked, Asked::Invite | Asked::ReInvite | Asked::Other) {
+            draft = with(draft, &self.skills.asks_with);
         }
         if let Some((name, value)) = auth {
             draft = draft.header(name, value);
@@ -575,6 +631,19 @@ fn direction(message: &Message) -> String {
     let known = ["sendrecv", "sendonly", "recvonly", "inactive"];
     let found = known.into_iter().find(|name| body.contains(&format!("a={name}\r\n")));
     found.unwrap_or_default().to_owned()
+}
+
+fn answering(heard: &str) -> &'static str {
+    match heard {
+        "sendonly" => "recvonly",
+        "recvonly" => "sendonly",
+        "inactive" => "inactive",
+        _ => "sendrecv",
+    }
+}
+
+fn with(draft: Draft, headers: &[(Name, String)]) -> Draft {
+    headers.iter().fold(draft, |draft, (name, value)| draft.header(*name, value))
 }
 
 fn hex(bytes: &[u8]) -> String {

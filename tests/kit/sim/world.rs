@@ -142,6 +142,13 @@ impl World {
         self.settle();
     }
 
+    /// The sound of a leg stops: media tells so after a while.
+    pub fn fall_silent(&mut self, leg: u16) {
+        let side = self.sides.keys().copied().find(|side| side.leg == leg);
+        let side = side.expect("sound of this leg is open");
+        self.input(|| Input::Media(Sound::Quiet { side }));
+    }
+
     /// Ends the process in an instant and starts it again with what was written down.
     pub fn restart(&mut self) {
         for (node, stage) in self.stages.iter_mut().enumerate() {

@@ -7,7 +7,7 @@ use super::desk::{Desk, SDP, finish};
 use super::verdict::Fate;
 use super::{Owner, Task};
 use crate::flow::Flow;
-use crate::id::{CallId, UserId};
+use crate::id::{BindingId, CallId, UserId};
 use crate::media::{Heard, Side, Wish};
 use crate::moment::Moment;
 use crate::record::LegRecord;
@@ -17,6 +17,7 @@ use crate::sip::message::Message;
 use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
 use crate::sip::sdp::{Anchor, Description, Direction, Sound, differs};
+use crate::sip::session_timer::SessionTimer;
 use crate::sip::transaction::ServerId;
 
 /// One phone's side of a call.
@@ -36,6 +37,12 @@ pub struct Leg {
     pub state: State,
     /// When what happened.
     pub marks: Marks,
+    /// When it is asked whether it is still there.
+    pub timer: SessionTimer,
+    /// What we ask it ourselves just now.
+    pub question: Question,
+    /// Whether its way is still open.
+    pub way: Way,
 }
 
 /// Whose phone it is.
@@ -47,6 +54,28 @@ pub struct Party {
     pub number: String,
     /// What the phone calls itself, or its address.
     pub device: String,
+    /// Its registration, if it has one: where it is found when its connection is gone.
+    pub binding: Option<BindingId>,
+}
+
+/// A request of ours within a dialog that no other phone asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// None.
+    None,
+    /// Nothing but whether it is there; its transaction.
+    Asked(u64),
+    /// With the description that stands; its transaction.
+    Offered(u64),
+}
+
+/// Whether messages to a phone still find their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// As far as we know.
+    Open,
+    /// Its connection is gone: it will be found by its registration, or come back by itself.
+    Gone,
 }
 
 /// How far a leg is.
@@ -241,6 +270,25 @@ impl Leg {
         Some(self.voice.said.clone())
     }
 
+    /// Whether it was told this already.
+    pub fn knows(&self, desk: &Desk<'_>, description: &Description) -> bool {
+        let address = desk.office.sound(&self.flow).told;
+        let Voice { session, version, .. } = self.voice;
+        self.voice.port.is_some_and(|port| {
+            let anchor = Anchor { address, port, session, version };
+            !self.voice.said.is_empty()
+                && !differs(&self.voice.said, &description.anchored(&anchor))
+        })
+    }
+
+    /// Whether that transaction is the question that we ask just now.
+    pub fn is_asked(&self, branch: u64) -> bool {
+        match self.question {
+            Question::None => false,
+            Question::Asked(asked) | Question::Offered(asked) => asked == branch,
+        }
+    }
+
     /// Sends a request in its dialog.
     pub fn request(
         &mut self,
@@ -249,13 +297,18 @@ impl Leg {
         call: u64,
         body: Option<(&str, &[u8])>,
     ) -> Option<u64> {
+        self.find_way(desk);
         let (branch, text) = desk.branch();
         let via = desk.office.via(&self.flow, &text);
         let method = task.method();
         let mut draft = self.dialog.request(method, &via);
-        if method == Method::Invite {
+        if matches!(method, Method::Invite | Method::Update) {
             let contact = desk.office.contact(&self.flow, &self.party.number);
-            draft = draft.header(Name::Contact, contact).header(Name::Allow, ALLOW);
+            draft = draft
+                .header(Name::Contact, contact)
+                .header(Name::Allow, ALLOW)
+                .header(Name::Supported, "timer");
+            draft = self.timer.ask(draft);
         }
         let tenant = desk.tenant.tenant;
         let owner = Owner { tenant, call, leg: self.number, task, branch };
@@ -266,12 +319,26 @@ impl Leg {
 
     /// Acknowledges its 2xx to our INVITE number `cseq`, with our answer if its 2xx held an offer.
     pub fn acknowledge(&mut self, desk: &mut Desk<'_>, cseq: u32, answer: Option<&str>) {
+        self.find_way(desk);
         let (_, text) = desk.branch();
         let draft = self.dialog.ack(cseq, &desk.office.via(&self.flow, &text));
         let bytes = finish(draft, answer.map(|answer| (SDP, answer.as_bytes())));
         desk.send(self.flow, bytes.clone());
         if let State::Up { ack, .. } = &mut self.state {
             *ack = Ack::Sent(bytes);
+        }
+    }
+
+    /// A phone whose connection broke is reached where it has registered since.
+    pub fn find_way(&mut self, desk: &Desk<'_>) {
+        let (Way::Gone, Some(user), Some(id)) = (self.way, self.party.user, self.party.binding)
+        else {
+            return;
+        };
+        let registered = desk.registrar.find(user, id);
+        if let Some(registered) = registered.filter(|found| found.is_reachable(desk.now)) {
+            self.flow = Flow::Net(registered.binding.path);
+            self.way = Way::Open;
         }
     }
 

@@ -1,13 +1,14 @@
 //! A call: who rings, who talks to whom, and what is written down about it.
 //!
 //! A back-to-back user agent (RFC 7092 §3.1.3): each leg is a dialog of its own, so that nothing of
-//! one side leaks to the other. `ring` is the time until somebody answers, `bridge` what two phones
-//! then ask of each other, `leg` one phone's side, `ledger` what is written down.
+//! one side leaks to the other. `ring` is the time until somebody answers, `within` what phones then
+//! ask, `bridge` how it reaches the other one, `pulse` whether they are still there, `leg` one phone's
+//! side, `ledger` what is written down.
 
 use std::time::Duration;
 
 use crate::board::{Stage, What};
-use crate::flow::{Flow, FlowId};
+use crate::flow::Flow;
 use crate::id::{CallId, TenantId, UserId};
 use crate::media::{Event as Sound, Side};
 use crate::moment::Moment;
@@ -19,6 +20,7 @@ use crate::sip::sdp::Description;
 use crate::story::Event;
 use crate::tenant::limits::Permit;
 
+mod aside;
 mod bridge;
 pub mod desk;
 mod facts;
@@ -26,17 +28,20 @@ mod fork;
 pub mod ledger;
 pub mod leg;
 mod pick_up;
+mod pulse;
 mod ring;
 pub mod verdict;
+mod within;
 
+use aside::Passing;
 use bridge::Crossing;
-pub use bridge::{Reply, Within};
 use desk::Desk;
 pub use fork::parts;
 use ledger::Ledger;
-use leg::{Leg, Ports, State};
+use leg::{Leg, Ports, State, Way};
 pub use ring::Asked;
 use verdict::{Fate, Verdict};
+pub use within::{Reply, Within};
 
 /// How long phones ring before the caller is told that nobody came.
 pub const RING_FOR: Duration = Duration::from_secs(60);
@@ -73,8 +78,14 @@ pub enum Task {
     ReInvite,
     /// A BYE.
     Bye,
+    /// An UPDATE.
+    Update,
     /// An INFO.
     Info,
+    /// A MESSAGE.
+    Message,
+    /// An OPTIONS: is the phone still in the call?
+    Options,
     /// Not a call's: is this registered phone still there?
     Probe,
 }
@@ -85,8 +96,10 @@ impl Task {
         match self {
             Self::Invite | Self::ReInvite => Method::Invite,
             Self::Bye => Method::Bye,
+            Self::Update => Method::Update,
             Self::Info => Method::Info,
-            Self::Probe => Method::Options,
+            Self::Message => Method::Message,
+            Self::Options | Self::Probe => Method::Options,
         }
     }
 }
@@ -102,8 +115,8 @@ pub struct Call {
     legs: Vec<Leg>,
     phase: Phase,
     crossing: Option<Crossing>,
-    /// INFOs on their way across: from which request to which leg.
-    passing: Vec<bridge::Passing>,
+    /// Messages on their way across.
+    passing: Vec<Passing>,
     permit: Option<Permit>,
     /// Extensions that were tried, so that a forward never comes back.
     tried: Vec<String>,
@@ -149,15 +162,7 @@ impl Call {
     pub fn move_flow(&mut self, leg: u16, flow: Flow) {
         if let Some(index) = self.index_of(leg) {
             self.legs[index].flow = flow;
-        }
-    }
-
-    /// A connection is gone: a caller who waits on it for an answer has hung up. Who talks comes back
-    /// over another, or is missed.
-    pub fn handle_flow_gone(&mut self, desk: &mut Desk<'_>, stream: FlowId) {
-        let caller = &self.legs[0];
-        if caller.flow.stream() == Some(stream) && matches!(caller.state, State::Asking { .. }) {
-            self.handle_cancel(desk);
+            self.legs[index].way = Way::Open;
         }
     }
 
@@ -180,7 +185,8 @@ impl Call {
         });
         let silent = self.silence_at();
         let crossing = self.crossing.as_ref().map(|crossing| crossing.give_up_at);
-        own.into_iter().chain(unacked).chain(silent).chain(crossing).min()
+        let pulse = self.pulse_at();
+        own.into_iter().chain(unacked).chain(silent).chain(crossing).chain(pulse).min()
     }
 
     /// A deadline has come.
@@ -199,7 +205,10 @@ impl Call {
                 | State::Gone(_) => None,
             };
             match due {
-                Some(Due::Repeat(bytes)) => desk.send(leg.flow, bytes),
+                Some(Due::Repeat(bytes)) => {
+                    leg.find_way(desk);
+                    desk.send(leg.flow, bytes);
+                }
                 Some(Due::GiveUp) => {
                     leg.bye(desk, self.number);
                     self.end(desk, Ending::Vanished);
@@ -210,6 +219,7 @@ impl Call {
         if self.crossing.as_ref().is_some_and(|crossing| crossing.give_up_at <= now) {
             self.give_up_crossing(desk);
         }
+        self.take_pulses(desk);
         match self.phase {
             Phase::Ringing { give_up_at, .. } if give_up_at <= now => self.give_up_ringing(desk),
             Phase::Ringing { .. } => self.judge(desk),
@@ -237,6 +247,7 @@ impl Call {
                 let number = self.legs[index].party.number.clone();
                 self.tell(desk, Event::SoundFound { number, from: peer.to_string() });
             }
+            Sound::Quiet { .. } => self.handle_quiet(desk, index),
             Sound::Closed { heard, .. } => {
                 self.legs[index].voice.heard = Some(heard);
                 self.legs[index].voice.ports = Ports::Closed;

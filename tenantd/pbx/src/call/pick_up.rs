@@ -103,6 +103,7 @@ impl Call {
         let description = read_description(response);
         match (wanted && understood, self.phase, description) {
             (true, Phase::Ringing { early, .. }, Ok(Some(description))) => {
+                leg.timer.handle_agreed(desk.now, response);
                 self.win(desk, index, cseq.number, &description, early);
             }
             (wanted, _, _) => {
@@ -170,15 +171,16 @@ impl Call {
         }
         let (server, invite) = (*server, invite.clone());
         let body = caller.tell_sound(desk, description)?;
-        let bytes = desk
+        let draft = desk
             .office
             .reply(&caller.flow, &invite, 200)
             .to_tag(&caller.dialog.local_tag)
             .record_route(&invite)
             .header(Name::Contact, desk.office.contact(&caller.flow, &self.ledger.dialled))
             .header(Name::Allow, ALLOW)
-            .body(SDP, body.as_bytes())
-            .finish();
+            .header(Name::Supported, "timer");
+        let draft = caller.timer.answer(desk.now, &invite, draft);
+        let bytes = draft.body(SDP, body.as_bytes()).finish();
         let unacked = Some(Unacknowledged2xx::new(desk.now, bytes.clone()));
         caller.state = State::Up { unacked, ack: Ack::None };
         caller.marks.answered_at = Some(desk.now);

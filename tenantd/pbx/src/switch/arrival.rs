@@ -22,6 +22,7 @@ use crate::sip::deadlines::Alarm;
 use crate::sip::message::Message;
 use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
+use crate::sip::session_timer::{SHORTEST_S, SessionTimer, TooBrief};
 use crate::sip::transaction::{self, Answer, Cancelled, ServerId};
 use crate::story::{Event, Note};
 use crate::tenant::directory::Directory;
@@ -156,6 +157,7 @@ impl Switch {
         request: &Message,
         speaker: Speaker,
     ) -> Result<(), Refusal> {
+        SessionTimer::check(request).map_err(|TooBrief| Refusal::TooBrief)?;
         let place = self.tenants.get_mut(&arrived.tenant).ok_or(Refusal::UnknownDomain)?;
         let uri = request.uri().map_err(|_| Refusal::BadRequest)?;
         let dialled: String = uri.user().chars().take(128).collect();
@@ -331,6 +333,7 @@ impl Switch {
                 }
             }
             Refusal::MethodNotAllowed => draft = draft.header(Name::Allow, ALLOW),
+            Refusal::TooBrief => draft = draft.header(Name::MinSe, SHORTEST_S),
             Refusal::Draining | Refusal::Overloaded => {
                 draft = draft.header(Name::RetryAfter, RETRY_AFTER_S);
             }

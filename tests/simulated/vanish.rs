@@ -1,0 +1,105 @@
+//! A phone whose sound stops is asked whether it is still there.
+
+use std::time::Duration;
+
+use kit::sim::{Power, State, World, company};
+use pbx::record::Ending;
+use pbx::sip::name::Name;
+use pbx::story::Event;
+
+const ALPHA: &str = "alpha.example";
+
+/// Alice talks to Bob, who allows these methods.
+fn talking(allow: &str) -> World {
+    let mut world = World::new(vec![company(1, ALPHA)]);
+    world.registered("alice", ALPHA, "101");
+    world.registered("bob", ALPHA, "102");
+    let bob = world.phones.get_mut("bob").expect("bob");
+    bob.skills.answers_with = vec![(Name::Allow, allow.to_owned())];
+    world.tell("alice", |phone, now| phone.call(now, "102"));
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.phones["bob"].state, State::Talking);
+    world.take_ladder();
+    world
+}
+
+fn is_told(world: &World, event: &Event) -> bool {
+    world.notes.iter().any(|note| note.event == *event)
+}
+
+#[test]
+fn a_phone_that_is_still_there_may_be_silent() {
+    for (allow, method) in [("INVITE", "OPTIONS"), ("INVITE, UPDATE", "UPDATE")] {
+        let mut world = talking(allow);
+        world.fall_silent(1);
+        world.run_for(Duration::from_secs(40));
+        let ladder = world.take_ladder();
+        assert!(ladder.contains(&format!("200 {method}")), "{ladder}");
+        assert!(is_told(&world, &Event::FellSilent { number: "102".to_owned() }));
+        assert_eq!(world.phones["alice"].state, State::Talking);
+        assert_eq!(world.load().calls, 1);
+    }
+}
+
+#[test]
+fn a_phone_that_does_not_know_how_to_be_asked_is_still_there() {
+    for status in [405, 501, 403, 500] {
+        let mut world = talking("INVITE");
+        let bob = world.phones.get_mut("bob").expect("bob");
+        bob.skills.refuses.push(("OPTIONS", status));
+        world.fall_silent(1);
+        world.run_for(Duration::from_secs(40));
+        assert_eq!(world.load().calls, 1, "{status}");
+    }
+}
+
+#[test]
+fn a_phone_that_is_gone_ends_the_call_for_both() {
+    for (name, leg, number) in [("alice", 0, "101"), ("bob", 1, "102")] {
+        let mut world = talking("INVITE");
+        world.phones.get_mut(name).expect("a phone").skills.power = Power::Off;
+        world.run_for(Duration::from_secs(1));
+        world.fall_silent(leg);
+        world.run_for(Duration::from_secs(120));
+        assert_eq!(world.calls[0].ending, Ending::Vanished);
+        assert!((world.calls[0].ended_at - world.calls[0].began_at).as_secs() < 45);
+        assert!(is_told(&world, &Event::Vanished { number: number.to_owned() }));
+        let other = if name == "alice" { "bob" } else { "alice" };
+        assert_eq!(world.phones[other].state, State::Ended(200));
+        assert!(world.sides.is_empty() && world.live.is_empty());
+        assert_eq!((world.load().calls, world.load().transactions), (0, 0));
+    }
+}
+
+#[test]
+fn a_phone_that_forgot_the_call_ends_it_at_once() {
+    for (allow, method) in [("INVITE", "OPTIONS"), ("INVITE, UPDATE", "UPDATE")] {
+        let mut world = talking(allow);
+        world.phones.get_mut("bob").expect("bob").skills.refuses.push((method, 481));
+        world.fall_silent(1);
+        world.run_for(Duration::from_secs(1));
+        assert_eq!(world.phones["alice"].state, State::Ended(200));
+        assert_eq!(world.calls[0].ending, Ending::Vanished);
+    }
+}
+
+#[test]
+fn who_holds_or_is_held_is_right_to_be_silent() {
+    for (who, leg) in [("alice", 1), ("bob", 0)] {
+        let mut world = talking("INVITE");
+        world.tell(who, |phone, now| phone.hold(now, "sendonly"));
+        world.run_for(Duration::from_secs(1));
+        world.take_ladder();
+        world.fall_silent(leg);
+        world.run_for(Duration::from_secs(1));
+        assert_eq!(world.take_ladder().trim(), "", "{who} holds, the other is silent");
+    }
+    let mut world = talking("INVITE");
+    world.tell("alice", |phone, now| phone.hold(now, "inactive"));
+    world.run_for(Duration::from_secs(1));
+    world.take_ladder();
+    world.fall_silent(0);
+    world.fall_silent(1);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.take_ladder().trim(), "");
+}
