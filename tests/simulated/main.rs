@@ -5,5 +5,6 @@ mod calls;
 mod keepalive;
 mod limits;
 mod phones;
+mod reliable;
 mod timers;
 mod vanish;

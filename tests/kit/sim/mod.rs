@@ -10,5 +10,5 @@ pub mod world;
 
 pub use company::{Company, company};
 pub use network::Network;
-pub use phone::{Habit, Phone, Power, Skills, State};
+pub use phone::{Habit, Phone, Power, Pracks, Rings, Skills, State};
 pub use world::World;

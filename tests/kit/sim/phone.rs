@@ -17,12 +17,13 @@ use pbx::sip::digest;
 use pbx::sip::message::Message;
 use pbx::sip::method::Method;
 use pbx::sip::name::Name;
+use pbx::sip::reliable::{Announcements, Sequence};
 use pbx::sip::transaction::{Arrival, Cancelled, Output, ServerId, Transactions};
 use pbx::sip::{Contacts, Draft};
 
 mod skills;
 
-pub use skills::{Power, Skills};
+pub use skills::{Power, Pracks, Rings, Skills};
 
 /// What a phone does when it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,10 @@ struct Talk {
     unacked: Option<Unacknowledged2xx>,
     acked: Option<Bytes>,
     answer_at: Option<Moment>,
+    announcements: Announcements,
+    sequence: Sequence,
+    answers_once_confirmed: bool,
+    described: bool,
 }
 
 /// A simulated phone.
@@ -230,7 +235,11 @@ impl Phone {
     /// When it next does something by itself.
     pub fn deadline(&self) -> Option<Moment> {
         let unacked = self.talk.unacked.as_ref().map(Unacknowledged2xx::deadline);
-        [self.transactions.deadline(), self.talk.answer_at, unacked].into_iter().flatten().min()
+        let announced = self.talk.announcements.deadline();
+        [self.transactions.deadline(), self.talk.answer_at, unacked, announced]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Its time has come.
@@ -245,6 +254,7 @@ impl Phone {
             self.talk.answer_at = None;
             self.finish_invite(now, 200);
         }
+        self.announce_again(now);
         match self.talk.unacked.as_mut().and_then(|unacked| unacked.handle_deadline(now)) {
             Some(Due::Repeat(bytes)) => self.outbox.push_back(bytes),
             Some(Due::GiveUp) => self.talk.unacked = None,
@@ -311,6 +321,7 @@ impl Phone {
                 }
                 let bytes = match (request.method(), status) {
                     (Method::Update, 200) => self.answer_update(&request),
+                    (Method::Prack, _) => return self.confirmed(now, server, &request),
                     _ => Draft::response(&request, status, None).to_tag("phone").finish(),
                 };
                 self.transactions.respond(now, server, status, bytes);
@@ -386,15 +397,24 @@ impl Phone {
     fn provisional(&mut self, now: Moment, status: u16) {
         let Some((server, invite)) = self.talk.invite.clone() else { return };
         let sdp = if status == 183 { self.description("sendrecv") } else { String::new() };
+        if self.skills.rings == Rings::Reliably {
+            return self.announce(now, server, &invite, status, &sdp);
+        }
         let bytes = self.write_answer(&invite, status, &sdp);
         self.transactions.respond(now, server, status, bytes);
     }
 
     fn finish_invite(&mut self, now: Moment, status: u16) {
+        if status == 200 && self.talk.announcements.holds_answer() {
+            self.talk.answers_once_confirmed = true;
+            return;
+        }
         let Some((server, invite)) = self.talk.invite.take() else { return };
+        self.talk.announcements.stop();
         self.talk.answer_at = None;
         self.state = if status == 200 { State::Talking } else { State::Ended(status) };
-        let sdp = if status == 200 { self.description("sendrecv") } else { String::new() };
+        let describes = status == 200 && !self.talk.described;
+        let sdp = if describes { self.description("sendrecv") } else { String::new() };
         let bytes = self.write_answer(&invite, status, &sdp);
         if status == 200 {
             self.talk.unacked = Some(Unacknowledged2xx::new(now, bytes.clone()));
@@ -410,7 +430,7 @@ impl Phone {
             _ => draft.header(Name::Contact, self.contact()),
         };
         let draft = match status {
-            200 => with(draft, &self.skills.answers_with),
+            101..=299 => with(draft, &self.skills.answers_with),
             _ => draft,
         };
         match sdp.is_empty() {
@@ -426,6 +446,7 @@ impl Phone {
         let Some(answer) = self.transactions.receive_response(now, key, response) else { return };
         match (answer.owner, answer.status) {
             (_, 100) => {}
+            (Asked::Invite, 101..=199) => self.confirm(now, response),
             (Asked::Register { expires }, 401) if self.registered != Some(401) => {
                 self.registered = Some(401);
                 let auth = self.authorize(response, "REGISTER", Name::WwwAuthenticate);
@@ -475,7 +496,9 @@ impl Phone {
         }
         self.talk.remote = response.first(Name::To).unwrap_or_default().to_owned();
         self.talk.target = contact_of(response);
-        self.hears = direction(response);
+        if !response.body().is_empty() {
+            self.hears = direction(response);
+        }
         self.state = State::Talking;
         let offered = self.talk.asked.as_ref().is_some_and(|(sdp, _)| !sdp.is_empty());
         let draft = self.draft(&Head { cseq, ..self.head(Method::Ack) }, self.chance_branch(now));

@@ -9,7 +9,7 @@ use super::desk::{Desk, SDP};
 use super::leg::{Ack, Leg, Question, State};
 use super::pick_up::read_description;
 use super::within::{Reply, Within, refuse};
-use super::{CROSS_FOR, Call, Task};
+use super::{CROSS_FOR, Call, Phase, Task};
 use crate::moment::Moment;
 use crate::record::Ending;
 use crate::sip::answer::Unacknowledged2xx;
@@ -85,7 +85,10 @@ impl Call {
             (Some(crossing), _) if crossing.from == from => Some(500),
             (Some(_), _) => Some(491),
             (None, Some(_)) if self.legs.iter().any(is_unsettled) => Some(491),
+            (None, Some(other)) if !self.can_be_offered(other, asked.request.method()) => Some(500),
             (None, Some(_)) => None,
+            // Later it can be carried across.
+            (None, None) if matches!(self.phase, Phase::Ringing { .. }) => Some(500),
             (None, None) => Some(488),
         };
         let offer = match (refusal, read_description(&asked.request)) {
@@ -103,6 +106,16 @@ impl Call {
                 self.answer_here(desk, index, &asked, offer);
             }
             _ => self.carry(desk, (index, other), asked, offer.clone()),
+        }
+    }
+
+    /// Before the answer only an UPDATE can change the sound, to a phone that knows it.
+    fn can_be_offered(&self, other: usize, method: Method<'_>) -> bool {
+        match self.phase {
+            Phase::Ringing { .. } => {
+                method == Method::Update && self.legs[other].timer.means() == Means::Update
+            }
+            Phase::Talking { .. } | Phase::Ending { .. } => true,
         }
     }
 
@@ -202,7 +215,9 @@ impl Call {
                 desk.respond_plainly(*server, flow, request, status);
                 self.lose_leg(desk, crossing.to);
             }
-            (405 | 501, _) if task == Task::Update => {
+            (405 | 501, _)
+                if task == Task::Update && matches!(self.phase, Phase::Talking { .. }) =>
+            {
                 leg.timer.handle_refused(desk.now, Some(status), std::time::Duration::ZERO);
                 self.carry_again(desk, index, Task::ReInvite, crossing);
             }
@@ -313,6 +328,25 @@ impl Call {
         self.show(desk);
     }
 
+    /// The called phone made its offer while it rang and has our answer; now the caller's own is
+    /// known, and is told it.
+    pub(super) fn hand_over_late(
+        &mut self,
+        desk: &mut Desk<'_>,
+        from: usize,
+        to: usize,
+        ack: &Message,
+    ) {
+        let Ok(Some(answer)) = read_description(ack) else { return };
+        self.take_direction(desk, from, &answer);
+        self.legs[from].aim(desk, self.id);
+        if !self.legs[to].knows(desk, &answer) && self.legs[to].tell_sound(desk, &answer).is_some()
+        {
+            self.refresh(desk, to, Means::ReInvite);
+        }
+        self.keep_facts(desk);
+    }
+
     /// A 2xx that comes again: its ACK was lost.
     pub(super) fn handle_late_answer(
         &mut self,
@@ -337,6 +371,7 @@ pub(super) fn is_unsettled(leg: &Leg) -> bool {
         (
             State::Up { unacked: None, ack: Ack::None | Ack::Sent(_) }
             | State::Asking { .. }
+            | State::Answering { .. }
             | State::Opening
             | State::Invited { .. }
             | State::Leaving { .. }

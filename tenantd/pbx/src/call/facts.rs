@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desk::Desk;
 use super::ledger::Ledger;
-use super::leg::{Ack, Leg, Marks, Party, Ports, Question, State, Voice, Way};
+use super::leg::{Ack, Early, Leg, Marks, Party, Ports, Question, State, Voice, Way};
 use super::{Call, Phase};
 use crate::flow::Flow;
 use crate::id::CallId;
@@ -46,9 +46,13 @@ struct LegFacts {
 }
 
 impl Call {
-    /// The facts of a talking call; a call that only rings is not kept.
+    /// The facts of a talking call; one that only rings, or whose caller has not
+    /// heard the answer, is not kept.
     pub(super) fn facts(&self) -> Option<Vec<u8>> {
         let Phase::Talking { callee, ends_at } = self.phase else { return None };
+        if let State::Answering { .. } = self.legs[0].state {
+            return None;
+        }
         let talks = |leg: &&Leg| leg.number == 0 || leg.number == callee;
         let facts = Facts {
             id: self.id,
@@ -115,7 +119,7 @@ impl LegFacts {
         dialog.revive();
         voice.ports = Ports::None;
         let state = State::Up { unacked: None, ack: Ack::None };
-        let question = Question::None;
-        Leg { number, party, flow, dialog, voice, state, marks, timer, question, way }
+        let (question, early) = (Question::None, Early::default());
+        Leg { number, party, flow, dialog, voice, state, marks, timer, question, way, early }
     }
 }

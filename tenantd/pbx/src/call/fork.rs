@@ -4,7 +4,7 @@
 //! Request-URI is the Contact it registered, and the way there is where its REGISTER came from.
 
 use super::desk::{Desk, SDP, finish, forwards};
-use super::leg::{Leg, Marks, Party, Provisional, Question, State, Voice, Wanted, Way};
+use super::leg::{Early, Leg, Marks, Party, Provisional, Question, State, Voice, Wanted, Way};
 use super::verdict::Fate;
 use super::{Call, MOST_LEGS, Owner, Phase, Task};
 use crate::dialplan::{self, Destination};
@@ -118,6 +118,7 @@ impl Call {
             timer: SessionTimer::default(),
             question: Question::None,
             way: Way::Open,
+            early: Early::default(),
         };
         leg.open_sound(desk, self.id);
         self.legs.push(leg);
@@ -158,7 +159,7 @@ impl Call {
             .invite(&via, hops)
             .header(Name::Contact, desk.office.contact(&leg.flow, &leg.party.number))
             .header(Name::Allow, ALLOW)
-            .header(Name::Supported, "timer");
+            .header(Name::Supported, "100rel, timer");
         let draft = leg.timer.ask(draft);
         let bytes = finish(draft, body.as_ref().map(|body| (SDP, body.as_bytes())));
         let (tenant, call) = (desk.tenant.tenant, self.number);

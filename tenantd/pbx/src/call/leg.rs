@@ -16,6 +16,7 @@ use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
 use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
+use crate::sip::reliable::{Announcements, Sequence};
 use crate::sip::sdp::{Anchor, Description, Direction, Sound, differs};
 use crate::sip::session_timer::SessionTimer;
 use crate::sip::transaction::ServerId;
@@ -43,6 +44,31 @@ pub struct Leg {
     pub question: Question,
     /// Whether its way is still open.
     pub way: Way,
+    /// What was said before the answer.
+    pub early: Early,
+}
+
+/// What was said on a leg before the answer.
+#[derive(Debug, Default)]
+pub struct Early {
+    /// Which of a called phone's reliable provisional responses were heard.
+    pub sequence: Sequence,
+    /// Which of ours a caller has still to confirm.
+    pub announcements: Announcements,
+    /// What a called phone last said about its sound.
+    pub description: Option<Box<Description>>,
+    /// Whether offer and answer have met already.
+    pub agreed: Agreed,
+}
+
+/// Whether offer and answer have met before the call was answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Agreed {
+    /// Not in a way that both sides can be sure of.
+    #[default]
+    No,
+    /// Both know: either may now change the sound by UPDATE (RFC 3311 §5.1).
+    Reliably,
 }
 
 /// Whose phone it is.
@@ -87,6 +113,15 @@ pub enum State {
         server: ServerId,
         /// The INVITE.
         invite: Message,
+    },
+    /// The caller: our 2xx waits until it has confirmed what it was told before (RFC 3262 §3).
+    Answering {
+        /// Its transaction.
+        server: ServerId,
+        /// The INVITE.
+        invite: Message,
+        /// The 2xx.
+        answer: Bytes,
     },
     /// A called phone: waits for its port before it is invited.
     Opening,
@@ -350,6 +385,7 @@ impl Leg {
             }
             State::Up { unacked: None, .. } => self.bye(desk, call),
             State::Asking { .. }
+            | State::Answering { .. }
             | State::Opening
             | State::Invited { .. }
             | State::Leaving { .. }

@@ -23,6 +23,7 @@ use crate::tenant::limits::Permit;
 mod aside;
 mod bridge;
 pub mod desk;
+mod early;
 mod facts;
 mod fork;
 pub mod ledger;
@@ -76,6 +77,8 @@ pub enum Task {
     Invite,
     /// An INVITE within its dialog.
     ReInvite,
+    /// A PRACK.
+    Prack,
     /// A BYE.
     Bye,
     /// An UPDATE.
@@ -95,6 +98,7 @@ impl Task {
     pub fn method(self) -> Method<'static> {
         match self {
             Self::Invite | Self::ReInvite => Method::Invite,
+            Self::Prack => Method::Prack,
             Self::Bye => Method::Bye,
             Self::Update => Method::Update,
             Self::Info => Method::Info,
@@ -179,14 +183,16 @@ impl Call {
             }
             State::Up { unacked: None, .. }
             | State::Asking { .. }
+            | State::Answering { .. }
             | State::Opening
             | State::Invited { .. }
             | State::Gone(_) => None,
         });
         let silent = self.silence_at();
         let crossing = self.crossing.as_ref().map(|crossing| crossing.give_up_at);
-        let pulse = self.pulse_at();
-        own.into_iter().chain(unacked).chain(silent).chain(crossing).chain(pulse).min()
+        let announced = self.legs[0].early.announcements.deadline();
+        let others = [silent, crossing, self.pulse_at(), announced].into_iter().flatten();
+        own.into_iter().chain(unacked).chain(others).min()
     }
 
     /// A deadline has come.
@@ -200,6 +206,7 @@ impl Call {
                 }
                 State::Up { unacked: None, .. }
                 | State::Asking { .. }
+                | State::Answering { .. }
                 | State::Opening
                 | State::Invited { .. }
                 | State::Gone(_) => None,
@@ -219,6 +226,7 @@ impl Call {
         if self.crossing.as_ref().is_some_and(|crossing| crossing.give_up_at <= now) {
             self.give_up_crossing(desk);
         }
+        self.repeat_announcement(desk);
         self.take_pulses(desk);
         match self.phase {
             Phase::Ringing { give_up_at, .. } if give_up_at <= now => self.give_up_ringing(desk),
@@ -300,6 +308,7 @@ impl Call {
     /// Hangs up whoever talks or rings; `left` has hung up itself.
     fn part(&mut self, desk: &mut Desk<'_>, ending: Ending, left: Option<u16>) {
         self.drop_crossing(desk);
+        self.refuse_answered(desk, 480);
         let number = self.number;
         for leg in &mut self.legs {
             match Some(leg.number) == left {
@@ -316,6 +325,8 @@ impl Call {
         if matches!(self.phase, Phase::Ending { .. }) {
             return;
         }
+        self.drop_crossing(desk);
+        self.legs[0].early.announcements.stop();
         self.ledger.ended = Some((desk.now, ending, status));
         self.phase = Phase::Ending { until: desk.now + LINGER_FOR, written: Written::No };
         for leg in &mut self.legs {

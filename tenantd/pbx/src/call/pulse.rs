@@ -170,6 +170,7 @@ impl Call {
         let draft = match &leg.state {
             State::Up { .. } => leg.timer.answer(desk.now, request, draft),
             State::Asking { .. }
+            | State::Answering { .. }
             | State::Opening
             | State::Invited { .. }
             | State::Leaving { .. }
@@ -197,7 +198,8 @@ impl Call {
     /// over another, or is missed.
     pub fn handle_flow_gone(&mut self, desk: &mut Desk<'_>, stream: FlowId) {
         let caller = &self.legs[0];
-        if caller.flow.stream() == Some(stream) && matches!(caller.state, State::Asking { .. }) {
+        let waits = matches!(caller.state, State::Asking { .. } | State::Answering { .. });
+        if waits && caller.flow.stream() == Some(stream) {
             return self.handle_cancel(desk);
         }
         for index in 0..self.legs.len() {

@@ -6,7 +6,7 @@
 use super::desk::Desk;
 use super::fork::{device, key, number_of};
 use super::ledger::{Caller, Ledger};
-use super::leg::{Leg, Marks, Party, Provisional, Question, State, Voice, Wanted, Way};
+use super::leg::{Early, Leg, Marks, Party, Provisional, Question, State, Voice, Wanted, Way};
 use super::pick_up::read_description;
 use super::verdict::{Fate, Verdict, weigh};
 use super::{Call, Phase, RING_FOR, SILENT_AFTER};
@@ -65,6 +65,7 @@ impl Call {
             timer,
             question: Question::None,
             way: Way::Open,
+            early: Early::default(),
         };
         let mut call = Self {
             id,
@@ -147,9 +148,16 @@ impl Call {
 
     /// The caller gave up.
     pub fn handle_cancel(&mut self, desk: &mut Desk<'_>) {
-        if let (Phase::Ringing { .. }, State::Asking { .. }) = (self.phase, &self.legs[0].state) {
-            let verdict = Verdict { status: 487, ending: Ending::Cancelled, q850: 16 };
-            self.refuse(desk, verdict);
+        match (self.phase, &self.legs[0].state) {
+            (Phase::Ringing { .. }, State::Asking { .. }) => {
+                let verdict = Verdict { status: 487, ending: Ending::Cancelled, q850: 16 };
+                self.refuse(desk, verdict);
+            }
+            (Phase::Talking { .. }, State::Answering { .. }) => {
+                self.refuse_answered(desk, 487);
+                self.part(desk, Ending::CallerHungUp, None);
+            }
+            _ => {}
         }
     }
 
@@ -236,6 +244,7 @@ impl Call {
             }
             State::Invited { wanted: Wanted::No, .. }
             | State::Asking { .. }
+            | State::Answering { .. }
             | State::Up { .. }
             | State::Leaving { .. }
             | State::Gone(_) => return,

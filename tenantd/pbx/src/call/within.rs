@@ -4,7 +4,7 @@
 //! and what only asks whether somebody is there is answered here.
 
 use super::desk::Desk;
-use super::leg::{Ack, State};
+use super::leg::{Ack, Agreed, State};
 use super::verdict::Fate;
 use super::{Call, Phase, Task};
 use crate::flow::Flow;
@@ -58,6 +58,7 @@ impl Call {
             Method::Info | Method::Message | Method::Options if silent => {
                 desk.respond_plainly(asked.server, &asked.flow, &asked.request, 200);
             }
+            Method::Prack => self.handle_prack(desk, index, &asked),
             Method::Info => self.pass(desk, index, asked, Task::Info),
             Method::Message => self.pass(desk, index, asked, Task::Message),
             Method::Options => {
@@ -66,7 +67,6 @@ impl Call {
             Method::Ack
             | Method::Cancel
             | Method::Register
-            | Method::Prack
             | Method::Refer
             | Method::Subscribe
             | Method::Notify
@@ -84,15 +84,20 @@ impl Call {
             return;
         }
         match &mut self.legs[index].state {
-            State::Up { unacked, .. } => *unacked = None,
+            State::Up { unacked, .. } if unacked.is_some() => *unacked = None,
             State::Leaving { .. } => return self.legs[index].bye(desk, self.number),
-            State::Asking { .. } | State::Opening | State::Invited { .. } | State::Gone(_) => {
-                return;
-            }
+            State::Up { .. }
+            | State::Asking { .. }
+            | State::Answering { .. }
+            | State::Opening
+            | State::Invited { .. }
+            | State::Gone(_) => return,
         }
         let Some(other) = self.other(index) else { return };
         if let State::Up { ack: Ack::Owed(cseq), .. } = self.legs[other].state {
             self.hand_over_answer(desk, index, other, cseq, ack);
+        } else if !ack.body().is_empty() {
+            self.hand_over_late(desk, index, other, ack);
         }
     }
 
@@ -111,7 +116,7 @@ impl Call {
                 }
             }
             Task::Info | Task::Message => self.handle_passed(desk, reply),
-            Task::Bye | Task::Probe => {}
+            Task::Bye | Task::Prack | Task::Probe => {}
         }
     }
 
@@ -128,7 +133,8 @@ impl Call {
                 }
             }
             Task::Info | Task::Message => self.finish_passing(desk, branch, 408),
-            Task::Bye | Task::Probe => {}
+            // What was not confirmed is said again, and gives up by itself.
+            Task::Bye | Task::Prack | Task::Probe => {}
         }
     }
 
@@ -146,7 +152,16 @@ impl Call {
 
     /// The leg that talks with this one.
     pub(super) fn other(&self, index: usize) -> Option<usize> {
-        let Phase::Talking { callee, .. } = self.phase else { return None };
+        let callee = match self.phase {
+            Phase::Talking { callee, .. } => callee,
+            // Before the answer only who has agreed reliably can be told more (RFC 3311 §5.1).
+            Phase::Ringing { early: Some(early), .. } => {
+                let agreed = |leg: &super::Leg| leg.early.agreed == Agreed::Reliably;
+                let both = agreed(&self.legs[0]) && agreed(&self.legs[self.index_of(early)?]);
+                both.then_some(early)?
+            }
+            Phase::Ringing { early: None, .. } | Phase::Ending { .. } => return None,
+        };
         match index {
             0 => self.index_of(callee),
             _ if self.legs[index].number == callee => Some(0),

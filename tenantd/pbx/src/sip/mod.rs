@@ -21,6 +21,7 @@ pub mod name;
 pub mod nonce;
 pub mod params;
 mod parse;
+pub mod reliable;
 pub mod sdp;
 pub mod session_timer;
 pub mod status;
