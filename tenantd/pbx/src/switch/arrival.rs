@@ -33,6 +33,9 @@ use crate::tenant::identify::{self, Speaker};
 const RETRY_AFTER_S: u16 = 10;
 /// Calls have 40-bit numbers, so that number and leg fit into a tag.
 const CALL_NUMBERS: u64 = 1 << 40;
+/// The key of tags in refusals: no call has the number 0, and the door's own tags have another key,
+/// so that the ACK to a refusal finds its way to the transaction that waits for it.
+const NO_CALL: u64 = 1;
 /// Refusals held back at once; with more, the next ones are given at once.
 const MOST_DELAYED: usize = 10_000;
 
@@ -305,7 +308,7 @@ impl Switch {
 
     pub(super) fn plain_tag(&self, arrived: &Arrived) -> String {
         let route = self.tenants.get(&arrived.tenant).map_or(0, |t| t.directory.route);
-        self.office.tokens.tag(route, 0).to_string()
+        self.office.tokens.tag(route, NO_CALL).to_string()
     }
 
     fn write_refusal(
