@@ -232,7 +232,10 @@ fn an_offer_made_while_ringing_is_answered_then_and_the_callers_own_is_told_late
     world.run_for(Duration::from_secs(1));
     let prack = world.phones["bob"].last_request.clone().expect("bob is confirmed");
     assert_eq!((prack.method(), prack.body().is_empty()), (Method::Prack, false));
+    assert_eq!(world.phones["bob"].hears, "sendrecv");
+    phone(&mut world, "alice").skills.acks_with = Some("recvonly");
     world.run_for(Duration::from_secs(5));
+    assert_eq!(world.phones["bob"].hears, "recvonly");
     both_talk_and_part(&mut world);
 }
 

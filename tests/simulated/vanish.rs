@@ -103,3 +103,76 @@ fn who_holds_or_is_held_is_right_to_be_silent() {
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.take_ladder().trim(), "");
 }
+
+/// Alice talks to Bob, who is connected over TCP.
+fn connected() -> World {
+    let mut world = World::new(vec![company(1, ALPHA)]);
+    world.registered("alice", ALPHA, "101");
+    world.phone("bob", ALPHA, "102");
+    world.connect("bob", 1);
+    world.registered("bob", ALPHA, "102");
+    world.tell("alice", |phone, now| phone.call(now, "102"));
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.phones["bob"].state, State::Talking);
+    world
+}
+
+#[test]
+fn a_phone_whose_connection_broke_keeps_its_call_and_is_found_by_its_registration() {
+    let mut world = connected();
+    world.disconnect("bob");
+    world.tell("alice", |phone, now| phone.hold(now, "sendonly"));
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.phones["alice"].answers, ["500 INVITE"], "not now, but later");
+    assert_eq!(world.load().calls, 1);
+    world.connect("bob", 2);
+    world.tell("bob", |phone, now| phone.register(now, 3_600));
+    world.run_for(Duration::from_secs(1));
+    world.tell("alice", |phone, now| phone.hold(now, "sendonly"));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.phones["bob"].hears, "sendonly");
+    world.tell("alice", |phone, now| phone.hang_up(now));
+    world.run_for(Duration::from_secs(120));
+    assert_eq!(world.phones["bob"].state, State::Ended(200));
+    assert_eq!((world.load().calls, world.load().transactions), (0, 0));
+}
+
+#[test]
+fn a_question_that_went_down_with_its_connection_says_nothing_about_the_phone() {
+    // Before it was asked, and while it was.
+    for seconds in [10, 12] {
+        let mut world = connected();
+        world.run_for(Duration::from_secs(890));
+        world.network.delay = Duration::from_secs(3);
+        world.run_for(Duration::from_secs(seconds));
+        world.disconnect("bob");
+        world.network.delay = Duration::from_millis(10);
+        world.run_for(Duration::from_secs(5));
+        assert_eq!(world.load().calls, 1);
+        world.connect("bob", 2);
+        world.tell("bob", |phone, now| phone.register(now, 3_600));
+        world.run_for(Duration::from_secs(100));
+        assert_eq!(world.load().calls, 1);
+        let ladder = world.take_ladder();
+        assert_eq!(ladder.matches("bob -> pbx         200 INVITE").count(), 2, "{ladder}");
+    }
+}
+
+#[test]
+fn a_phone_whose_connection_broke_for_good_is_noticed() {
+    for sound_stops in [true, false] {
+        let mut world = connected();
+        world.disconnect("bob");
+        let start = world.now;
+        if sound_stops {
+            world.run_for(Duration::from_secs(30));
+            world.fall_silent(1);
+        }
+        world.run_for(Duration::from_secs(1_000));
+        assert_eq!(world.calls[0].ending, Ending::Vanished);
+        assert_eq!(world.phones["alice"].state, State::Ended(200));
+        let after = (world.calls[0].ended_at - start).as_secs();
+        assert!(if sound_stops { after < 70 } else { (900..1_000).contains(&after) }, "{after}");
+        assert_eq!(world.load().calls, 0);
+    }
+}

@@ -505,7 +505,8 @@ impl Phone {
         let bytes = match offered {
             true => draft.finish(),
             false => {
-                draft.body("application/sdp", self.description("sendrecv").as_bytes()).finish()
+                let said = self.description(self.skills.acks_with.unwrap_or("sendrecv"));
+                draft.body("application/sdp", said.as_bytes()).finish()
             }
         };
         self.talk.acked = Some(bytes.clone());

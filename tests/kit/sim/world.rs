@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pbx::edge::{self, Edge, Placed, UnknownDomain};
-use pbx::flow::{Advertised, Flow, InnerPath, Path};
+use pbx::flow::{Advertised, Flow, FlowId, InnerPath, Link, Path, Transport};
 use pbx::id::{BindingId, CallId, NodeId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media::{Event as Sound, Heard, Side, Wish};
@@ -47,6 +47,8 @@ pub struct World {
     pub bindings: BTreeMap<BindingId, Binding>,
     /// Sound that is open, with its port.
     pub sides: BTreeMap<Side, u16>,
+    /// Phones that are connected over TCP, and the number of their connection.
+    connections: BTreeMap<SocketAddr, u32>,
     companies: Vec<Company>,
     stages: Vec<Stage>,
     ladder: Vec<String>,
@@ -84,6 +86,7 @@ impl World {
             live: BTreeMap::new(),
             bindings: BTreeMap::new(),
             sides: BTreeMap::new(),
+            connections: BTreeMap::new(),
             companies,
             stages: (0..nodes).map(|node| Stage::new(node, 1)).collect(),
             ladder: vec![],
@@ -140,6 +143,18 @@ impl World {
             stage.switch.handle_input(now, make());
         }
         self.settle();
+    }
+
+    /// From now on a phone speaks over a connection of this number.
+    pub fn connect(&mut self, name: &str, number: u32) {
+        self.connections.insert(self.phones[name].address, number);
+    }
+
+    /// A phone's connection breaks; until it is connected again nothing reaches it.
+    pub fn disconnect(&mut self, name: &str) {
+        let number = self.connections.insert(self.phones[name].address, 0);
+        let (number, boot) = (number.expect("it is connected"), self.stages[0].boot);
+        self.input(|| Input::FlowGone(FlowId { node: NODE, boot, number }));
     }
 
     /// The sound of a leg stops: media tells so after a while.
@@ -244,7 +259,16 @@ impl World {
     fn deliver(&mut self, datagram: Datagram) {
         let Datagram { from, to, bytes } = datagram;
         if let Some(node) = self.stages.iter().position(|stage| stage.address == to) {
-            let flow = Flow::udp(NODE, to, from);
+            let link = match self.connections.get(&from) {
+                Some(0) => return,
+                Some(number) => Link::Stream {
+                    transport: Transport::Tcp,
+                    boot: self.stages[node].boot,
+                    number: *number,
+                },
+                None => Link::Udp,
+            };
+            let flow = Flow::Net(Path { node: NODE, link, local: to, peer: from });
             match self.stages[node].edge.place(self.now, &flow, bytes) {
                 Placed::Drop(_) => {}
                 Placed::Answer(bytes) => self.send(node, flow, bytes),
@@ -319,7 +343,12 @@ impl World {
 
     fn send(&mut self, node: usize, flow: Flow, bytes: Bytes) {
         match flow {
-            Flow::Net(Path { local, peer, .. }) => {
+            Flow::Net(path @ Path { local, peer, .. }) => {
+                let open = self.connections.get(&peer).copied();
+                let number = path.stream().map(|stream| stream.number);
+                if open.is_some() && open != number {
+                    return;
+                }
                 let phone = self.phones.values().find(|phone| phone.address == peer);
                 let name = phone.map_or_else(|| peer.to_string(), |phone| phone.name.clone());
                 self.say(&format!("pbx -> {name}"), summary(&bytes));
@@ -328,7 +357,7 @@ impl World {
             Flow::Inner(path) => {
                 self.say("pbx -> pbx", summary(&bytes));
                 self.stages[node].inner.push_back((path, bytes));
-            } // No phone of a simulation has a stream.
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 //! keepalive: the other phone makes the offer.
 
 use super::desk::{Desk, SDP};
-use super::leg::{Ack, Leg, Question, State};
+use super::leg::{Ack, Leg, Question, State, Way};
 use super::pick_up::read_description;
 use super::within::{Reply, Within, refuse};
 use super::{CROSS_FOR, Call, Phase, Task};
@@ -154,6 +154,10 @@ impl Call {
         }
         let from = self.legs[index].number;
         let to = &mut self.legs[other];
+        to.find_way(desk);
+        if to.way == Way::Gone {
+            return refuse(desk, &asked, 500); // it may come back
+        }
         let task = match (is_invite, to.timer.means()) {
             (false, Means::Update) => Task::Update,
             (true, _) | (false, Means::ReInvite) => Task::ReInvite,

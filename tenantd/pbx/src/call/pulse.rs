@@ -91,6 +91,11 @@ impl Call {
         }
         let number = leg.party.number.clone();
         self.tell(desk, Event::FellSilent { number });
+        self.probe(desk, index);
+    }
+
+    /// Asks whether a phone is there, and nothing else.
+    fn probe(&mut self, desk: &mut Desk<'_>, index: usize) {
         let task = match self.legs[index].timer.means() {
             Means::Update => Task::Update,
             Means::ReInvite => Task::Options,
@@ -98,6 +103,23 @@ impl Call {
         let leg = &mut self.legs[index];
         if let Some(branch) = leg.request(desk, task, self.number, None) {
             leg.question = Question::Asked(branch);
+        }
+    }
+
+    /// The phone answered nothing. If our question went down with its connection, and it has come
+    /// back since, it is asked again; else it is gone.
+    pub(super) fn handle_unanswered(&mut self, desk: &mut Desk<'_>, index: usize) {
+        let leg = &mut self.legs[index];
+        leg.question = Question::None;
+        let was_gone = leg.way == Way::Gone;
+        leg.find_way(desk);
+        match (was_gone, leg.way) {
+            (true, Way::Open) if leg.timer.is_asking() => {
+                let means = leg.timer.means();
+                self.refresh(desk, index, means);
+            }
+            (true, Way::Open) => self.probe(desk, index),
+            (true, Way::Gone) | (false, _) => self.handle_vanished(desk, index),
         }
     }
 

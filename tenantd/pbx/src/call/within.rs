@@ -129,7 +129,7 @@ impl Call {
                 if self.is_crossing(branch) {
                     self.give_up_crossing(desk);
                 } else if self.legs[index].is_asked(branch) {
-                    self.handle_vanished(desk, index);
+                    self.handle_unanswered(desk, index);
                 }
             }
             Task::Info | Task::Message => self.finish_passing(desk, branch, 408),

@@ -166,6 +166,11 @@ impl SessionTimer {
         self.means
     }
 
+    /// Whether a refresh of ours waits for its answer.
+    pub fn is_asking(&self) -> bool {
+        self.state == State::Asking
+    }
+
     /// Writes into a request of ours what we propose (§7.1, §7.4).
     pub fn ask(&self, draft: Draft) -> Draft {
         let interval = self.interval_s.max(self.least_s);

@@ -25,6 +25,8 @@ pub struct Skills {
     pub rings: Rings,
     /// How it confirms that it heard the other side ring.
     pub pracks: Pracks,
+    /// The direction in the answer that its ACK brings.
+    pub acks_with: Option<&'static str>,
     /// Whether it still does anything at all.
     pub power: Power,
 }
