@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kit::sim::{Power, State, World, company};
+use kit::sim::{Habit, Network, Power, Rings, State, World, company};
 use pbx::record::Ending;
 use pbx::sip::name::Name;
 use pbx::story::Event;
@@ -175,4 +175,61 @@ fn a_phone_whose_connection_broke_for_good_is_noticed() {
         assert!(if sound_stops { after < 70 } else { (900..1_000).contains(&after) }, "{after}");
         assert_eq!(world.load().calls, 0);
     }
+}
+
+/// A call over a bad line between phones of many kinds, one of which loses its power some time.
+fn play(seed: u64) -> World {
+    let mut world = World::new(vec![company(1, ALPHA)]);
+    world.registered("alice", ALPHA, "101");
+    world.registered("bob", ALPHA, "102");
+    let allow = (Name::Allow, "INVITE, PRACK, UPDATE".to_owned());
+    let alice = &mut world.phones.get_mut("alice").expect("alice").skills;
+    alice.asks_with.extend(seed.is_multiple_of(2).then(|| allow.clone()));
+    alice.asks_with.extend((seed % 3 == 1).then(|| (Name::Require, "100rel".to_owned())));
+    let bob = world.phones.get_mut("bob").expect("bob");
+    bob.skills.answers_with.extend(seed.is_multiple_of(5).then_some(allow));
+    if seed.is_multiple_of(7) {
+        let refresher = if seed.is_multiple_of(2) { "uac" } else { "uas" };
+        bob.skills.answers_with.push((Name::Require, "timer".to_owned()));
+        let agreed = format!("{};refresher={refresher}", 90 + seed);
+        bob.skills.answers_with.push((Name::SessionExpires, agreed));
+    }
+    bob.skills.rings = if seed % 4 == 1 { Rings::Reliably } else { Rings::Plainly };
+    let after = Duration::from_millis(seed * 53 % 5_000);
+    bob.habit = if seed.is_multiple_of(3) { Habit::Early(after) } else { Habit::Answer(after) };
+    world.network = Network::new(seed);
+    world.network.loss_percent = seed % 31;
+    world.network.double_percent = seed % 20;
+    world.network.jitter = Duration::from_millis(seed % 400);
+    world.tell("alice", |phone, now| phone.call(now, "102"));
+    world.run_for(Duration::from_millis(seed * 37 % 9_000));
+    let who = if seed.is_multiple_of(2) { "alice" } else { "bob" };
+    world.phones.get_mut(who).expect("a phone").skills.power = Power::Off;
+    // One refresh, its 64·T1, and those of the BYE.
+    world.run_for(Duration::from_secs(1_800 + 3 * 32));
+    world
+}
+
+#[test]
+fn whoever_vanishes_over_a_bad_line_leaves_nothing_behind() {
+    let mut talked = 0;
+    for seed in 0..400 {
+        let mut world = play(seed);
+        let load = world.load();
+        let ladder = world.take_ladder();
+        assert_eq!((load.calls, load.transactions), (0, 0), "seed {seed}\n{ladder}");
+        assert!(world.sides.is_empty() && world.live.is_empty(), "seed {seed}");
+        assert!(world.calls.len() <= 1, "seed {seed}");
+        for name in ["alice", "bob"] {
+            let phone = &world.phones[name];
+            let is_off = phone.skills.power == Power::Off;
+            let rests = matches!(phone.state, State::Idle | State::Ended(_));
+            assert!(is_off || rests, "seed {seed}: {name} is left {:?}\n{ladder}", phone.state);
+        }
+        for call in &world.calls {
+            assert_ne!(call.ending, Ending::ServerFailed, "seed {seed}");
+            talked += usize::from(call.answered_at.is_some());
+        }
+    }
+    assert!(talked > 100, "only {talked} calls were answered: the test shows little");
 }
