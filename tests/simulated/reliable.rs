@@ -184,6 +184,7 @@ fn who_answers_and_hangs_up_before_the_caller_heard_of_it_is_no_call() {
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.phones["alice"].state, State::Ended(480));
     is_over(&mut world, Ending::CalleeHungUp);
+    assert_eq!((world.calls[0].status, world.calls[0].answered_at), (480, None));
 }
 
 #[test]
@@ -255,4 +256,24 @@ fn early_sound_of_a_fork_and_an_answer_of_another_phone_are_two_dialogs() {
     assert_eq!(world.phones["kitchen"].hears, "sendonly");
     world.tell("alice", |phone, now| phone.hang_up(now));
     is_over(&mut world, Ending::CallerHungUp);
+}
+
+#[test]
+fn nothing_is_carried_to_an_early_phone_that_has_refused() {
+    let mut world = office();
+    world.registered("carol", ALPHA, "103");
+    requires_100rel(&mut world, "alice");
+    rings_reliably(&mut world, Habit::Early(Duration::from_secs(60)));
+    phone(&mut world, "carol").habit = Habit::Ring;
+    world.tell("alice", |phone, now| phone.call(now, "600"));
+    world.run_for(Duration::from_secs(1));
+    world.tell("bob", |phone, now| phone.hang_up(now));
+    world.run_for(Duration::from_millis(100));
+    let sdp = world.phones["alice"].describes("sendonly");
+    world.tell("alice", |phone, now| phone.ask(now, Method::Update, &[], &sdp));
+    world.run_for(Duration::from_secs(1));
+    let ladder = world.take_ladder();
+    assert!(!ladder.contains("pbx -> bob         UPDATE"), "{ladder}");
+    assert_eq!(world.phones["alice"].answers, ["200 PRACK", "500 UPDATE"]);
+    assert_eq!(world.phones["carol"].state, State::Ringing);
 }

@@ -227,7 +227,10 @@ impl Phone {
                     self.transactions.cancel(now, key, None);
                 }
             }
-            State::Ringing => self.finish_invite(now, 603),
+            State::Ringing => {
+                self.finish_invite(now, 603);
+                self.drain(now);
+            }
             State::Idle | State::Ended(_) => {}
         }
     }

@@ -370,12 +370,11 @@ impl Call {
 /// Whether an offer still waits for its answer, or an answer for its ACK.
 pub(super) fn is_unsettled(leg: &Leg) -> bool {
     match (&leg.state, leg.question) {
-        (_, Question::Offered(_)) => true,
+        (_, Question::Offered(_)) | (State::Answering { .. }, _) => true,
         (State::Up { unacked: Some(_), .. } | State::Up { ack: Ack::Owed(_), .. }, _) => true,
         (
             State::Up { unacked: None, ack: Ack::None | Ack::Sent(_) }
             | State::Asking { .. }
-            | State::Answering { .. }
             | State::Opening
             | State::Invited { .. }
             | State::Leaving { .. }

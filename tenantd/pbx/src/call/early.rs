@@ -238,6 +238,8 @@ impl Call {
         desk.respond(*server, status, bytes);
         caller.early.announcements.stop();
         caller.marks.status = Some(status);
+        // Whoever answered, the caller never heard of it.
+        self.ledger.answered_at = None;
         caller.leave(desk.now, Fate::Refused(status));
     }
 }

@@ -327,6 +327,10 @@ impl Call {
         }
         self.drop_crossing(desk);
         self.legs[0].early.announcements.stop();
+        let status = match self.ledger.answered_at {
+            None if status == 200 => self.legs[0].marks.status.unwrap_or(500),
+            None | Some(_) => status,
+        };
         self.ledger.ended = Some((desk.now, ending, status));
         self.phase = Phase::Ending { until: desk.now + LINGER_FOR, written: Written::No };
         for leg in &mut self.legs {

@@ -156,7 +156,8 @@ impl Call {
             Phase::Talking { callee, .. } => callee,
             // Before the answer only who has agreed reliably can be told more (RFC 3311 §5.1).
             Phase::Ringing { early: Some(early), .. } => {
-                let agreed = |leg: &super::Leg| leg.early.agreed == Agreed::Reliably;
+                let agreed =
+                    |leg: &super::Leg| leg.early.agreed == Agreed::Reliably && !leg.is_gone();
                 let both = agreed(&self.legs[0]) && agreed(&self.legs[self.index_of(early)?]);
                 both.then_some(early)?
             }
