@@ -155,10 +155,10 @@ fn phones_that_refresh_are_answered_here_until_one_stops() {
     with(&mut world, "bob", &timed, &agreed);
     world.tell("alice", |phone, now| phone.call(now, "102"));
     world.run_for(seconds(45));
-    world.tell("alice", |phone, now| phone.ask(now, Method::Update, &timed, ""));
+    world.tell("alice", |phone, now| phone.ask_within(now, Method::Update, &timed, ""));
     world.tell("bob", |phone, now| phone.hold(now, "sendrecv"));
     world.run_for(seconds(45));
-    world.tell("alice", |phone, now| phone.ask(now, Method::Update, &timed, ""));
+    world.tell("alice", |phone, now| phone.ask_within(now, Method::Update, &timed, ""));
     world.run_for(seconds(45));
     kept("refresh-by-phones", &mut world);
 }
@@ -188,7 +188,7 @@ fn ringing_is_confirmed_on_both_sides_and_early_sound_changed() {
     world.tell("alice", |phone, now| phone.call(now, "102"));
     world.run_for(seconds(1));
     let sdp = world.phones["bob"].describes("sendonly");
-    world.tell("bob", |phone, now| phone.ask(now, Method::Update, &[], &sdp));
+    world.tell("bob", |phone, now| phone.ask_within(now, Method::Update, &[], &sdp));
     world.run_for(seconds(4));
     kept("prack", &mut world);
 }
@@ -199,10 +199,10 @@ fn a_call_is_changed_by_update_and_kept_alive() {
     world.tell("alice", |phone, now| phone.call(now, "102"));
     world.run_for(seconds(4));
     let sdp = world.phones["alice"].describes("sendonly");
-    world.tell("alice", |phone, now| phone.ask(now, Method::Update, &[], &sdp));
+    world.tell("alice", |phone, now| phone.ask_within(now, Method::Update, &[], &sdp));
     world.run_for(seconds(1));
     for method in [Method::Info, Method::Update, Method::Message] {
-        world.tell("bob", |phone, now| phone.ask(now, method, &[], ""));
+        world.tell("bob", |phone, now| phone.ask_within(now, method, &[], ""));
         world.run_for(seconds(1));
     }
     kept("update", &mut world);

@@ -38,7 +38,7 @@ fn a_request_without_a_body_is_a_keepalive_and_answered_here() {
     for method in [Method::Update, Method::Info, Method::Message, Method::Options] {
         for name in ["alice", "bob"] {
             let mut world = talking();
-            world.tell(name, |phone, now| phone.ask(now, method, &[], ""));
+            world.tell(name, |phone, now| phone.ask_within(now, method, &[], ""));
             world.run_for(Duration::from_secs(1));
             assert_eq!(answers(&world, name), format!("200 {}", method.as_str()));
             let ladder = world.take_ladder();
@@ -53,7 +53,7 @@ fn a_keepalive_for_a_call_that_is_over_is_answered_481() {
         let mut world = talking();
         world.tell("bob", |phone, now| phone.hang_up(now));
         world.run_for(Duration::from_secs(60));
-        world.tell("alice", |phone, now| phone.ask(now, method, &[], ""));
+        world.tell("alice", |phone, now| phone.ask_within(now, method, &[], ""));
         world.run_for(Duration::from_secs(1));
         assert_eq!(answers(&world, "alice"), format!("481 {}", method.as_str()));
     }
@@ -82,7 +82,7 @@ fn what_has_a_body_is_between_the_phones() {
     let mut world = talking();
     let with = [(Name::Subject, "x")];
     for method in [Method::Info, Method::Message] {
-        world.tell("alice", |phone, now| phone.ask(now, method, &with, "Signal=5"));
+        world.tell("alice", |phone, now| phone.ask_within(now, method, &with, "Signal=5"));
         world.run_for(Duration::from_secs(1));
         let heard = world.phones["bob"].last_request.clone().expect("bob is asked");
         assert_eq!((heard.method(), &*heard.body()), (method, b"Signal=5".as_slice()));
@@ -104,7 +104,7 @@ fn an_update_with_a_description_goes_across_as_the_other_phone_can_take_it() {
         world.take_ladder();
         for direction in ["sendonly", "sendrecv"] {
             let sdp = world.phones["alice"].describes(direction);
-            world.tell("alice", |phone, now| phone.ask(now, Method::Update, &[], &sdp));
+            world.tell("alice", |phone, now| phone.ask_within(now, Method::Update, &[], &sdp));
             world.run_for(Duration::from_secs(1));
             assert_eq!(world.phones["bob"].hears, direction);
         }
@@ -130,7 +130,7 @@ fn a_phone_that_said_it_knew_update_and_does_not_is_asked_by_invite() {
     world.run_for(Duration::from_secs(5));
     world.phones.get_mut("bob").expect("bob").skills.refuses.push(("UPDATE", 501));
     let sdp = world.phones["alice"].describes("sendonly");
-    world.tell("alice", |phone, now| phone.ask(now, Method::Update, &[], &sdp));
+    world.tell("alice", |phone, now| phone.ask_within(now, Method::Update, &[], &sdp));
     world.run_for(Duration::from_secs(1));
     assert_eq!(answers(&world, "alice"), "200 UPDATE");
     assert_eq!(world.phones["bob"].hears, "sendonly");
@@ -141,9 +141,9 @@ fn two_updates_at_once_end_in_a_491_and_one_upon_another_in_a_500() {
     let mut world = talking();
     let of = |world: &World, name: &str| world.phones[name].describes("sendonly");
     let (from_alice, from_bob) = (of(&world, "alice"), of(&world, "bob"));
-    world.tell("alice", |phone, now| phone.ask(now, Method::Update, &[], &from_alice));
-    world.tell("bob", |phone, now| phone.ask(now, Method::Update, &[], &from_bob));
-    world.tell("alice", |phone, now| phone.ask(now, Method::Update, &[], &from_alice));
+    world.tell("alice", |phone, now| phone.ask_within(now, Method::Update, &[], &from_alice));
+    world.tell("bob", |phone, now| phone.ask_within(now, Method::Update, &[], &from_bob));
+    world.tell("alice", |phone, now| phone.ask_within(now, Method::Update, &[], &from_alice));
     world.run_for(Duration::from_secs(3));
     assert_eq!(answers(&world, "bob"), "491 UPDATE");
     let answers = answers(&world, "alice");

@@ -197,7 +197,7 @@ fn early_sound_is_changed_by_update_once_both_sides_have_agreed() {
         for direction in ["sendonly", "sendrecv"] {
             let sdp = world.phones[name].describes(direction);
             phone(&mut world, name).answers.clear();
-            world.tell(name, |phone, now| phone.ask(now, Method::Update, &[], &sdp));
+            world.tell(name, |phone, now| phone.ask_within(now, Method::Update, &[], &sdp));
             world.run_for(Duration::from_secs(1));
             let ladder = world.take_ladder();
             assert_eq!(world.phones[name].answers, ["200 UPDATE"], "{name} {ladder}");
@@ -214,12 +214,12 @@ fn an_update_too_early_to_be_carried_across_is_to_be_tried_again() {
     rings_reliably(&mut world, Habit::Early(Duration::from_secs(4)));
     call(&mut world, 1_000);
     let sdp = world.phones["bob"].describes("sendonly");
-    world.tell("bob", |phone, now| phone.ask(now, Method::Update, &[], &sdp));
+    world.tell("bob", |phone, now| phone.ask_within(now, Method::Update, &[], &sdp));
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.phones["bob"].answers, ["500 UPDATE"]);
     let answer = world.phones["bob"].last_answer.clone().expect("bob is answered");
     assert!(answer.first(Name::RetryAfter).is_some());
-    world.tell("bob", |phone, now| phone.ask(now, Method::Update, &[], ""));
+    world.tell("bob", |phone, now| phone.ask_within(now, Method::Update, &[], ""));
     world.run_for(Duration::from_secs(4));
     assert_eq!(world.phones["bob"].answers, ["500 UPDATE", "200 UPDATE"], "a keepalive is fine");
     both_talk_and_part(&mut world);
@@ -270,7 +270,7 @@ fn nothing_is_carried_to_an_early_phone_that_has_refused() {
     world.tell("bob", |phone, now| phone.hang_up(now));
     world.run_for(Duration::from_millis(100));
     let sdp = world.phones["alice"].describes("sendonly");
-    world.tell("alice", |phone, now| phone.ask(now, Method::Update, &[], &sdp));
+    world.tell("alice", |phone, now| phone.ask_within(now, Method::Update, &[], &sdp));
     world.run_for(Duration::from_secs(1));
     let ladder = world.take_ladder();
     assert!(!ladder.contains("pbx -> bob         UPDATE"), "{ladder}");

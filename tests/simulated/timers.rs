@@ -151,7 +151,7 @@ fn a_caller_that_refreshes_itself_is_answered_here_and_hung_up_when_it_stops() {
     call(&mut world);
     for _ in 0..10 {
         world.run_for(Duration::from_secs(45));
-        world.tell("alice", |phone, now| phone.ask(now, Method::Update, &timed, ""));
+        world.tell("alice", |phone, now| phone.ask_within(now, Method::Update, &timed, ""));
         world.run_for(Duration::from_secs(1));
         let answer = world.phones["alice"].last_answer.clone().expect("alice is answered");
         assert_eq!(answer.first(Name::SessionExpires), Some("90;refresher=uac"));
@@ -198,7 +198,7 @@ fn an_interval_that_is_too_short_is_refused_with_ours_and_a_longer_one_taken() {
     assert!(world.calls.is_empty(), "that was no call yet");
     call_again_longer(&mut world);
     let brief = [(Name::Supported, "timer"), (Name::SessionExpires, "30")];
-    world.tell("alice", |phone, now| phone.ask(now, Method::Update, &brief, ""));
+    world.tell("alice", |phone, now| phone.ask_within(now, Method::Update, &brief, ""));
     world.run_for(Duration::from_secs(1));
     let answer = world.phones["alice"].last_answer.clone().expect("alice is answered");
     assert_eq!((answer.status(), answer.first(Name::MinSe)), (Some(422), Some("90")));

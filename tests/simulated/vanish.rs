@@ -159,6 +159,20 @@ fn a_question_that_went_down_with_its_connection_says_nothing_about_the_phone() 
 }
 
 #[test]
+fn a_silent_phone_that_comes_back_over_another_connection_is_asked_again() {
+    let mut world = connected();
+    world.disconnect("bob");
+    world.run_for(Duration::from_secs(30));
+    world.fall_silent(1);
+    world.run_for(Duration::from_secs(20));
+    world.connect("bob", 2);
+    world.tell("bob", |phone, now| phone.register(now, 3_600));
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.load().calls, 1);
+    assert!(world.take_ladder().contains("200 OPTIONS"));
+}
+
+#[test]
 fn a_phone_whose_connection_broke_for_good_is_noticed() {
     for sound_stops in [true, false] {
         let mut world = connected();

@@ -73,7 +73,13 @@ impl Skills {
 
 impl Phone {
     /// Asks something within its call; the answer is found in `answers`.
-    pub fn ask(&mut self, now: Moment, method: Method<'static>, with: &[(Name, &str)], sdp: &str) {
+    pub fn ask_within(
+        &mut self,
+        now: Moment,
+        method: Method<'static>,
+        with: &[(Name, &str)],
+        sdp: &str,
+    ) {
         self.talk.cseq += 1;
         let head = self.head(method);
         let before = std::mem::take(&mut self.skills.asks_with);
@@ -148,11 +154,11 @@ impl Phone {
         let wrong = format!("{} {cseq} INVITE", rseq + 1);
         let right = format!("{rseq} {cseq} INVITE");
         match self.skills.pracks {
-            Pracks::Rightly => self.ask(now, Method::Prack, &[(Name::RAck, &right)], ""),
+            Pracks::Rightly => self.ask_within(now, Method::Prack, &[(Name::RAck, &right)], ""),
             Pracks::Never => {}
             Pracks::WronglyFirst => {
-                self.ask(now, Method::Prack, &[(Name::RAck, &wrong)], "");
-                self.ask(now, Method::Prack, &[(Name::RAck, &right)], "");
+                self.ask_within(now, Method::Prack, &[(Name::RAck, &wrong)], "");
+                self.ask_within(now, Method::Prack, &[(Name::RAck, &right)], "");
             }
         }
     }
