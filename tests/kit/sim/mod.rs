@@ -10,5 +10,6 @@ pub mod world;
 
 pub use company::{Company, company};
 pub use network::Network;
-pub use phone::{Habit, Phone, Power, Pracks, Rings, Skills, State};
+pub use phone::skills::{Power, Pracks, Rings, Skills};
+pub use phone::{Habit, Phone, State};
 pub use world::World;

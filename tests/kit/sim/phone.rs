@@ -21,9 +21,9 @@ use pbx::sip::reliable::{Announcements, Sequence};
 use pbx::sip::transaction::{Arrival, Cancelled, Output, ServerId, Transactions};
 use pbx::sip::{Contacts, Draft};
 
-mod skills;
+pub mod skills;
 
-pub use skills::{Power, Pracks, Rings, Skills};
+use skills::{Power, Rings, Skills};
 
 /// What a phone does when it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]

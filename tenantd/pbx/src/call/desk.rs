@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::Owner;
 use crate::board::{Change, What};
 use crate::chance::Chance;
-use crate::flow::{Advertised, Flow, FlowId, Link, Path, Transport};
+use crate::flow::{Advertised, Flow, Link, Path, Transport};
 use crate::id::{CallId, NodeId, RecordId, TenantId};
 use crate::media::Wish;
 use crate::moment::Moment;
@@ -98,7 +98,7 @@ impl Office {
     }
 
     /// Whether a connection can still live: its process does.
-    pub fn is_open(&self, stream: FlowId) -> bool {
+    pub fn is_open(&self, stream: crate::flow::FlowId) -> bool {
         self.nodes.get(&stream.node).is_some_and(|node| node.boot == stream.boot)
     }
 

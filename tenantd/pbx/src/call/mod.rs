@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::board::{Stage, What};
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowId};
 use crate::id::{CallId, TenantId, UserId};
 use crate::media::{Event as Sound, Side};
 use crate::moment::Moment;
@@ -167,6 +167,21 @@ impl Call {
         if let Some(index) = self.index_of(leg) {
             self.legs[index].flow = flow;
             self.legs[index].way = Way::Open;
+        }
+    }
+
+    /// A connection is gone: a caller who waits on it for an answer has hung up. Who talks comes back
+    /// over another, or is missed.
+    pub fn handle_flow_gone(&mut self, desk: &mut Desk<'_>, stream: FlowId) {
+        let caller = &self.legs[0];
+        let waits = matches!(caller.state, State::Asking { .. } | State::Answering { .. });
+        if waits && caller.flow.stream() == Some(stream) {
+            self.handle_cancel(desk);
+        }
+        for index in 0..self.legs.len() {
+            if self.legs[index].flow.stream() == Some(stream) {
+                self.lose_way(desk, index);
+            }
         }
     }
 

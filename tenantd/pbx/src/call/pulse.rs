@@ -14,7 +14,6 @@ use super::leg::{Question, State, Way};
 use super::pick_up::read_description;
 use super::within::{Within, refuse};
 use super::{Call, Phase, Task};
-use crate::flow::FlowId;
 use crate::moment::Moment;
 use crate::record::Ending;
 use crate::sip::message::Message;
@@ -216,26 +215,15 @@ impl Call {
         }
     }
 
-    /// A connection is gone: a caller who waits on it for an answer has hung up. Who talks comes back
-    /// over another, or is missed.
-    pub fn handle_flow_gone(&mut self, desk: &mut Desk<'_>, stream: FlowId) {
-        let caller = &self.legs[0];
-        let waits = matches!(caller.state, State::Asking { .. } | State::Answering { .. });
-        if waits && caller.flow.stream() == Some(stream) {
-            return self.handle_cancel(desk);
+    /// A leg's connection is gone, and what we asked over it says nothing about the phone.
+    pub(super) fn lose_way(&mut self, desk: &mut Desk<'_>, index: usize) {
+        let leg = &mut self.legs[index];
+        leg.way = Way::Gone;
+        if leg.question != Question::None {
+            leg.question = Question::None;
+            leg.timer.postpone(desk.now, BACK_AFTER);
         }
-        for index in 0..self.legs.len() {
-            let leg = &mut self.legs[index];
-            if leg.flow.stream() != Some(stream) {
-                continue;
-            }
-            leg.way = Way::Gone;
-            if leg.question != Question::None {
-                leg.question = Question::None;
-                leg.timer.postpone(desk.now, BACK_AFTER);
-            }
-            let number = leg.number;
-            self.lose_crossing_to(desk, number);
-        }
+        let number = leg.number;
+        self.lose_crossing_to(desk, number);
     }
 }
