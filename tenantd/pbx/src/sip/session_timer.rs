@@ -190,17 +190,19 @@ impl SessionTimer {
     }
 
     /// We answer an INVITE or UPDATE with a 2xx: the timer starts again, and what we agree to is
-    /// written into it (§9, table 2). Who knows no timers is told nothing, and asked by us.
+    /// written into it (§9, table 2). Who knows no timers is asked by us, and told so only if a proxy
+    /// on the way wants to know.
     pub fn answer(&mut self, now: Moment, request: &Message, draft: Draft) -> Draft {
         self.learn(request);
         let proposal = Proposal::of(request);
         let wished = proposal.as_ref().map_or(INTERVAL_S, |proposal| proposal.seconds);
         self.interval_s = wished.min(INTERVAL_S).max(self.least_s);
         let refresher = match (knows_timers(request), proposal) {
-            (false, _) => {
+            (false, None) => {
                 self.run(now, Refresher::Uas, Refresher::Uas);
                 return draft;
             }
+            (false, Some(_)) => Refresher::Uas,
             (true, Some(Proposal { refresher: Some(refresher), .. })) => refresher,
             (true, Some(Proposal { refresher: None, .. })) => Refresher::Uac,
             (true, None) => Refresher::Uas,
@@ -421,7 +423,7 @@ mod tests {
                 3_568,
                 Due::Expired,
             ),
-            ("x: 600\r\n", "", 300, invite),
+            ("x: 600\r\n", "600;refresher=uas", 300, invite),
             ("", "", 900, invite),
             ("Allow: INVITE, UPDATE\r\n", "", 900, Due::Refresh(Means::Update)),
             ("k: timer\r\nx: nonsense\r\n", "1800;refresher=uas", 900, invite),
