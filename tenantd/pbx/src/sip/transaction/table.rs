@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::agenda::{Agenda, Due, Output};
 use super::clients::{Answer, Clients, Full, Request};
+use super::key::Realm;
 use super::servers::{Arrival, ServerId, Servers};
 use crate::flow::{Flow, FlowId};
 use crate::moment::Moment;
@@ -40,7 +41,18 @@ impl<O: Copy> Transactions<O> {
 
     /// A request came. What it says was checked before.
     pub fn receive_request(&mut self, now: Moment, flow: Flow, request: &Message) -> Arrival<O> {
-        self.servers.receive(&mut self.agenda, now, flow, request)
+        self.receive_request_in(now, Realm::default(), flow, request)
+    }
+
+    /// A request came that can be mistaken for none of another realm.
+    pub fn receive_request_in(
+        &mut self,
+        now: Moment,
+        realm: Realm,
+        flow: Flow,
+        request: &Message,
+    ) -> Arrival<O> {
+        self.servers.receive(&mut self.agenda, now, (realm, flow), request)
     }
 
     /// Says who is told if a request is cancelled, or our refusal never acknowledged.
