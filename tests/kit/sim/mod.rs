@@ -6,6 +6,7 @@
 pub mod company;
 pub mod network;
 pub mod phone;
+mod twins;
 pub mod world;
 
 pub use company::{Company, company};

@@ -102,6 +102,10 @@ pub struct Account {
     pub password: String,
     /// Its domain.
     pub domain: String,
+    /// What it calls itself in Call-IDs, Contact and User-Agent.
+    pub device: String,
+    /// What it believes its address to be, and writes into Via, Contact and SDP.
+    pub claims: SocketAddr,
     /// Where it sends everything.
     pub switch: SocketAddr,
 }
@@ -118,7 +122,9 @@ impl Phone {
     /// A phone that is switched off until it is told something.
     pub fn new(name: &str, address: SocketAddr, account: Account) -> Self {
         let mut seed = [7; 32];
-        for (at, byte) in name.bytes().chain(address.to_string().bytes()).enumerate() {
+        // A phone that knows no better chance than its own name and address.
+        let own = format!("{}{}", account.device, account.claims);
+        for (at, byte) in own.bytes().enumerate() {
             seed[at % 32] ^= byte.wrapping_add(at as u8);
         }
         Self {
@@ -143,6 +149,16 @@ impl Phone {
         &mut self.account
     }
 
+    /// Its number.
+    pub fn number(&self) -> &str {
+        &self.account.user
+    }
+
+    /// The account of a phone in another company that looks like this one in all but its domain.
+    pub fn lookalike(&self, domain: &str, switch: SocketAddr) -> Account {
+        Account { domain: domain.to_owned(), switch, ..self.account.clone() }
+    }
+
     /// Where it sends everything.
     pub fn switch(&self) -> SocketAddr {
         self.account.switch
@@ -151,14 +167,14 @@ impl Phone {
     /// Registers, or with 0 leaves.
     pub fn register(&mut self, now: Moment, expires: u32) {
         self.registered = None;
-        let call_id = format!("register-{}", self.name);
+        let call_id = format!("register-{}", self.account.device);
         let aor = format!("<sip:{}@{}>", self.account.user, self.account.domain);
         let domain = format!("sip:{}", self.account.domain);
         self.talk.cseq += 1;
         let head = Head {
             method: Method::Register,
             target: domain,
-            from: format!("{aor};tag=reg-{}", self.name),
+            from: format!("{aor};tag=reg-{}", self.account.device),
             to: aor,
             call_id,
             cseq: self.talk.cseq,
@@ -177,7 +193,7 @@ impl Phone {
         let number_of_call = self.chance.number();
         let domain = self.account.domain.clone();
         self.talk = Talk {
-            call_id: format!("{number_of_call:x}@{}", self.name),
+            call_id: format!("{number_of_call:x}@{}", self.account.device),
             local: format!("<sip:{}@{domain}>;tag={number_of_call:x}", self.account.user),
             remote: format!("<sip:{number}@{domain}>"),
             target: format!("sip:{number}@{domain}"),
@@ -400,9 +416,9 @@ impl Phone {
         let head = Head {
             method: Method::Register,
             target: format!("sip:{}", self.account.domain),
-            from: format!("{aor};tag=reg-{}", self.name),
+            from: format!("{aor};tag=reg-{}", self.account.device),
             to: aor,
-            call_id: format!("register-{}", self.name),
+            call_id: format!("register-{}", self.account.device),
             cseq: self.talk.cseq,
         };
         self.send_request(now, &head, Asked::Register { expires }, Some(auth), "");
@@ -478,7 +494,7 @@ impl Phone {
         Draft::request(head.method, &head.target)
             .header(
                 Name::Via,
-                format_args!("SIP/2.0/UDP {};branch=z9hG4bK{key:x};rport", self.address),
+                format_args!("SIP/2.0/UDP {};branch=z9hG4bK{key:x};rport", self.account.claims),
             )
             .header(Name::MaxForwards, 70)
             .header(Name::From, &head.from)
@@ -486,7 +502,7 @@ impl Phone {
             .header(Name::CallId, &head.call_id)
             .header(Name::CSeq, format_args!("{} {}", head.cseq, head.method.as_str()))
             .header(Name::Contact, self.contact())
-            .header(Name::UserAgent, &self.name)
+            .header(Name::UserAgent, &self.account.device)
     }
 
     fn head(&self, method: Method<'static>) -> Head {
@@ -529,12 +545,12 @@ impl Phone {
         format!(
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
              m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na={direction}\r\n",
-            ip = self.address.ip()
+            ip = self.account.claims.ip()
         )
     }
 
     fn contact(&self) -> String {
-        format!("<sip:{}@{};line={}>", self.account.user, self.address, self.name)
+        format!("<sip:{}@{};line={}>", self.account.user, self.account.claims, self.account.device)
     }
 
     fn flow(&self) -> Flow {
