@@ -54,17 +54,19 @@ pub enum State {
 
 /// Its only call.
 #[derive(Debug, Default)]
-struct Talk {
-    call_id: String,
-    local: String,
-    remote: String,
-    target: String,
-    cseq: u32,
-    invite: Option<(ServerId, Message)>,
-    asked: Option<(String, u64)>,
-    unacked: Option<Unacknowledged2xx>,
-    acked: Option<Bytes>,
-    answer_at: Option<Moment>,
+pub(super) struct Talk {
+    pub(super) call_id: String,
+    pub(super) local: String,
+    pub(super) remote: String,
+    pub(super) target: String,
+    pub(super) cseq: u32,
+    /// What a carrier writes into its requests besides.
+    pub(super) more: Vec<(Name, String)>,
+    pub(super) invite: Option<(ServerId, Message)>,
+    pub(super) asked: Option<(String, u64)>,
+    pub(super) unacked: Option<Unacknowledged2xx>,
+    pub(super) acked: Option<Bytes>,
+    pub(super) answer_at: Option<Moment>,
 }
 
 /// A simulated phone.
@@ -84,8 +86,10 @@ pub struct Phone {
     pub contacts: usize,
     /// The direction in the last description it got.
     pub hears: String,
-    /// Headers of the last request it got.
+    /// The last request it got.
     pub last_request: Option<Message>,
+    /// The status of the answer to its last ping.
+    pub pinged: Option<u16>,
     account: Account,
     talk: Talk,
     transactions: Transactions<Asked>,
@@ -115,6 +119,7 @@ enum Asked {
     Register { expires: u32 },
     Invite,
     ReInvite,
+    Ping,
     Other,
 }
 
@@ -136,6 +141,7 @@ impl Phone {
             contacts: 0,
             hears: String::new(),
             last_request: None,
+            pinged: None,
             account,
             talk: Talk::default(),
             transactions: Transactions::new([1; 16], 1_000),
@@ -192,16 +198,38 @@ impl Phone {
     pub fn call_with(&mut self, now: Moment, number: &str, sdp: &str) {
         let number_of_call = self.chance.number();
         let domain = self.account.domain.clone();
-        self.talk = Talk {
+        let talk = Talk {
             call_id: format!("{number_of_call:x}@{}", self.account.device),
             local: format!("<sip:{}@{domain}>;tag={number_of_call:x}", self.account.user),
             remote: format!("<sip:{number}@{domain}>"),
             target: format!("sip:{number}@{domain}"),
-            cseq: self.talk.cseq + 1,
             ..Talk::default()
         };
+        self.begin(now, talk, sdp);
+    }
+
+    /// Begins a call.
+    pub(super) fn begin(&mut self, now: Moment, talk: Talk, sdp: &str) {
+        self.talk = Talk { cseq: self.talk.cseq + 1, ..talk };
         self.state = State::Calling;
         self.send_invite(now, Asked::Invite, sdp, None);
+    }
+
+    /// Asks something outside of any call.
+    pub(super) fn ask(&mut self, now: Moment, method: Method<'static>, about: &Talk) {
+        self.pinged = None;
+        let head = about.head(method);
+        self.send_request(now, &head, Asked::Ping, None, "");
+    }
+
+    /// Its domain.
+    pub(super) fn domain(&self) -> &str {
+        &self.account.domain
+    }
+
+    /// A number that its other calls do not have.
+    pub(super) fn number_of_call(&mut self) -> u64 {
+        self.chance.number()
     }
 
     /// Puts the other on hold, or takes them back.
@@ -403,9 +431,12 @@ impl Phone {
                 self.registered = Some(status);
                 self.contacts = response.values(Name::Contact).count();
             }
-            (Asked::Invite | Asked::ReInvite, 407) => self.invite_again(now, response),
+            (Asked::Invite | Asked::ReInvite, 407) if !self.account.password.is_empty() => {
+                self.invite_again(now, response);
+            }
             (Asked::Invite | Asked::ReInvite, 200..=299) => self.answered(now, response),
             (Asked::Invite, 300..) => self.state = State::Ended(answer.status),
+            (Asked::Ping, status) => self.pinged = Some(status),
             (Asked::Invite | Asked::ReInvite | Asked::Other, _) => {}
         }
     }
@@ -475,6 +506,9 @@ impl Phone {
         if let Asked::Register { expires } = asked {
             draft = draft.header(Name::Expires, expires);
         }
+        for (name, value) in &self.talk.more {
+            draft = draft.header(*name, value);
+        }
         if let Some((name, value)) = auth {
             draft = draft.header(name, value);
         }
@@ -506,14 +540,7 @@ impl Phone {
     }
 
     fn head(&self, method: Method<'static>) -> Head {
-        Head {
-            method,
-            target: self.talk.target.clone(),
-            from: self.talk.local.clone(),
-            to: self.talk.remote.clone(),
-            call_id: self.talk.call_id.clone(),
-            cseq: self.talk.cseq,
-        }
+        self.talk.head(method)
     }
 
     /// RFC 7616 §3.4.1, written out.
@@ -541,7 +568,7 @@ impl Phone {
         (name, value)
     }
 
-    fn description(&self, direction: &str) -> String {
+    pub(super) fn description(&self, direction: &str) -> String {
         format!(
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
              m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na={direction}\r\n",
@@ -564,6 +591,19 @@ impl Phone {
                 Output::TimedOut { owner: Asked::Invite } => self.state = State::Ended(408),
                 Output::TimedOut { .. } | Output::NeverAcknowledged { .. } => {}
             }
+        }
+    }
+}
+
+impl Talk {
+    fn head(&self, method: Method<'static>) -> Head {
+        Head {
+            method,
+            target: self.target.clone(),
+            from: self.local.clone(),
+            to: self.remote.clone(),
+            call_id: self.call_id.clone(),
+            cseq: self.cseq,
         }
     }
 }

@@ -22,6 +22,7 @@ use pbx::switch::{Load, Setup, Switch};
 use super::Company;
 use super::network::{Datagram, Network};
 use super::phone::{Account, Phone};
+use super::trunk::CARRIER;
 use super::twins::Twins;
 
 const TOKEN_KEY: [u8; 16] = [3; 16];
@@ -53,6 +54,7 @@ pub struct World {
     /// What each company sees.
     pub boards: BTreeMap<TenantId, Board>,
     twins: Twins,
+    unknown_domain: UnknownDomain,
     companies: Vec<Company>,
     stages: Vec<Stage>,
     ladder: Vec<String>,
@@ -94,8 +96,9 @@ impl World {
             sides: BTreeMap::new(),
             boards: BTreeMap::new(),
             twins,
+            unknown_domain: UnknownDomain::Drop,
             companies,
-            stages: (0..nodes).map(|node| Stage::new(node, 1)).collect(),
+            stages: (0..nodes).map(|node| Stage::new(node, 1, UnknownDomain::Drop)).collect(),
             ladder: vec![],
             said_at: now,
         };
@@ -120,6 +123,27 @@ impl World {
         let phone = phone.or_insert_with(|| Phone::new(name, address, account));
         self.twins.add(self.now, phone, next_door);
         phone
+    }
+
+    /// A carrier that no company has heard of.
+    pub fn carrier(&mut self, name: &str) -> &mut Phone {
+        let phone = self.phone(name, CARRIER, "gateway");
+        phone.account_mut().password.clear();
+        phone
+    }
+
+    /// Our address, as carriers write it.
+    pub fn host(&self) -> String {
+        self.stages[0].address.ip().to_string()
+    }
+
+    /// What strangers hear from now on, instead of nothing.
+    pub fn treat_strangers(&mut self, unknown_domain: UnknownDomain) {
+        self.unknown_domain = unknown_domain;
+        let boot = self.stages[0].boot;
+        self.stages =
+            (0..self.stages.len()).map(|node| Stage::new(node, boot, unknown_domain)).collect();
+        self.admit_all();
     }
 
     /// A registered phone in another company that differs from one of ours in nothing but its
@@ -171,7 +195,7 @@ impl World {
     /// Ends the process in an instant and starts it again with what was written down.
     pub fn restart(&mut self) {
         for (node, stage) in self.stages.iter_mut().enumerate() {
-            *stage = Stage::new(node, stage.boot + 1);
+            *stage = Stage::new(node, stage.boot + 1, self.unknown_domain);
         }
         self.sides.clear();
         self.boards.clear();
@@ -465,7 +489,7 @@ impl World {
 }
 
 impl Stage {
-    fn new(node: usize, boot: u32) -> Self {
+    fn new(node: usize, boot: u32, unknown_domain: UnknownDomain) -> Self {
         let number = u8::try_from(node + 1).unwrap_or(u8::MAX);
         let mut seed = [number; 32];
         seed[0] = u8::try_from(boot % 251).unwrap_or(0);
@@ -480,7 +504,7 @@ impl Stage {
             media: advertised.clone(),
             inner: [127, 0, 0, 1].into(),
             policy: Policy::default(),
-            unknown_domain: UnknownDomain::Drop,
+            unknown_domain,
         };
         let edge = edge::Setup {
             token_key: TOKEN_KEY,
@@ -488,7 +512,7 @@ impl Stage {
             boot,
             seed: [number.wrapping_add(100); 32],
             advertised,
-            unknown_domain: UnknownDomain::Drop,
+            unknown_domain,
         };
         Self {
             switch: Switch::new(setup),
