@@ -3,7 +3,7 @@
 //! RFC 3261 from the other side. Transactions are the product's own machines, whose tests are
 //! elsewhere; dialogs, digests and descriptions are written here by hand, as text.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ use pbx::sip::method::Method;
 use pbx::sip::name::Name;
 use pbx::sip::transaction::{Arrival, Cancelled, Output, ServerId, Transactions};
 use pbx::sip::{Contacts, Draft};
+
+/// Whoever is asked for the password more often does not know it.
+const MOST_CHALLENGES: u32 = 3;
 
 /// What a phone does when it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +67,33 @@ pub(super) struct Talk {
     pub(super) more: Vec<(Name, String)>,
     pub(super) invite: Option<(ServerId, Message)>,
     pub(super) asked: Option<(String, u64)>,
-    pub(super) unacked: Option<Unacknowledged2xx>,
-    pub(super) acked: Option<Bytes>,
+    pub(super) challenges: u32,
+    pub(super) intent: Intent,
+    pub(super) change: Change,
+    /// Our 200, by the number of the INVITE that it answers.
+    pub(super) unacked: Option<(u32, Unacknowledged2xx)>,
+    /// Our ACKs, by the number of their INVITE.
+    pub(super) acked: BTreeMap<u32, Bytes>,
     pub(super) answer_at: Option<Moment>,
+}
+
+/// What becomes of an answer that comes after all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Intent {
+    #[default]
+    Talk,
+    GiveUp,
+}
+
+/// Whether it is changing the call (RFC 3261 §14.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Change {
+    #[default]
+    None,
+    /// It asked, and waits.
+    Asked,
+    /// The other asked at the same time: it asks again.
+    Again { at: Moment, sdp: String },
 }
 
 /// A simulated phone.
@@ -232,11 +259,18 @@ impl Phone {
         self.chance.number()
     }
 
-    /// Puts the other on hold, or takes them back.
+    /// Puts the other on hold, or takes them back, unless a change is under way.
     pub fn hold(&mut self, now: Moment, direction: &str) {
         let sdp = self.description(direction);
-        self.talk.cseq += 1;
-        self.send_invite(now, Asked::ReInvite, &sdp, None);
+        self.change(now, &sdp);
+    }
+
+    fn change(&mut self, now: Moment, sdp: &str) {
+        if self.talk.change != Change::Asked && self.state == State::Talking {
+            self.talk.change = Change::Asked;
+            self.talk.cseq += 1;
+            self.send_invite(now, Asked::ReInvite, sdp, None);
+        }
     }
 
     /// Hangs up, gives up or refuses, whichever fits.
@@ -249,6 +283,7 @@ impl Phone {
                 self.state = State::Ended(200);
             }
             State::Calling => {
+                self.talk.intent = Intent::GiveUp;
                 if let Some((_, key)) = self.talk.asked {
                     self.transactions.cancel(now, key, None);
                 }
@@ -260,8 +295,13 @@ impl Phone {
 
     /// When it next does something by itself.
     pub fn deadline(&self) -> Option<Moment> {
-        let unacked = self.talk.unacked.as_ref().map(Unacknowledged2xx::deadline);
-        [self.transactions.deadline(), self.talk.answer_at, unacked].into_iter().flatten().min()
+        let unacked = self.talk.unacked.as_ref().map(|(_, unacked)| unacked.deadline());
+        let again = match self.talk.change {
+            Change::Again { at, .. } => Some(at),
+            Change::None | Change::Asked => None,
+        };
+        let own = [self.transactions.deadline(), self.talk.answer_at, unacked, again];
+        own.into_iter().flatten().min()
     }
 
     /// Its time has come.
@@ -271,10 +311,20 @@ impl Phone {
             self.talk.answer_at = None;
             self.finish_invite(now, 200);
         }
-        match self.talk.unacked.as_mut().and_then(|unacked| unacked.handle_deadline(now)) {
+        match self.talk.unacked.as_mut().and_then(|(_, unacked)| unacked.handle_deadline(now)) {
             Some(Due::Repeat(bytes)) => self.outbox.push_back(bytes),
-            Some(Due::GiveUp) => self.talk.unacked = None,
+            // RFC 3261 §13.3.1.4: whoever called is not there.
+            Some(Due::GiveUp) => {
+                self.talk.unacked = None;
+                self.hang_up(now);
+            }
             None => {}
+        }
+        if let Change::Again { at, sdp } = self.talk.change.clone()
+            && at <= now
+        {
+            self.talk.change = Change::None;
+            self.change(now, &sdp);
         }
         self.drain(now);
     }
@@ -304,9 +354,12 @@ impl Phone {
         let flow = self.flow();
         match self.transactions.receive_request(now, flow, &request) {
             Arrival::Ack => {
-                self.talk.unacked = None;
-                if !request.body().is_empty() {
-                    self.hears = direction(&request);
+                let cseq = request.cseq().map(|cseq| cseq.number).unwrap_or_default();
+                if self.talk.unacked.as_ref().is_some_and(|(number, _)| *number == cseq) {
+                    self.talk.unacked = None;
+                    if !request.body().is_empty() {
+                        self.hears = direction(&request);
+                    }
                 }
             }
             Arrival::Cancel { server, invite } => {
@@ -340,6 +393,17 @@ impl Phone {
         let within = invite.to().is_ok_and(|to| to.tag().is_some());
         self.transactions.own(server, Asked::Invite);
         if within {
+            let known = invite.call_id().is_ok_and(|id| id == self.talk.call_id);
+            let refusal = match (self.state, &self.talk.change) {
+                (State::Talking, Change::None | Change::Again { .. }) if known => None,
+                // RFC 3261 §14.2: it waits for an answer of its own.
+                (State::Talking, Change::Asked) | (State::Calling, _) if known => Some(491),
+                _ => Some(481),
+            };
+            if let Some(status) = refusal {
+                let bytes = Draft::response(&invite, status, None).finish();
+                return self.transactions.respond(now, server, status, bytes);
+            }
             self.hears = direction(&invite);
             let answer = match self.hears.as_str() {
                 "sendonly" => "recvonly",
@@ -348,7 +412,7 @@ impl Phone {
             };
             let sdp = self.description(answer);
             let bytes = self.write_answer(&invite, 200, &sdp);
-            self.talk.unacked = Some(Unacknowledged2xx::new(now, bytes.clone()));
+            self.expect_ack(now, &invite, &bytes);
             return self.transactions.respond(now, server, 200, bytes);
         }
         if matches!(self.state, State::Talking | State::Ringing | State::Calling) {
@@ -397,9 +461,14 @@ impl Phone {
         let sdp = if status == 200 { self.description("sendrecv") } else { String::new() };
         let bytes = self.write_answer(&invite, status, &sdp);
         if status == 200 {
-            self.talk.unacked = Some(Unacknowledged2xx::new(now, bytes.clone()));
+            self.expect_ack(now, &invite, &bytes);
         }
         self.transactions.respond(now, server, status, bytes);
+    }
+
+    fn expect_ack(&mut self, now: Moment, invite: &Message, answer: &Bytes) {
+        let cseq = invite.cseq().map(|cseq| cseq.number).unwrap_or_default();
+        self.talk.unacked = Some((cseq, Unacknowledged2xx::new(now, answer.clone())));
     }
 
     fn write_answer(&self, invite: &Message, status: u16, sdp: &str) -> Bytes {
@@ -434,8 +503,18 @@ impl Phone {
             (Asked::Invite | Asked::ReInvite, 407) if !self.account.password.is_empty() => {
                 self.invite_again(now, response);
             }
-            (Asked::Invite | Asked::ReInvite, 200..=299) => self.answered(now, response),
-            (Asked::Invite, 300..) => self.state = State::Ended(answer.status),
+            (asked @ (Asked::Invite | Asked::ReInvite), 200..=299) => {
+                self.answered(now, asked, response);
+            }
+            (Asked::Invite, 300..) => self.refused(answer.status),
+            (Asked::ReInvite, 491) => {
+                let at = now + Duration::from_millis(self.chance.below(4_000));
+                let sdp = self.talk.asked.as_ref().map(|(sdp, _)| sdp.clone()).unwrap_or_default();
+                self.talk.change = Change::Again { at, sdp };
+            }
+            // RFC 3261 §12.2.1.2: the other knows nothing of this call any more.
+            (Asked::ReInvite, 408 | 481) => self.hang_up(now),
+            (Asked::ReInvite, 300..) => self.talk.change = Change::None,
             (Asked::Ping, status) => self.pinged = Some(status),
             (Asked::Invite | Asked::ReInvite | Asked::Other, _) => {}
         }
@@ -457,20 +536,32 @@ impl Phone {
 
     fn invite_again(&mut self, now: Moment, response: &Message) {
         let Some((sdp, _)) = self.talk.asked.clone() else { return };
+        self.talk.challenges += 1;
+        if self.talk.intent == Intent::GiveUp || self.talk.challenges > MOST_CHALLENGES {
+            return self.refused(407);
+        }
         let auth = self.authorize(response, "INVITE", Name::ProxyAuthenticate);
         self.talk.cseq += 1;
         self.send_invite(now, Asked::Invite, &sdp, Some(auth));
     }
 
-    fn answered(&mut self, now: Moment, response: &Message) {
+    fn refused(&mut self, status: u16) {
+        if self.state == State::Calling {
+            self.state = State::Ended(status);
+        }
+    }
+
+    fn answered(&mut self, now: Moment, asked: Asked, response: &Message) {
         let cseq = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
-        if let Some(ack) = self.talk.acked.clone().filter(|_| cseq < self.talk.cseq) {
-            return self.outbox.push_back(ack);
+        if response.call_id().is_ok_and(|id| id != self.talk.call_id) {
+            return;
+        }
+        if let Some(ack) = self.talk.acked.get(&cseq) {
+            return self.outbox.push_back(ack.clone());
         }
         self.talk.remote = response.first(Name::To).unwrap_or_default().to_owned();
         self.talk.target = contact_of(response);
         self.hears = direction(response);
-        self.state = State::Talking;
         let offered = self.talk.asked.as_ref().is_some_and(|(sdp, _)| !sdp.is_empty());
         let draft = self.draft(&Head { cseq, ..self.head(Method::Ack) }, self.chance_branch(now));
         let bytes = match offered {
@@ -479,8 +570,17 @@ impl Phone {
                 draft.body("application/sdp", self.description("sendrecv").as_bytes()).finish()
             }
         };
-        self.talk.acked = Some(bytes.clone());
+        self.talk.acked.insert(cseq, bytes.clone());
         self.outbox.push_back(bytes);
+        if asked == Asked::ReInvite {
+            self.talk.change = Change::None;
+            return;
+        }
+        let wanted = self.state == State::Calling && self.talk.intent == Intent::Talk;
+        self.state = State::Talking;
+        if !wanted {
+            self.hang_up(now);
+        }
     }
 
     fn chance_branch(&self, now: Moment) -> u64 {
@@ -584,11 +684,13 @@ impl Phone {
         Flow::udp(NodeId(0), self.address, self.account.switch)
     }
 
-    fn drain(&mut self, _now: Moment) {
+    fn drain(&mut self, now: Moment) {
         while let Some(output) = self.transactions.poll_output() {
             match output {
                 Output::Send { bytes, .. } => self.outbox.push_back(bytes),
-                Output::TimedOut { owner: Asked::Invite } => self.state = State::Ended(408),
+                Output::TimedOut { owner: Asked::Invite } => self.refused(408),
+                Output::TimedOut { owner: Asked::ReInvite } => self.hang_up(now),
+                Output::TimedOut { owner: Asked::Register { .. } } => self.registered = Some(408),
                 Output::TimedOut { .. } | Output::NeverAcknowledged { .. } => {}
             }
         }
