@@ -280,7 +280,7 @@ impl Phone {
                 self.talk.cseq += 1;
                 let head = self.head(Method::Bye);
                 self.send_request(now, &head, Asked::Other, None, "");
-                self.state = State::Ended(200);
+                self.end(now);
             }
             State::Calling => {
                 self.talk.intent = Intent::GiveUp;
@@ -291,6 +291,15 @@ impl Phone {
             State::Ringing => self.finish_invite(now, 603),
             State::Idle | State::Ended(_) => {}
         }
+    }
+
+    /// Its call is over, and with it whatever it wanted to change.
+    fn end(&mut self, now: Moment) {
+        self.state = State::Ended(200);
+        if let (Change::Asked, Some((_, key))) = (&self.talk.change, &self.talk.asked) {
+            self.transactions.cancel(now, *key, None);
+        }
+        self.talk.change = Change::None;
     }
 
     /// When it next does something by itself.
@@ -379,7 +388,7 @@ impl Phone {
                     _ => 200,
                 };
                 if request.method() == Method::Bye && known {
-                    self.state = State::Ended(200);
+                    self.end(now);
                     self.talk.unacked = None;
                 }
                 let bytes = Draft::response(&request, status, None).to_tag("phone").finish();
