@@ -100,7 +100,7 @@ impl Scenario {
     }
 
     fn habit(&mut self, name: &str, habit: Habit) {
-        self.world.phones.get_mut(name).unwrap().habit = habit;
+        self.world.phones.get_mut(name).expect("a phone of this name").habit = habit;
     }
 
     /// Everybody registers over a good line; then it becomes a bad one.
@@ -310,7 +310,7 @@ fn judge(seed: u64, tally: &Mutex<Tally>) -> Option<String> {
         Ok(played) => played,
         Err(_) => return Some(format!("seed {seed}: panicked, see above")),
     };
-    let mut tally = tally.lock().unwrap();
+    let mut tally = tally.lock().expect("nobody panics while counting");
     for call in &scenario.world.calls {
         *tally.endings.entry(format!("{:?}", call.ending)).or_default() += 1;
         tally.answered += u64::from(call.answered_at.is_some());
