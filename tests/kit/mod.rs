@@ -8,6 +8,7 @@ pub mod digest;
 pub mod ear;
 pub mod failure;
 pub mod folder;
+pub mod handset;
 pub mod http;
 pub mod ladder;
 pub mod licence;
