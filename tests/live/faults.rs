@@ -325,7 +325,10 @@ fn full_inboxes_hold_up_nobody_for_long() {
         })?;
         assert!(sent > 10_000, "{sent} datagrams are no flood");
         // Afterwards nothing waits, and the first question is answered at once.
-        server.wait_for_metric("tenantd_queue_length", 0.0, SOON)?;
+        for lane in 0..2 {
+            let queue = format!("tenantd_queue_length{{queue=\"lane_{lane}_messages\"}}");
+            server.wait_for_metric(&queue, 0.0, SOON)?;
+        }
         let mut phone = Handset::new(&gamma, "202", server.at.sip)?;
         let answer = accepted(phone.register(600)?)?;
         assert!(answer.took < PATIENCE, "{:?}", answer.took);
