@@ -299,8 +299,11 @@ impl Server {
         let path = self.folder.join("data/postgres/data/postmaster.pid");
         let text = fs::read_to_string(path)?;
         let postmaster: i32 = text.lines().next().unwrap_or_default().trim().parse()?;
+        self.note_next_door();
         kill(Pid::from_raw(postmaster), Signal::SIGKILL)?;
-        self.cut_off()
+        self.running()?.kill()?;
+        self.program = None;
+        Ok(())
     }
 
     /// Asks the process to end, and waits until it has.
