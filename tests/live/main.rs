@@ -6,6 +6,7 @@
 mod calls;
 mod demo;
 mod dialogs;
+mod faults;
 mod instruments;
 mod isolation;
 mod page;

@@ -2,6 +2,7 @@
 
 mod bad_lines;
 mod calls;
+mod carriers;
 mod keepalive;
 mod limits;
 mod phones;

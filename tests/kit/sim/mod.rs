@@ -6,10 +6,13 @@
 pub mod company;
 pub mod network;
 pub mod phone;
+pub mod trunk;
+mod twins;
 pub mod world;
 
 pub use company::{Company, company};
 pub use network::Network;
 pub use phone::skills::{Power, Pracks, Rings, Skills};
 pub use phone::{Habit, Phone, State};
-pub use world::World;
+pub use trunk::{Brought, CARRIER, Offer};
+pub use world::{Closing, World};

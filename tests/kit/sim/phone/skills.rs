@@ -90,8 +90,7 @@ impl Phone {
 
     /// Sends an INVITE within its call and lets the other side make the offer.
     pub fn offer_nothing(&mut self, now: Moment) {
-        self.talk.cseq += 1;
-        self.send_invite(now, Asked::ReInvite, "", None);
+        self.change(now, "");
     }
 
     /// A description with this direction, as it would say it.
