@@ -149,9 +149,10 @@ impl Inbox {
         if self.is_empty() {
             sleep(&self.0.bell);
         }
-        self.0.asleep.store(false, Ordering::SeqCst);
-        // It fails if the bell has not rung.
-        let _ = self.0.bell.read();
+        if !self.0.asleep.swap(false, Ordering::SeqCst) {
+            // Whoever woke us has rung, or is about to: then the next sleep is a short one.
+            let _ = self.0.bell.read();
+        }
     }
 
     fn is_empty(&self) -> bool {
