@@ -117,9 +117,9 @@ impl World {
         self.remember(std::mem::take(&mut wishes.records));
         self.send(&mut wishes.datagrams, writer);
         wishes.inner.drain(..).for_each(inner);
-        for wish in wishes.sound.drain(..) {
-            self.sounds.expect(self.lane, &wish);
-            self.media.wish(wish);
+        if !wishes.sound.is_empty() {
+            self.sounds.expect(self.lane, &wishes.sound);
+            self.media.wish_all(wishes.sound.drain(..));
         }
         if !wishes.shows.is_empty() {
             self.shown.gather(wishes.shows.drain(..));

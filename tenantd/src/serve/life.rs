@@ -71,7 +71,7 @@ pub enum Failure {
 /// # Errors
 /// If it cannot start, or cannot end well.
 pub async fn run(config: Config, demo: Option<Demo>) -> Result<(), Failure> {
-    log::start(&config.log);
+    let _log = log::start(&config.log);
     let mut signals = Signals::catch()?;
     say_what_is_odd(&config);
     let doors = Doors::open(&config)?;
@@ -173,6 +173,7 @@ async fn end_at_once(mut signals: Signals, server: Option<Server>) {
     if let Some(server) = server {
         server.abandon();
     }
+    log::flush();
     std::process::exit(1);
 }
 
