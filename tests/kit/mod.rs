@@ -21,6 +21,7 @@ pub mod server;
 pub mod sim;
 pub mod sipp;
 pub mod tone;
+pub mod twins;
 pub mod ulaw;
 pub mod wait;
 pub mod wav;

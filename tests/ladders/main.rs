@@ -23,6 +23,7 @@ fn seconds(number: u64) -> Duration {
 }
 
 fn kept(name: &str, world: &mut World) {
+    world.finish();
     let said = world.take_ladder();
     check(name, &said).expect("the flow is as it was kept");
 }

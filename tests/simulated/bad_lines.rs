@@ -54,6 +54,7 @@ fn nothing_is_left_after_a_call_over_a_bad_line() {
         let world = play(seed);
         assert!(world.sides.is_empty(), "seed {seed}: sound is left open");
         assert!(world.live.is_empty(), "seed {seed}: facts are left");
+        world.finish();
         let load = world.load();
         assert_eq!((load.calls, load.transactions), (0, 0), "seed {seed}");
         assert!(world.calls.len() <= 1, "seed {seed}: more records than calls");

@@ -2,5 +2,6 @@
 
 mod bad_lines;
 mod calls;
+mod carriers;
 mod limits;
 mod phones;

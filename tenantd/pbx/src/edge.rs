@@ -395,7 +395,11 @@ impl Placements {
             _ => return None,
         }
         let via = message.via().ok()?;
-        let key = (via.branch()?, via.host, via.port, message.call_id().ok()?);
+        // Target and From are the same in all of them (RFC 3261 §9.1, §17.1.1.3), and say whose they
+        // are: two phones may have the same private address and write the same branch.
+        let from = message.from().ok()?.uri().ok()?.host.to_ascii_lowercase();
+        let way = (via.branch()?, via.host, via.port);
+        let key = (way, message.call_id().ok()?, message.target(), from);
         Some(BuildHasherDefault::<siphasher::sip::SipHasher13>::default().hash_one(key))
     }
 

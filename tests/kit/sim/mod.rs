@@ -6,9 +6,12 @@
 pub mod company;
 pub mod network;
 pub mod phone;
+pub mod trunk;
+mod twins;
 pub mod world;
 
 pub use company::{Company, company};
 pub use network::Network;
 pub use phone::{Habit, Phone, State};
+pub use trunk::{Brought, CARRIER, Offer};
 pub use world::World;

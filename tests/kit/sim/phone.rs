@@ -3,7 +3,7 @@
 //! RFC 3261 from the other side. Transactions are the product's own machines, whose tests are
 //! elsewhere; dialogs, digests and descriptions are written here by hand, as text.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ use pbx::sip::method::Method;
 use pbx::sip::name::Name;
 use pbx::sip::transaction::{Arrival, Cancelled, Output, ServerId, Transactions};
 use pbx::sip::{Contacts, Draft};
+
+/// Whoever is asked for the password more often does not know it.
+const MOST_CHALLENGES: u32 = 3;
 
 /// What a phone does when it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,17 +57,43 @@ pub enum State {
 
 /// Its only call.
 #[derive(Debug, Default)]
-struct Talk {
-    call_id: String,
-    local: String,
-    remote: String,
-    target: String,
-    cseq: u32,
-    invite: Option<(ServerId, Message)>,
-    asked: Option<(String, u64)>,
-    unacked: Option<Unacknowledged2xx>,
-    acked: Option<Bytes>,
-    answer_at: Option<Moment>,
+pub(super) struct Talk {
+    pub(super) call_id: String,
+    pub(super) local: String,
+    pub(super) remote: String,
+    pub(super) target: String,
+    pub(super) cseq: u32,
+    /// What a carrier writes into its requests besides.
+    pub(super) more: Vec<(Name, String)>,
+    pub(super) invite: Option<(ServerId, Message)>,
+    pub(super) asked: Option<(String, u64)>,
+    pub(super) challenges: u32,
+    pub(super) intent: Intent,
+    pub(super) change: Change,
+    /// Our 200, by the number of the INVITE that it answers.
+    pub(super) unacked: Option<(u32, Unacknowledged2xx)>,
+    /// Our ACKs, by the number of their INVITE.
+    pub(super) acked: BTreeMap<u32, Bytes>,
+    pub(super) answer_at: Option<Moment>,
+}
+
+/// What becomes of an answer that comes after all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Intent {
+    #[default]
+    Talk,
+    GiveUp,
+}
+
+/// Whether it is changing the call (RFC 3261 §14.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Change {
+    #[default]
+    None,
+    /// It asked, and waits.
+    Asked,
+    /// The other asked at the same time: it asks again.
+    Again { at: Moment, sdp: String },
 }
 
 /// A simulated phone.
@@ -84,8 +113,10 @@ pub struct Phone {
     pub contacts: usize,
     /// The direction in the last description it got.
     pub hears: String,
-    /// Headers of the last request it got.
+    /// The last request it got.
     pub last_request: Option<Message>,
+    /// The status of the answer to its last ping.
+    pub pinged: Option<u16>,
     account: Account,
     talk: Talk,
     transactions: Transactions<Asked>,
@@ -102,6 +133,10 @@ pub struct Account {
     pub password: String,
     /// Its domain.
     pub domain: String,
+    /// What it calls itself in Call-IDs, Contact and User-Agent.
+    pub device: String,
+    /// What it believes its address to be, and writes into Via, Contact and SDP.
+    pub claims: SocketAddr,
     /// Where it sends everything.
     pub switch: SocketAddr,
 }
@@ -111,6 +146,7 @@ enum Asked {
     Register { expires: u32 },
     Invite,
     ReInvite,
+    Ping,
     Other,
 }
 
@@ -118,7 +154,9 @@ impl Phone {
     /// A phone that is switched off until it is told something.
     pub fn new(name: &str, address: SocketAddr, account: Account) -> Self {
         let mut seed = [7; 32];
-        for (at, byte) in name.bytes().chain(address.to_string().bytes()).enumerate() {
+        // A phone that knows no better chance than its own name and address.
+        let own = format!("{}{}", account.device, account.claims);
+        for (at, byte) in own.bytes().enumerate() {
             seed[at % 32] ^= byte.wrapping_add(at as u8);
         }
         Self {
@@ -130,6 +168,7 @@ impl Phone {
             contacts: 0,
             hears: String::new(),
             last_request: None,
+            pinged: None,
             account,
             talk: Talk::default(),
             transactions: Transactions::new([1; 16], 1_000),
@@ -143,6 +182,16 @@ impl Phone {
         &mut self.account
     }
 
+    /// Its number.
+    pub fn number(&self) -> &str {
+        &self.account.user
+    }
+
+    /// The account of a phone in another company that looks like this one in all but its domain.
+    pub fn lookalike(&self, domain: &str, switch: SocketAddr) -> Account {
+        Account { domain: domain.to_owned(), switch, ..self.account.clone() }
+    }
+
     /// Where it sends everything.
     pub fn switch(&self) -> SocketAddr {
         self.account.switch
@@ -151,14 +200,14 @@ impl Phone {
     /// Registers, or with 0 leaves.
     pub fn register(&mut self, now: Moment, expires: u32) {
         self.registered = None;
-        let call_id = format!("register-{}", self.name);
+        let call_id = format!("register-{}", self.account.device);
         let aor = format!("<sip:{}@{}>", self.account.user, self.account.domain);
         let domain = format!("sip:{}", self.account.domain);
         self.talk.cseq += 1;
         let head = Head {
             method: Method::Register,
             target: domain,
-            from: format!("{aor};tag=reg-{}", self.name),
+            from: format!("{aor};tag=reg-{}", self.account.device),
             to: aor,
             call_id,
             cseq: self.talk.cseq,
@@ -176,23 +225,52 @@ impl Phone {
     pub fn call_with(&mut self, now: Moment, number: &str, sdp: &str) {
         let number_of_call = self.chance.number();
         let domain = self.account.domain.clone();
-        self.talk = Talk {
-            call_id: format!("{number_of_call:x}@{}", self.name),
+        let talk = Talk {
+            call_id: format!("{number_of_call:x}@{}", self.account.device),
             local: format!("<sip:{}@{domain}>;tag={number_of_call:x}", self.account.user),
             remote: format!("<sip:{number}@{domain}>"),
             target: format!("sip:{number}@{domain}"),
-            cseq: self.talk.cseq + 1,
             ..Talk::default()
         };
+        self.begin(now, talk, sdp);
+    }
+
+    /// Begins a call.
+    pub(super) fn begin(&mut self, now: Moment, talk: Talk, sdp: &str) {
+        self.talk = Talk { cseq: self.talk.cseq + 1, ..talk };
         self.state = State::Calling;
         self.send_invite(now, Asked::Invite, sdp, None);
     }
 
-    /// Puts the other on hold, or takes them back.
+    /// Asks something outside of any call.
+    pub(super) fn ask(&mut self, now: Moment, method: Method<'static>, about: &Talk) {
+        self.pinged = None;
+        let head = about.head(method);
+        self.send_request(now, &head, Asked::Ping, None, "");
+    }
+
+    /// Its domain.
+    pub(super) fn domain(&self) -> &str {
+        &self.account.domain
+    }
+
+    /// A number that its other calls do not have.
+    pub(super) fn number_of_call(&mut self) -> u64 {
+        self.chance.number()
+    }
+
+    /// Puts the other on hold, or takes them back, unless a change is under way.
     pub fn hold(&mut self, now: Moment, direction: &str) {
         let sdp = self.description(direction);
-        self.talk.cseq += 1;
-        self.send_invite(now, Asked::ReInvite, &sdp, None);
+        self.change(now, &sdp);
+    }
+
+    fn change(&mut self, now: Moment, sdp: &str) {
+        if self.talk.change != Change::Asked && self.state == State::Talking {
+            self.talk.change = Change::Asked;
+            self.talk.cseq += 1;
+            self.send_invite(now, Asked::ReInvite, sdp, None);
+        }
     }
 
     /// Hangs up, gives up or refuses, whichever fits.
@@ -205,6 +283,7 @@ impl Phone {
                 self.state = State::Ended(200);
             }
             State::Calling => {
+                self.talk.intent = Intent::GiveUp;
                 if let Some((_, key)) = self.talk.asked {
                     self.transactions.cancel(now, key, None);
                 }
@@ -216,8 +295,13 @@ impl Phone {
 
     /// When it next does something by itself.
     pub fn deadline(&self) -> Option<Moment> {
-        let unacked = self.talk.unacked.as_ref().map(Unacknowledged2xx::deadline);
-        [self.transactions.deadline(), self.talk.answer_at, unacked].into_iter().flatten().min()
+        let unacked = self.talk.unacked.as_ref().map(|(_, unacked)| unacked.deadline());
+        let again = match self.talk.change {
+            Change::Again { at, .. } => Some(at),
+            Change::None | Change::Asked => None,
+        };
+        let own = [self.transactions.deadline(), self.talk.answer_at, unacked, again];
+        own.into_iter().flatten().min()
     }
 
     /// Its time has come.
@@ -227,10 +311,20 @@ impl Phone {
             self.talk.answer_at = None;
             self.finish_invite(now, 200);
         }
-        match self.talk.unacked.as_mut().and_then(|unacked| unacked.handle_deadline(now)) {
+        match self.talk.unacked.as_mut().and_then(|(_, unacked)| unacked.handle_deadline(now)) {
             Some(Due::Repeat(bytes)) => self.outbox.push_back(bytes),
-            Some(Due::GiveUp) => self.talk.unacked = None,
+            // RFC 3261 §13.3.1.4: whoever called is not there.
+            Some(Due::GiveUp) => {
+                self.talk.unacked = None;
+                self.hang_up(now);
+            }
             None => {}
+        }
+        if let Change::Again { at, sdp } = self.talk.change.clone()
+            && at <= now
+        {
+            self.talk.change = Change::None;
+            self.change(now, &sdp);
         }
         self.drain(now);
     }
@@ -260,9 +354,12 @@ impl Phone {
         let flow = self.flow();
         match self.transactions.receive_request(now, flow, &request) {
             Arrival::Ack => {
-                self.talk.unacked = None;
-                if !request.body().is_empty() {
-                    self.hears = direction(&request);
+                let cseq = request.cseq().map(|cseq| cseq.number).unwrap_or_default();
+                if self.talk.unacked.as_ref().is_some_and(|(number, _)| *number == cseq) {
+                    self.talk.unacked = None;
+                    if !request.body().is_empty() {
+                        self.hears = direction(&request);
+                    }
                 }
             }
             Arrival::Cancel { server, invite } => {
@@ -296,6 +393,17 @@ impl Phone {
         let within = invite.to().is_ok_and(|to| to.tag().is_some());
         self.transactions.own(server, Asked::Invite);
         if within {
+            let known = invite.call_id().is_ok_and(|id| id == self.talk.call_id);
+            let refusal = match (self.state, &self.talk.change) {
+                (State::Talking, Change::None | Change::Again { .. }) if known => None,
+                // RFC 3261 §14.2: it waits for an answer of its own.
+                (State::Talking, Change::Asked) | (State::Calling, _) if known => Some(491),
+                _ => Some(481),
+            };
+            if let Some(status) = refusal {
+                let bytes = Draft::response(&invite, status, None).finish();
+                return self.transactions.respond(now, server, status, bytes);
+            }
             self.hears = direction(&invite);
             let answer = match self.hears.as_str() {
                 "sendonly" => "recvonly",
@@ -304,7 +412,7 @@ impl Phone {
             };
             let sdp = self.description(answer);
             let bytes = self.write_answer(&invite, 200, &sdp);
-            self.talk.unacked = Some(Unacknowledged2xx::new(now, bytes.clone()));
+            self.expect_ack(now, &invite, &bytes);
             return self.transactions.respond(now, server, 200, bytes);
         }
         if matches!(self.state, State::Talking | State::Ringing | State::Calling) {
@@ -353,9 +461,14 @@ impl Phone {
         let sdp = if status == 200 { self.description("sendrecv") } else { String::new() };
         let bytes = self.write_answer(&invite, status, &sdp);
         if status == 200 {
-            self.talk.unacked = Some(Unacknowledged2xx::new(now, bytes.clone()));
+            self.expect_ack(now, &invite, &bytes);
         }
         self.transactions.respond(now, server, status, bytes);
+    }
+
+    fn expect_ack(&mut self, now: Moment, invite: &Message, answer: &Bytes) {
+        let cseq = invite.cseq().map(|cseq| cseq.number).unwrap_or_default();
+        self.talk.unacked = Some((cseq, Unacknowledged2xx::new(now, answer.clone())));
     }
 
     fn write_answer(&self, invite: &Message, status: u16, sdp: &str) -> Bytes {
@@ -387,9 +500,22 @@ impl Phone {
                 self.registered = Some(status);
                 self.contacts = response.values(Name::Contact).count();
             }
-            (Asked::Invite | Asked::ReInvite, 407) => self.invite_again(now, response),
-            (Asked::Invite | Asked::ReInvite, 200..=299) => self.answered(now, response),
-            (Asked::Invite, 300..) => self.state = State::Ended(answer.status),
+            (Asked::Invite | Asked::ReInvite, 407) if !self.account.password.is_empty() => {
+                self.invite_again(now, response);
+            }
+            (asked @ (Asked::Invite | Asked::ReInvite), 200..=299) => {
+                self.answered(now, asked, response);
+            }
+            (Asked::Invite, 300..) => self.refused(answer.status),
+            (Asked::ReInvite, 491) => {
+                let at = now + Duration::from_millis(self.chance.below(4_000));
+                let sdp = self.talk.asked.as_ref().map(|(sdp, _)| sdp.clone()).unwrap_or_default();
+                self.talk.change = Change::Again { at, sdp };
+            }
+            // RFC 3261 §12.2.1.2: the other knows nothing of this call any more.
+            (Asked::ReInvite, 408 | 481) => self.hang_up(now),
+            (Asked::ReInvite, 300..) => self.talk.change = Change::None,
+            (Asked::Ping, status) => self.pinged = Some(status),
             (Asked::Invite | Asked::ReInvite | Asked::Other, _) => {}
         }
     }
@@ -400,9 +526,9 @@ impl Phone {
         let head = Head {
             method: Method::Register,
             target: format!("sip:{}", self.account.domain),
-            from: format!("{aor};tag=reg-{}", self.name),
+            from: format!("{aor};tag=reg-{}", self.account.device),
             to: aor,
-            call_id: format!("register-{}", self.name),
+            call_id: format!("register-{}", self.account.device),
             cseq: self.talk.cseq,
         };
         self.send_request(now, &head, Asked::Register { expires }, Some(auth), "");
@@ -410,20 +536,32 @@ impl Phone {
 
     fn invite_again(&mut self, now: Moment, response: &Message) {
         let Some((sdp, _)) = self.talk.asked.clone() else { return };
+        self.talk.challenges += 1;
+        if self.talk.intent == Intent::GiveUp || self.talk.challenges > MOST_CHALLENGES {
+            return self.refused(407);
+        }
         let auth = self.authorize(response, "INVITE", Name::ProxyAuthenticate);
         self.talk.cseq += 1;
         self.send_invite(now, Asked::Invite, &sdp, Some(auth));
     }
 
-    fn answered(&mut self, now: Moment, response: &Message) {
+    fn refused(&mut self, status: u16) {
+        if self.state == State::Calling {
+            self.state = State::Ended(status);
+        }
+    }
+
+    fn answered(&mut self, now: Moment, asked: Asked, response: &Message) {
         let cseq = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
-        if let Some(ack) = self.talk.acked.clone().filter(|_| cseq < self.talk.cseq) {
-            return self.outbox.push_back(ack);
+        if response.call_id().is_ok_and(|id| id != self.talk.call_id) {
+            return;
+        }
+        if let Some(ack) = self.talk.acked.get(&cseq) {
+            return self.outbox.push_back(ack.clone());
         }
         self.talk.remote = response.first(Name::To).unwrap_or_default().to_owned();
         self.talk.target = contact_of(response);
         self.hears = direction(response);
-        self.state = State::Talking;
         let offered = self.talk.asked.as_ref().is_some_and(|(sdp, _)| !sdp.is_empty());
         let draft = self.draft(&Head { cseq, ..self.head(Method::Ack) }, self.chance_branch(now));
         let bytes = match offered {
@@ -432,8 +570,17 @@ impl Phone {
                 draft.body("application/sdp", self.description("sendrecv").as_bytes()).finish()
             }
         };
-        self.talk.acked = Some(bytes.clone());
+        self.talk.acked.insert(cseq, bytes.clone());
         self.outbox.push_back(bytes);
+        if asked == Asked::ReInvite {
+            self.talk.change = Change::None;
+            return;
+        }
+        let wanted = self.state == State::Calling && self.talk.intent == Intent::Talk;
+        self.state = State::Talking;
+        if !wanted {
+            self.hang_up(now);
+        }
     }
 
     fn chance_branch(&self, now: Moment) -> u64 {
@@ -459,6 +606,9 @@ impl Phone {
         if let Asked::Register { expires } = asked {
             draft = draft.header(Name::Expires, expires);
         }
+        for (name, value) in &self.talk.more {
+            draft = draft.header(*name, value);
+        }
         if let Some((name, value)) = auth {
             draft = draft.header(name, value);
         }
@@ -478,7 +628,7 @@ impl Phone {
         Draft::request(head.method, &head.target)
             .header(
                 Name::Via,
-                format_args!("SIP/2.0/UDP {};branch=z9hG4bK{key:x};rport", self.address),
+                format_args!("SIP/2.0/UDP {};branch=z9hG4bK{key:x};rport", self.account.claims),
             )
             .header(Name::MaxForwards, 70)
             .header(Name::From, &head.from)
@@ -486,18 +636,11 @@ impl Phone {
             .header(Name::CallId, &head.call_id)
             .header(Name::CSeq, format_args!("{} {}", head.cseq, head.method.as_str()))
             .header(Name::Contact, self.contact())
-            .header(Name::UserAgent, &self.name)
+            .header(Name::UserAgent, &self.account.device)
     }
 
     fn head(&self, method: Method<'static>) -> Head {
-        Head {
-            method,
-            target: self.talk.target.clone(),
-            from: self.talk.local.clone(),
-            to: self.talk.remote.clone(),
-            call_id: self.talk.call_id.clone(),
-            cseq: self.talk.cseq,
-        }
+        self.talk.head(method)
     }
 
     /// RFC 7616 §3.4.1, written out.
@@ -525,29 +668,44 @@ impl Phone {
         (name, value)
     }
 
-    fn description(&self, direction: &str) -> String {
+    pub(super) fn description(&self, direction: &str) -> String {
         format!(
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
              m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na={direction}\r\n",
-            ip = self.address.ip()
+            ip = self.account.claims.ip()
         )
     }
 
     fn contact(&self) -> String {
-        format!("<sip:{}@{};line={}>", self.account.user, self.address, self.name)
+        format!("<sip:{}@{};line={}>", self.account.user, self.account.claims, self.account.device)
     }
 
     fn flow(&self) -> Flow {
         Flow::udp(NodeId(0), self.address, self.account.switch)
     }
 
-    fn drain(&mut self, _now: Moment) {
+    fn drain(&mut self, now: Moment) {
         while let Some(output) = self.transactions.poll_output() {
             match output {
                 Output::Send { bytes, .. } => self.outbox.push_back(bytes),
-                Output::TimedOut { owner: Asked::Invite } => self.state = State::Ended(408),
+                Output::TimedOut { owner: Asked::Invite } => self.refused(408),
+                Output::TimedOut { owner: Asked::ReInvite } => self.hang_up(now),
+                Output::TimedOut { owner: Asked::Register { .. } } => self.registered = Some(408),
                 Output::TimedOut { .. } | Output::NeverAcknowledged { .. } => {}
             }
+        }
+    }
+}
+
+impl Talk {
+    fn head(&self, method: Method<'static>) -> Head {
+        Head {
+            method,
+            target: self.target.clone(),
+            from: self.local.clone(),
+            to: self.remote.clone(),
+            call_id: self.call_id.clone(),
+            cseq: self.cseq,
         }
     }
 }

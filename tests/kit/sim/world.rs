@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pbx::board::Board;
 use pbx::edge::{self, Edge, Placed, UnknownDomain};
 use pbx::flow::{Advertised, Flow, InnerPath, Path};
 use pbx::id::{BindingId, CallId, NodeId, TenantId};
@@ -21,12 +22,15 @@ use pbx::switch::{Load, Setup, Switch};
 use super::Company;
 use super::network::{Datagram, Network};
 use super::phone::{Account, Phone};
+use super::trunk::CARRIER;
+use super::twins::Twins;
 
 const TOKEN_KEY: [u8; 16] = [3; 16];
 const NODE: NodeId = NodeId(1);
 const NONCE_KEY: [u8; 16] = [4; 16];
 
-/// A switch, its phones and what lies between.
+/// A switch, its phones and what lies between; and next door a company whose phones look the same,
+/// which must notice nothing, whatever the scenario (see `twins`).
 #[derive(Debug)]
 pub struct World {
     /// The time.
@@ -47,6 +51,10 @@ pub struct World {
     pub bindings: BTreeMap<BindingId, Binding>,
     /// Sound that is open, with its port.
     pub sides: BTreeMap<Side, u16>,
+    /// What each company sees.
+    pub boards: BTreeMap<TenantId, Board>,
+    twins: Twins,
+    unknown_domain: UnknownDomain,
     companies: Vec<Company>,
     stages: Vec<Stage>,
     ladder: Vec<String>,
@@ -72,7 +80,9 @@ impl World {
     }
 
     /// A world with these tenants dealt out to so many nodes, a switch each.
-    pub fn on(nodes: usize, companies: Vec<Company>) -> Self {
+    pub fn on(nodes: usize, mut companies: Vec<Company>) -> Self {
+        let twins = Twins::new();
+        companies.push(twins.company.clone());
         let now = Moment::from_secs(1_800_000_000);
         let mut world = Self {
             now,
@@ -84,8 +94,11 @@ impl World {
             live: BTreeMap::new(),
             bindings: BTreeMap::new(),
             sides: BTreeMap::new(),
+            boards: BTreeMap::new(),
+            twins,
+            unknown_domain: UnknownDomain::Drop,
             companies,
-            stages: (0..nodes).map(|node| Stage::new(node, 1)).collect(),
+            stages: (0..nodes).map(|node| Stage::new(node, 1, UnknownDomain::Drop)).collect(),
             ladder: vec![],
             said_at: now,
         };
@@ -101,9 +114,46 @@ impl World {
             user: user.to_owned(),
             password: format!("secret-{user}"),
             domain: domain.to_owned(),
+            device: name.to_owned(),
+            claims: address,
             switch: self.stages[self.home_of(domain)].address,
         };
-        self.phones.entry(name.to_owned()).or_insert_with(|| Phone::new(name, address, account))
+        let next_door = self.stages[self.home_of(&self.twins.company.directory.domain)].address;
+        let phone = self.phones.entry(name.to_owned());
+        let phone = phone.or_insert_with(|| Phone::new(name, address, account));
+        self.twins.add(self.now, phone, next_door);
+        phone
+    }
+
+    /// A carrier that no company has heard of.
+    pub fn carrier(&mut self, name: &str) -> &mut Phone {
+        let phone = self.phone(name, CARRIER, "gateway");
+        phone.account_mut().password.clear();
+        phone
+    }
+
+    /// Our address, as carriers write it.
+    pub fn host(&self) -> String {
+        self.stages[0].address.ip().to_string()
+    }
+
+    /// What strangers hear from now on, instead of nothing.
+    pub fn treat_strangers(&mut self, unknown_domain: UnknownDomain) {
+        self.unknown_domain = unknown_domain;
+        let boot = self.stages[0].boot;
+        self.stages =
+            (0..self.stages.len()).map(|node| Stage::new(node, boot, unknown_domain)).collect();
+        self.admit_all();
+    }
+
+    /// A registered phone in another company that differs from one of ours in nothing but its
+    /// domain and the address that it is seen at, randomness included.
+    pub fn lookalike(&mut self, name: &str, of: &str, domain: &str) {
+        let account = self.phones[of].lookalike(domain, self.stages[self.home_of(domain)].address);
+        let user = account.user.clone();
+        let phone = self.phone(name, domain, &user);
+        *phone = Phone::new(name, phone.address, account);
+        self.registered(name, domain, &user);
     }
 
     /// A phone that is registered, without its REGISTER in the ladder.
@@ -145,16 +195,34 @@ impl World {
     /// Ends the process in an instant and starts it again with what was written down.
     pub fn restart(&mut self) {
         for (node, stage) in self.stages.iter_mut().enumerate() {
-            *stage = Stage::new(node, stage.boot + 1);
+            *stage = Stage::new(node, stage.boot + 1, self.unknown_domain);
         }
         self.sides.clear();
+        self.boards.clear();
+        self.twins.board = Board::default();
         self.say("pbx -> pbx", "killed and started again".to_owned());
         self.admit_all();
         self.settle();
     }
 
-    /// How much the switch has in hand.
+    /// At the end of a scenario: the company next door was there, and nobody spoke of it. (Whatever
+    /// reaches it has ended the scenario before.)
+    pub fn finish(&self) {
+        self.twins.check_registered();
+        self.twins.check_unnamed(&format!("{:?} {:?}", self.calls, self.boards));
+        for (_, facts) in self.live.values() {
+            self.twins.check_unnamed(&String::from_utf8_lossy(facts));
+        }
+    }
+
+    /// How much the switch has in hand, the company next door left out.
     pub fn load(&self) -> Load {
+        let all = self.whole_load();
+        let next_door = self.twins.board.phones.len();
+        Load { tenants: all.tenants - 1, bindings: all.bindings - next_door, ..all }
+    }
+
+    fn whole_load(&self) -> Load {
         self.stages.iter().map(|stage| stage.switch.load()).fold(Load::default(), |sum, load| {
             Load {
                 tenants: sum.tenants + load.tenants,
@@ -192,7 +260,8 @@ impl World {
             self.stages[home].edge.learn(company.served());
             let users = &company.directory.users;
             let of_tenant = |binding: &&Binding| users.contains_key(&binding.user);
-            let bindings = self.bindings.values().filter(of_tenant).cloned().collect();
+            let stored = self.bindings.values().chain(self.twins.bindings.values());
+            let bindings = stored.filter(of_tenant).cloned().collect();
             let live = self.live.values().filter(|(whose, _)| *whose == tenant);
             let live = live.map(|(_, facts)| facts.clone()).collect();
             let directory = Box::new(company.directory);
@@ -205,7 +274,8 @@ impl World {
         let phones = self.phones.values().filter_map(Phone::deadline);
         let switch = self.stages.iter().filter_map(|stage| stage.switch.deadline());
         let kept = self.stages.iter().filter_map(|stage| Some(stage.kept.front()?.0));
-        phones.chain(switch).chain(kept).chain(self.network.next_at()).min()
+        let own = phones.chain(switch).chain(kept).chain(self.network.next_at());
+        own.chain(self.twins.next_at()).min()
     }
 
     fn step(&mut self) {
@@ -227,6 +297,9 @@ impl World {
                     self.stages[node].switch.handle_input(now, Input::Kept(record.id));
                 }
             }
+        }
+        for datagram in self.twins.handle_deadline(now) {
+            self.deliver(datagram);
         }
         while let Some(datagram) = self.network.arrive(now) {
             self.deliver(datagram);
@@ -287,6 +360,7 @@ impl World {
     fn hand_over(&mut self, path: InnerPath, bytes: Bytes) {
         let message = Message::parse(bytes).expect("a switch writes what can be read");
         let (tenant, flow) = (path.there, Flow::Inner(path.reversed()));
+        assert!(![path.here, tenant].contains(&self.twins.tenant()), "a twin takes part: {path:?}");
         let by = Placement::Inner;
         let home = self.companies.iter().position(|company| company.tenant() == tenant);
         let node = home.unwrap_or(0) % self.stages.len();
@@ -305,14 +379,30 @@ impl World {
             Output::Remember(record) => self.remember(node, record),
             Output::Send { flow, bytes } => self.send(node, flow, bytes),
             Output::Media(wish) => self.sound(node, wish),
-            Output::Note(note) => self.notes.push(note),
-            Output::Show(_) | Output::Retire(_) => {}
+            Output::Note(note) if note.tenant == self.twins.tenant() => {
+                self.twins.hear(&note.event);
+            }
+            Output::Note(note) => {
+                self.twins.check_unnamed(&format!("{note:?}"));
+                self.notes.push(note);
+            }
+            Output::Show(change) if change.tenant == self.twins.tenant() => {
+                self.twins.show(change.what);
+            }
+            Output::Show(change) => {
+                self.boards.entry(change.tenant).or_default().apply(change.what);
+            }
+            Output::Retire(_) => {}
         }
     }
 
     fn send(&mut self, node: usize, flow: Flow, bytes: Bytes) {
         match flow {
+            Flow::Net(Path { local, peer, .. }) if self.twins.live_at(peer) => {
+                self.twins.send(self.now, Datagram { from: local, to: peer, bytes });
+            }
             Flow::Net(Path { local, peer, .. }) => {
+                self.twins.check_unnamed(&String::from_utf8_lossy(&bytes));
                 let phone = self.phones.values().find(|phone| phone.address == peer);
                 let name = phone.map_or_else(|| peer.to_string(), |phone| phone.name.clone());
                 self.say(&format!("pbx -> {name}"), summary(&bytes));
@@ -336,6 +426,9 @@ impl World {
 
     fn store(&mut self, record: &Record) {
         let tenant = record.tenant;
+        if tenant == self.twins.tenant() {
+            return self.twins.store(record);
+        }
         match &record.what {
             Memory::Bound(binding) => {
                 self.bindings.insert(binding.id, (**binding).clone());
@@ -367,7 +460,11 @@ impl World {
                 assert!(self.sides.remove(&side).is_some(), "closed twice, or never opened");
                 Sound::Closed { side, heard: Heard::default() }
             }
-            Wish::Aim { .. } | Wish::Join { .. } => return,
+            Wish::Aim { rtp, near, .. } => {
+                self.twins.check_sound(rtp.map(|address| address.ip()));
+                return self.twins.check_sound(near);
+            }
+            Wish::Join { .. } => return,
         };
         self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
@@ -384,14 +481,15 @@ impl World {
         self.ladder.push(format!("{}{after}", line.trim_end()));
     }
 
-    /// The tenants of this world.
+    /// The tenants of this world, without the one next door.
     pub fn tenants(&self) -> Vec<TenantId> {
-        self.companies.iter().map(Company::tenant).collect()
+        let all = self.companies.iter().map(Company::tenant);
+        all.filter(|tenant| *tenant != self.twins.tenant()).collect()
     }
 }
 
 impl Stage {
-    fn new(node: usize, boot: u32) -> Self {
+    fn new(node: usize, boot: u32, unknown_domain: UnknownDomain) -> Self {
         let number = u8::try_from(node + 1).unwrap_or(u8::MAX);
         let mut seed = [number; 32];
         seed[0] = u8::try_from(boot % 251).unwrap_or(0);
@@ -406,7 +504,7 @@ impl Stage {
             media: advertised.clone(),
             inner: [127, 0, 0, 1].into(),
             policy: Policy::default(),
-            unknown_domain: UnknownDomain::Drop,
+            unknown_domain,
         };
         let edge = edge::Setup {
             token_key: TOKEN_KEY,
@@ -414,7 +512,7 @@ impl Stage {
             boot,
             seed: [number.wrapping_add(100); 32],
             advertised,
-            unknown_domain: UnknownDomain::Drop,
+            unknown_domain,
         };
         Self {
             switch: Switch::new(setup),

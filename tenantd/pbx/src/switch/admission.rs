@@ -208,6 +208,7 @@ impl Switch {
         let Some(line) = tenant.calls.get_mut(&number) else { return };
         if line.call.is_over() {
             self.sounds.remove(&line.call.id);
+            self.due.unset(&mut line.alarm, &Due::Call(id, number));
             tenant.calls.remove(&number);
             return;
         }

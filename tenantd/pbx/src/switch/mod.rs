@@ -23,7 +23,7 @@ use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::nonce::{NonceKey, Nonces};
 use crate::sip::token::TokenKey;
-use crate::sip::transaction::{Arrival, ServerId, Transactions};
+use crate::sip::transaction::{Arrival, Realm, ServerId, Transactions};
 use crate::tenant::directory::Directory;
 use crate::tenant::guard::Guard;
 use crate::tenant::limits::LiveCalls;
@@ -268,7 +268,8 @@ impl Switch {
         if self.is_stranger(&arrived) {
             return self.turn_away(&arrived, &message);
         }
-        match self.office.transactions.receive_request(now, arrived.flow, &message) {
+        let realm = Realm(arrived.tenant.0.as_u128());
+        match self.office.transactions.receive_request_in(now, realm, arrived.flow, &message) {
             Arrival::Absorbed => {}
             Arrival::Full => self.answer_stateless(&arrived, &message, &Refusal::Overloaded),
             Arrival::Merged => {
