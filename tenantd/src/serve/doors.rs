@@ -36,7 +36,7 @@ impl Doors {
     /// Opens what this node's roles need.
     pub(super) fn open(config: &Config) -> Result<Self, Failure> {
         let udp: Vec<_> = match config.does(Role::Sip) {
-            true => config.sip.udp.iter().filter_map(v4).collect(),
+            true => config.sip.udp.iter().map(|listen| listen.0).collect(),
             false => Vec::new(),
         };
         let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?;
@@ -53,15 +53,7 @@ impl Doors {
         let of = |listeners: &[TcpListener]| {
             listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
         };
-        let sip = self.sip.addresses().into_iter().map(SocketAddr::V4).collect();
-        Addresses { sip, web: of(&self.web), admin: of(&self.admin) }
-    }
-}
-
-fn v4(listen: &Listen) -> Option<std::net::SocketAddrV4> {
-    match listen.0 {
-        SocketAddr::V4(address) => Some(address),
-        SocketAddr::V6(_) => None,
+        Addresses { sip: self.sip.addresses(), web: of(&self.web), admin: of(&self.admin) }
     }
 }
 
@@ -73,8 +65,14 @@ fn tcp(listens: &[Listen]) -> Result<Vec<TcpListener>, Failure> {
 impl Addresses {
     /// How others reach us there.
     pub(super) fn reach(&self, external: &[IpAddr]) -> Reach {
-        let external = external.iter().copied().find(IpAddr::is_ipv4);
-        Reach::new(self.sip.first().copied(), self.web.first().copied(), external)
+        // Cards show one address, and most phones know IPv4 only.
+        let first = |addresses: &[SocketAddr]| {
+            let v4 = addresses.iter().find(|address| address.is_ipv4());
+            v4.or(addresses.first()).copied()
+        };
+        let sip = first(&self.sip);
+        let same = |ip: &IpAddr| sip.is_none_or(|sip| sip.is_ipv4() == ip.is_ipv4());
+        Reach::new(sip, first(&self.web), external.iter().copied().find(same))
     }
 }
 
