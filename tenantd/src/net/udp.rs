@@ -165,12 +165,15 @@ pub struct Received {
 /// Room to read a batch into; one serves all sockets of a lane.
 pub struct Reader {
     room: Vec<u8>,
-    headers: MultiHeaders<SockaddrStorage>,
+    /// By family: the kernel writes back how much room it used for our address, and the next
+    /// datagram gets no more.
+    headers_v4: MultiHeaders<SockaddrStorage>,
+    headers_v6: MultiHeaders<SockaddrStorage>,
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { room: vec![0; BATCH * SLOT], headers: headers() }
+        Self { room: vec![0; BATCH * SLOT], headers_v4: headers(), headers_v6: headers() }
     }
 }
 
@@ -190,7 +193,11 @@ impl Reader {
         let fd = socket.fd.as_raw_fd();
         let flags = MsgFlags::MSG_DONTWAIT;
         // An error here is EAGAIN: an unconnected socket is not told of unreachable peers.
-        let Ok(batch) = recvmmsg(fd, &mut self.headers, slices.iter_mut(), flags, None) else {
+        let all = match socket.bound {
+            SocketAddr::V4(_) => &mut self.headers_v4,
+            SocketAddr::V6(_) => &mut self.headers_v6,
+        };
+        let Ok(batch) = recvmmsg(fd, all, slices.iter_mut(), flags, None) else {
             return received;
         };
         for datagram in batch {
@@ -215,8 +222,8 @@ impl Reader {
             each(UdpPath { local, peer }, Bytes::copy_from_slice(bytes));
         }
         if blind {
-            // The kernel writes back how much room it used: headers that saw none have none left.
-            self.headers = headers();
+            // Headers that saw no address have no room left for one.
+            *all = headers();
         }
         received
     }
@@ -471,6 +478,25 @@ mod tests {
         assert_eq!(Writer::default().write(&sockets[0], &messages), Sent { sent: 1, failed: 0 });
         let mut answer = [0; 100];
         assert_eq!(phone.recv_from(&mut answer).unwrap(), (28, asked));
+    }
+
+    #[test]
+    fn one_reader_serves_both_families_in_turn() {
+        let Some(v6) = open(ANY_PORT_V6, 1).unwrap() else { return };
+        let v4 = open(ANY_PORT, 1).unwrap().unwrap();
+        let mut reader = Reader::default();
+        for turn in 0..3 {
+            for (socket, ip) in [(&v4[0], "127.0.0.1"), (&v6[0], "::1")] {
+                let ip: IpAddr = ip.parse().unwrap();
+                let phone = UdpSocket::bind((ip, 0)).unwrap();
+                let to = SocketAddr::new(ip, socket.address().port());
+                phone.send_to(b"OPTIONS sip:here SIP/2.0\r\n\r\n", to).unwrap();
+                let mut came = vec![];
+                reader.read(socket, |path, _| came.push(path));
+                let path = UdpPath { local: to, peer: phone.local_addr().unwrap() };
+                assert_eq!(came, [path], "turn {turn}");
+            }
+        }
     }
 
     #[test]
