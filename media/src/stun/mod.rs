@@ -39,6 +39,14 @@ enum Refusal {
     BadRequest,
 }
 
+/// Whether a datagram that came to a port of SIP's is STUN: no SIP message begins like this
+/// (RFC 5626 §8.1, RFC 8489 §5).
+pub fn is_stun(datagram: &[u8]) -> bool {
+    let begins = matches!(datagram, [0 | 1, ..]) && datagram.len() >= request::HEADER;
+    let marked = datagram.get(4..8) == Some(&request::COOKIE);
+    begins && (marked || datagram.starts_with(&request::BINDING_REQUEST))
+}
+
 /// Answers a datagram that came from `peer`. What is no question, is broken, or has a wrong
 /// checksum gets no answer: nobody can make us talk to a third party that never asked.
 pub fn answer(datagram: &[u8], peer: SocketAddr, place: Place) -> Option<Answer> {

@@ -11,9 +11,9 @@ use super::place::{Change, Wanted};
 use super::{LONGEST, Place};
 
 /// Bytes of the header.
-const HEADER: usize = 20;
-const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
-const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+pub(super) const HEADER: usize = 20;
+pub(super) const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
+pub(super) const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 /// Types below need to be understood, others may be passed over (RFC 8489 §14).
 const OPTIONAL: u16 = 0x8000;
 /// Beyond this many, unknown attributes are not listed any more.

@@ -209,6 +209,18 @@ fn what_is_no_question_gets_no_answer() {
 }
 
 #[test]
+fn stun_is_told_from_sip_and_from_what_keeps_a_path_open() {
+    let indication = [&[0, 0x11, 0, 0][..], &COOKIE, &ID].concat();
+    for stun in [today(&[]), of_old(&[]), indication] {
+        assert!(is_stun(&stun));
+    }
+    let short = &today(&[])[..19];
+    for other in [&b"OPTIONS sip:here SIP/2.0\r\n\r\n"[..], b"\r\n\r\n", &[0; 40], short, b""] {
+        assert!(!is_stun(other), "{other:?}");
+    }
+}
+
+#[test]
 fn an_old_phone_is_told_in_its_own_words() {
     let told = ask(&of_old(&[])).unwrap();
     assert_eq!((told.kind, told.kinds()), (0x0101, vec![0x0001]));

@@ -364,7 +364,6 @@ impl Config {
             note("[sip].wss", !self.sip.wss.is_empty());
             note("[sip].flood_per_source", self.sip.flood_per_source > 0);
         }
-        note("[stun].udp", self.does(Role::Stun) && !self.stun.udp.is_empty());
         note("[web].https", self.does(Role::Web) && !self.web.https.is_empty());
         note("[tls]", self.tls != Tls::default());
         note("[link]", self.link != Link::default());

@@ -16,11 +16,13 @@ use crate::health::Health;
 use crate::lanes::Listeners;
 use crate::listen;
 use crate::metrics::Metrics;
+use crate::net::stun;
 use crate::reach::Reach;
 
 /// What is open.
 pub(super) struct Doors {
     pub(super) sip: Listeners,
+    pub(super) stun: stun::Listeners,
     pub(super) web: Vec<TcpListener>,
     pub(super) admin: Vec<TcpListener>,
 }
@@ -28,6 +30,7 @@ pub(super) struct Doors {
 /// Where they are.
 pub(super) struct Addresses {
     sip: Vec<SocketAddr>,
+    stun: Vec<SocketAddr>,
     web: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
 }
@@ -36,16 +39,20 @@ impl Doors {
     /// Opens what this node's roles need.
     pub(super) fn open(config: &Config) -> Result<Self, Failure> {
         let udp: Vec<_> = match config.does(Role::Sip) {
-            true => config.sip.udp.iter().map(|listen| listen.0).collect(),
+            true => of(&config.sip.udp),
             false => Vec::new(),
         };
         let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?;
+        let stun = match config.does(Role::Stun) {
+            true => stun::Listeners::open(&of(&config.stun.udp))?,
+            false => stun::Listeners::default(),
+        };
         let web = match config.does(Role::Web) {
             true => tcp(&config.web.http)?,
             false => Vec::new(),
         };
         let admin = tcp(&config.admin.listen)?;
-        Ok(Self { sip, web, admin })
+        Ok(Self { sip, stun, web, admin })
     }
 
     /// Where they are: a port that was left to the system is known now.
@@ -53,8 +60,13 @@ impl Doors {
         let of = |listeners: &[TcpListener]| {
             listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
         };
-        Addresses { sip: self.sip.addresses(), web: of(&self.web), admin: of(&self.admin) }
+        let stun = self.stun.addresses();
+        Addresses { sip: self.sip.addresses(), stun, web: of(&self.web), admin: of(&self.admin) }
     }
+}
+
+fn of(listens: &[Listen]) -> Vec<SocketAddr> {
+    listens.iter().map(|listen| listen.0).collect()
 }
 
 fn tcp(listens: &[Listen]) -> Result<Vec<TcpListener>, Failure> {
@@ -81,7 +93,12 @@ impl fmt::Display for Addresses {
         let of = |what: &'static str, addresses: &[SocketAddr]| -> Vec<String> {
             addresses.iter().map(|address| format!("{what} {address}")).collect()
         };
-        let all = [of("sip udp", &self.sip), of("http", &self.web), of("admin", &self.admin)];
+        let all = [
+            of("sip udp", &self.sip),
+            of("stun udp", &self.stun),
+            of("http", &self.web),
+            of("admin", &self.admin),
+        ];
         f.write_str(&all.concat().join(", "))
     }
 }
