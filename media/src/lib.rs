@@ -1,8 +1,9 @@
 //! What is heard: threads that own the ports of calls and relay sound between their sides.
 //!
 //! Wishes in, events out, as plain data of [`pbx::media`]. The pure half (`session`, `stream`,
-//! `latch`, `contest`, `control`, `measure`, `allowance`, `rtp`) takes time as an argument and has no socket;
-//! `worker`, `socket` and `inbox` are the only files that touch the system.
+//! `latch`, `contest`, `control`, `measure`, `allowance`, `rtp`) takes time as an argument and has
+//! no socket; `worker`, `socket` and `inbox` are the only files that touch the system. Beside them
+//! stands [`stun`], which tells phones their public address, and needs neither.
 
 mod allowance;
 mod clock;
@@ -17,6 +18,7 @@ mod rtp;
 mod session;
 mod socket;
 mod stream;
+pub mod stun;
 mod worker;
 
 use std::hash::{DefaultHasher, Hash, Hasher};

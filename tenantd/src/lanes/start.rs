@@ -1,7 +1,7 @@
 //! Starting all of it: sockets, journal, lanes, sound, and what keeps them up to date.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -118,22 +118,19 @@ impl Listeners {
     ///
     /// # Errors
     /// If an address is in use, or is none of this machine's.
-    pub fn open(
-        addresses: &[SocketAddrV4],
-        lanes: Option<NonZeroU16>,
-    ) -> Result<Self, udp::Failure> {
+    pub fn open(addresses: &[SocketAddr], lanes: Option<NonZeroU16>) -> Result<Self, udp::Failure> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let lanes = lanes.map_or(cores, |lanes| usize::from(lanes.get()));
         let mut by_lane: Vec<Vec<Socket>> = (0..lanes).map(|_| vec![]).collect();
         for address in addresses {
-            let sockets = udp::open(*address, lanes)?;
+            let Some(sockets) = udp::open(*address, lanes)? else { continue };
             by_lane.iter_mut().zip(sockets).for_each(|(lane, socket)| lane.push(socket));
         }
         Ok(Self { by_lane })
     }
 
     /// The addresses that are open.
-    pub fn addresses(&self) -> Vec<SocketAddrV4> {
+    pub fn addresses(&self) -> Vec<SocketAddr> {
         self.by_lane
             .first()
             .map(|lane| lane.iter().map(Socket::address).collect())

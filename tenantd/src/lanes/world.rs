@@ -161,8 +161,11 @@ impl World {
 
     fn send(&mut self, datagrams: &mut Vec<(UdpPath, Bytes)>, writer: &mut Writer) {
         let responses = datagrams.iter().filter(|(_, bytes)| is_response(bytes)).count();
+        // No SIP message begins with such a byte.
+        let stun =
+            datagrams.iter().filter(|(_, bytes)| matches!(bytes.first(), Some(0 | 1))).count();
         self.tally.add(Count::ResponsesSent, responses as u64);
-        self.tally.add(Count::RequestsForwarded, (datagrams.len() - responses) as u64);
+        self.tally.add(Count::RequestsForwarded, (datagrams.len() - responses - stun) as u64);
         let mut failed = 0;
         // One pass a listener; nearly always there is one, and this copies nothing.
         for run in datagrams.chunk_by(|(a, _), (b, _)| self.through(a) == self.through(b)) {

@@ -64,6 +64,11 @@ series! {
     DroppedOverload = "tenantd_sip_dropped_total"["reason": "overload"],
         "Messages dropped without an answer.";
     SendFailed = "tenantd_sip_send_failed_total", "Messages that the system would not send.";
+    StunReceived = "tenantd_stun_received_total",
+        "Datagrams that came to a STUN address, or as STUN to SIP's.";
+    StunAnswered = "tenantd_stun_answered_total", "STUN questions that were answered.";
+    StunDropped = "tenantd_stun_dropped_total",
+        "Datagrams for STUN that were no question, or could not be answered.";
     CallsSucceeded = "tenantd_calls_succeeded_total", "Calls that were answered, once they ended.";
     CallsFailed = "tenantd_calls_failed_total", "Calls that ended without an answer.";
     EndedByCaller = "tenantd_calls_ended_total"["ending": "caller_hung_up"],

@@ -1,3 +1,4 @@
-//! Every SIP socket.
+//! Every SIP and STUN socket.
 
+pub mod stun;
 pub mod udp;

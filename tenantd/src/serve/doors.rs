@@ -16,11 +16,13 @@ use crate::health::Health;
 use crate::lanes::Listeners;
 use crate::listen;
 use crate::metrics::Metrics;
+use crate::net::stun;
 use crate::reach::Reach;
 
 /// What is open.
 pub(super) struct Doors {
     pub(super) sip: Listeners,
+    pub(super) stun: stun::Listeners,
     pub(super) web: Vec<TcpListener>,
     pub(super) admin: Vec<TcpListener>,
 }
@@ -28,6 +30,7 @@ pub(super) struct Doors {
 /// Where they are.
 pub(super) struct Addresses {
     sip: Vec<SocketAddr>,
+    stun: Vec<SocketAddr>,
     web: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
 }
@@ -36,16 +39,20 @@ impl Doors {
     /// Opens what this node's roles need.
     pub(super) fn open(config: &Config) -> Result<Self, Failure> {
         let udp: Vec<_> = match config.does(Role::Sip) {
-            true => config.sip.udp.iter().filter_map(v4).collect(),
+            true => of(&config.sip.udp),
             false => Vec::new(),
         };
         let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?;
+        let stun = match config.does(Role::Stun) {
+            true => stun::Listeners::open(&of(&config.stun.udp))?,
+            false => stun::Listeners::default(),
+        };
         let web = match config.does(Role::Web) {
             true => tcp(&config.web.http)?,
             false => Vec::new(),
         };
         let admin = tcp(&config.admin.listen)?;
-        Ok(Self { sip, web, admin })
+        Ok(Self { sip, stun, web, admin })
     }
 
     /// Where they are: a port that was left to the system is known now.
@@ -53,16 +60,13 @@ impl Doors {
         let of = |listeners: &[TcpListener]| {
             listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
         };
-        let sip = self.sip.addresses().into_iter().map(SocketAddr::V4).collect();
-        Addresses { sip, web: of(&self.web), admin: of(&self.admin) }
+        let stun = self.stun.addresses();
+        Addresses { sip: self.sip.addresses(), stun, web: of(&self.web), admin: of(&self.admin) }
     }
 }
 
-fn v4(listen: &Listen) -> Option<std::net::SocketAddrV4> {
-    match listen.0 {
-        SocketAddr::V4(address) => Some(address),
-        SocketAddr::V6(_) => None,
-    }
+fn of(listens: &[Listen]) -> Vec<SocketAddr> {
+    listens.iter().map(|listen| listen.0).collect()
 }
 
 fn tcp(listens: &[Listen]) -> Result<Vec<TcpListener>, Failure> {
@@ -73,8 +77,14 @@ fn tcp(listens: &[Listen]) -> Result<Vec<TcpListener>, Failure> {
 impl Addresses {
     /// How others reach us there.
     pub(super) fn reach(&self, external: &[IpAddr]) -> Reach {
-        let external = external.iter().copied().find(IpAddr::is_ipv4);
-        Reach::new(self.sip.first().copied(), self.web.first().copied(), external)
+        // Cards show one address, and most phones know IPv4 only.
+        let first = |addresses: &[SocketAddr]| {
+            let v4 = addresses.iter().find(|address| address.is_ipv4());
+            v4.or(addresses.first()).copied()
+        };
+        let sip = first(&self.sip);
+        let same = |ip: &IpAddr| sip.is_none_or(|sip| sip.is_ipv4() == ip.is_ipv4());
+        Reach::new(sip, first(&self.web), external.iter().copied().find(same))
     }
 }
 
@@ -83,7 +93,12 @@ impl fmt::Display for Addresses {
         let of = |what: &'static str, addresses: &[SocketAddr]| -> Vec<String> {
             addresses.iter().map(|address| format!("{what} {address}")).collect()
         };
-        let all = [of("sip udp", &self.sip), of("http", &self.web), of("admin", &self.admin)];
+        let all = [
+            of("sip udp", &self.sip),
+            of("stun udp", &self.stun),
+            of("http", &self.web),
+            of("admin", &self.admin),
+        ];
         f.write_str(&all.concat().join(", "))
     }
 }

@@ -55,7 +55,7 @@ pub enum Failure {
     /// The switches do not start.
     #[error(transparent)]
     Lanes(#[from] lanes::Failure),
-    /// A SIP address cannot be opened.
+    /// A SIP or STUN address cannot be opened.
     #[error(transparent)]
     Udp(#[from] crate::net::udp::Failure),
     /// The demo's companies cannot be made.
@@ -109,6 +109,8 @@ async fn serve(
     let (health, metrics) = (Arc::new(Health::new()), Arc::new(Metrics::new()));
     let (end, ended) = watch::channel(false);
     let addresses = doors.addresses();
+    // It needs neither Postgres nor a company, so that it answers before they are there.
+    let stun = doors.stun.serve(metrics.tally())?;
     let mut pages = serve_probes(doors.admin, &health, &metrics, &ended);
 
     let database = match or_stop(open_database(&place.urls(config)), signals).await {
@@ -151,6 +153,7 @@ async fn serve(
     signals.stop().await;
     let_go(config, &health, running).await;
     watching.abort();
+    drop(stun);
     let _ = end.send(true);
     // Whoever reads a page too slowly is cut off.
     let _ = timeout(LAST_PAGES_FOR, async { while pages.join_next().await.is_some() {} }).await;

@@ -101,7 +101,7 @@ impl Rig {
         let (tokio, scratch, metrics) = (Runtime::new().unwrap(), Scratch::new(), Metrics::new());
         let listeners = Listeners::open(&["127.0.0.1:0".parse().unwrap()], NonZeroU16::new(lanes));
         let listeners = listeners.unwrap();
-        let to = SocketAddr::V4(listeners.addresses()[0]);
+        let to = listeners.addresses()[0];
         let setup = Setup {
             node: "n1".to_owned(),
             journal: scratch.path().join("journal"),
