@@ -21,6 +21,7 @@ use crate::reach::Reach;
 /// What is open.
 pub(super) struct Doors {
     pub(super) sip: Listeners,
+    sip_tcp_at: Vec<SocketAddr>,
     pub(super) web: Vec<TcpListener>,
     pub(super) admin: Vec<TcpListener>,
 }
@@ -28,6 +29,7 @@ pub(super) struct Doors {
 /// Where they are.
 pub(super) struct Addresses {
     sip: Vec<SocketAddr>,
+    sip_tcp: Vec<SocketAddr>,
     web: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
 }
@@ -35,26 +37,34 @@ pub(super) struct Addresses {
 impl Doors {
     /// Opens what this node's roles need.
     pub(super) fn open(config: &Config) -> Result<Self, Failure> {
-        let udp: Vec<_> = match config.does(Role::Sip) {
-            true => config.sip.udp.iter().map(|listen| listen.0).collect(),
-            false => Vec::new(),
+        let (udp, sip_tcp) = match config.does(Role::Sip) {
+            true => (config.sip.udp.as_slice(), tcp(&config.sip.tcp)?),
+            false => (&[][..], Vec::new()),
         };
-        let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?;
+        let udp: Vec<_> = udp.iter().map(|listen| listen.0).collect();
+        let sip_tcp_at = addresses(&sip_tcp);
+        let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?.with_tcp(sip_tcp);
         let web = match config.does(Role::Web) {
             true => tcp(&config.web.http)?,
             false => Vec::new(),
         };
         let admin = tcp(&config.admin.listen)?;
-        Ok(Self { sip, web, admin })
+        Ok(Self { sip, sip_tcp_at, web, admin })
     }
 
     /// Where they are: a port that was left to the system is known now.
     pub(super) fn addresses(&self) -> Addresses {
-        let of = |listeners: &[TcpListener]| {
-            listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
-        };
-        Addresses { sip: self.sip.addresses(), web: of(&self.web), admin: of(&self.admin) }
+        Addresses {
+            sip: self.sip.addresses(),
+            sip_tcp: self.sip_tcp_at.clone(),
+            web: addresses(&self.web),
+            admin: addresses(&self.admin),
+        }
     }
+}
+
+fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
 fn tcp(listens: &[Listen]) -> Result<Vec<TcpListener>, Failure> {
@@ -81,7 +91,12 @@ impl fmt::Display for Addresses {
         let of = |what: &'static str, addresses: &[SocketAddr]| -> Vec<String> {
             addresses.iter().map(|address| format!("{what} {address}")).collect()
         };
-        let all = [of("sip udp", &self.sip), of("http", &self.web), of("admin", &self.admin)];
+        let all = [
+            of("sip udp", &self.sip),
+            of("sip tcp", &self.sip_tcp),
+            of("http", &self.web),
+            of("admin", &self.admin),
+        ];
         f.write_str(&all.concat().join(", "))
     }
 }
