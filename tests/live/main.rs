@@ -13,3 +13,4 @@ mod provisioning;
 mod registration;
 mod restart;
 mod strangers;
+mod transports;
