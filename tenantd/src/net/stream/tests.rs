@@ -1,3 +1,5 @@
+//! A connection in memory, on virtual time.
+
 use std::sync::Arc;
 
 use pbx::flow::Transport;
