@@ -14,3 +14,4 @@ mod registration;
 mod restart;
 mod strangers;
 mod stun;
+mod transports;

@@ -358,7 +358,6 @@ impl Config {
         let mut keys: Vec<&str> = Vec::new();
         let mut note = |key, set: bool| keys.extend(set.then_some(key));
         if self.does(Role::Sip) {
-            note("[sip].tcp", !self.sip.tcp.is_empty());
             note("[sip].tls", !self.sip.tls.is_empty());
             note("[sip].ws", !self.sip.ws.is_empty());
             note("[sip].wss", !self.sip.wss.is_empty());

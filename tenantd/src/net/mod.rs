@@ -1,4 +1,8 @@
-//! Every SIP and STUN socket.
+//! Every SIP and STUN socket: datagrams on the lanes' own threads, the rest on tokio's.
 
+pub mod connections;
+mod outlet;
+mod stream;
 pub mod stun;
+pub mod tcp;
 pub mod udp;

@@ -23,6 +23,7 @@ use crate::reach::Reach;
 pub(super) struct Doors {
     pub(super) sip: Listeners,
     pub(super) stun: stun::Listeners,
+    sip_tcp_at: Vec<SocketAddr>,
     pub(super) web: Vec<TcpListener>,
     pub(super) admin: Vec<TcpListener>,
 }
@@ -31,6 +32,7 @@ pub(super) struct Doors {
 pub(super) struct Addresses {
     sip: Vec<SocketAddr>,
     stun: Vec<SocketAddr>,
+    sip_tcp: Vec<SocketAddr>,
     web: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
 }
@@ -38,11 +40,12 @@ pub(super) struct Addresses {
 impl Doors {
     /// Opens what this node's roles need.
     pub(super) fn open(config: &Config) -> Result<Self, Failure> {
-        let udp: Vec<_> = match config.does(Role::Sip) {
-            true => of(&config.sip.udp),
-            false => Vec::new(),
+        let (udp, sip_tcp) = match config.does(Role::Sip) {
+            true => (of(&config.sip.udp), tcp(&config.sip.tcp)?),
+            false => (Vec::new(), Vec::new()),
         };
-        let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?;
+        let sip_tcp_at = addresses(&sip_tcp);
+        let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?.with_tcp(sip_tcp);
         let stun = match config.does(Role::Stun) {
             true => stun::Listeners::open(&of(&config.stun.udp))?,
             false => stun::Listeners::default(),
@@ -52,21 +55,27 @@ impl Doors {
             false => Vec::new(),
         };
         let admin = tcp(&config.admin.listen)?;
-        Ok(Self { sip, stun, web, admin })
+        Ok(Self { sip, stun, sip_tcp_at, web, admin })
     }
 
     /// Where they are: a port that was left to the system is known now.
     pub(super) fn addresses(&self) -> Addresses {
-        let of = |listeners: &[TcpListener]| {
-            listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
-        };
-        let stun = self.stun.addresses();
-        Addresses { sip: self.sip.addresses(), stun, web: of(&self.web), admin: of(&self.admin) }
+        Addresses {
+            sip: self.sip.addresses(),
+            stun: self.stun.addresses(),
+            sip_tcp: self.sip_tcp_at.clone(),
+            web: addresses(&self.web),
+            admin: addresses(&self.admin),
+        }
     }
 }
 
 fn of(listens: &[Listen]) -> Vec<SocketAddr> {
     listens.iter().map(|listen| listen.0).collect()
+}
+
+fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
 fn tcp(listens: &[Listen]) -> Result<Vec<TcpListener>, Failure> {
@@ -95,6 +104,7 @@ impl fmt::Display for Addresses {
         };
         let all = [
             of("sip udp", &self.sip),
+            of("sip tcp", &self.sip_tcp),
             of("stun udp", &self.stun),
             of("http", &self.web),
             of("admin", &self.admin),
