@@ -76,6 +76,14 @@ impl Twins {
         self.drain(now);
     }
 
+    /// They leave.
+    pub(super) fn switch_off(&mut self, now: Moment) {
+        for phone in self.phones.values_mut() {
+            phone.register(now, 0);
+        }
+        self.drain(now);
+    }
+
     pub(super) fn next_at(&self) -> Option<Moment> {
         let phones = self.phones.values().filter_map(Phone::deadline);
         phones.chain(self.network.next_at()).min()

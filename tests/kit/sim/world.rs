@@ -215,6 +215,22 @@ impl World {
         }
     }
 
+    /// Lets every phone de-register, next door as well, over a line that loses nothing.
+    pub fn switch_off(&mut self) {
+        let now = self.now;
+        self.network = Network::new(1);
+        for phone in self.phones.values_mut() {
+            phone.register(now, 0);
+        }
+        self.twins.switch_off(now);
+        self.run_for(Duration::from_secs(1));
+    }
+
+    /// Whether anybody still waits for a moment to come: a phone, a switch, or a datagram.
+    pub fn is_waiting(&self) -> bool {
+        self.next_at().is_some()
+    }
+
     /// How much the switch has in hand, the company next door left out.
     pub fn load(&self) -> Load {
         let all = self.whole_load();

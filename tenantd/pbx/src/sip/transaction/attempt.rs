@@ -109,7 +109,7 @@ impl Attempt {
     pub(super) fn handle_response_to_cancel(&mut self, now: Moment, status: u16) {
         match &mut self.cancel {
             Cancel::Sent(client) | Cancel::Late { client, .. } => {
-                let _ = client.handle_response(now, status);
+                let _heard = client.handle_response(now, status);
             }
             Cancel::NotWished | Cancel::Waiting(_) | Cancel::Due { .. } => {}
         }
