@@ -16,6 +16,7 @@ use crate::company::Company;
 use crate::failure::{Failure, Outcome};
 use crate::folder::Folder;
 use crate::http::{self, Page};
+use crate::postgres;
 use crate::program::Program;
 use crate::scene::{FOUND, Scene};
 use crate::twins::{self, Twins};
@@ -303,6 +304,16 @@ impl Server {
         let mut command = Command::new(tenantd()?);
         command.args(arguments).arg("--config").arg(self.config_file());
         Ok(command.current_dir(&self.folder).output()?)
+    }
+
+    /// What the node role of its private Postgres gets for a query, a row a line.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be asked.
+    pub fn ask(&self, query: &str) -> Outcome<String> {
+        let urls = Cluster::of_another(&self.folder.join("data"));
+        let urls = urls.ok_or_else(|| Failure::new("there is no private Postgres"))?;
+        postgres::ask(&urls.node, query)
     }
 
     /// A page of the admin listener.

@@ -5,27 +5,22 @@
 //! The phones are bare sockets that share no code with the server. All of them name the same
 //! private address (RFC 1918), as phones behind other people's routers do.
 
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::net::SocketAddr;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crate::company::Company;
-use crate::digest::{Login, answer_sha256};
 use crate::failure::{Failure, Outcome};
+use crate::bare_phone::{BarePhone, SETTINGS, field};
 use crate::http;
 use crate::wait::{self, SOON};
 
 const DOMAIN: &str = "twin.test";
 /// Where each of them believes to be.
-const PRIVATE: &str = "192.168.1.10:5060";
+const PRIVATE: ([u8; 4], u16) = ([192, 168, 1, 10], 5_060);
 /// No test lasts longer, so that they register once.
 const EXPIRES_S: u32 = 3_600;
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// A request that is not answered by then is sent again.
-const REPEAT_AFTER: Duration = Duration::from_secs(2);
 
 /// The company and its phones. Dropping it switches them off.
 #[derive(Debug)]
@@ -49,8 +44,7 @@ pub fn company(of: &[&Company]) -> Company {
     company.extensions = of.iter().flat_map(|company| company.extensions.clone()).collect();
     company.extensions.sort();
     company.extensions.dedup();
-    // What a socket of ours can prove without the server's code.
-    company.settings = "digest = [\"SHA-256\"]\n".to_owned();
+    company.settings = SETTINGS.to_owned();
     company
 }
 
@@ -127,13 +121,23 @@ impl Twins {
 
 impl Listening {
     fn start(company: &Company, number: &str, server: SocketAddr) -> Outcome<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        register(&socket, company, number, server)?;
-        socket.set_read_timeout(Some(LOOK_AGAIN_AFTER))?;
+        let phone = BarePhone::new(company, number, server)?;
+        let mut phone = phone.claiming(SocketAddr::from(PRIVATE));
+        let answer = phone.register(EXPIRES_S)?;
+        if answer.status != 200 {
+            let text = answer.text;
+            return Err(Failure::new(format!("next door {number} is refused:\n{text}")));
+        }
         let (ends, ended) = channel();
         let heard = Arc::new(Mutex::new(vec![]));
         let noted = Arc::clone(&heard);
-        let thread = std::thread::spawn(move || listen(&socket, &noted, &ended));
+        let thread = std::thread::spawn(move || {
+            phone.serve(&ended, |text| {
+                if !is_own_business(text) {
+                    noted.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+                }
+            });
+        });
         let number = number.to_owned();
         Ok(Self { number, heard, ends: Some(ends), thread: Some(thread) })
     }
@@ -149,99 +153,14 @@ impl Drop for Listening {
     }
 }
 
-/// Registers: a challenge, the proof, and 200.
-fn register(socket: &UdpSocket, company: &Company, number: &str, server: SocketAddr) -> Outcome {
-    let target = format!("sip:{DOMAIN}");
-    let challenge = ask(socket, server, &request(socket, number, 1, "")?)?;
-    let password = company.password(number);
-    let login = Login { user: number, password: &password };
-    let proof = answer_sha256(&challenge, "REGISTER", &target, &login)?;
-    let proved = request(socket, number, 2, &format!("Authorization: {proof}\r\n"))?;
-    let answer = ask(socket, server, &proved)?;
-    match answer.starts_with("SIP/2.0 200 ") {
-        true => Ok(()),
-        false => Err(Failure::new(format!("next door {number} is refused:\n{answer}"))),
-    }
-}
-
-fn request(socket: &UdpSocket, number: &str, cseq: u32, more: &str) -> Outcome<String> {
-    let port = socket.local_addr()?.port();
-    Ok(format!(
-        "REGISTER sip:{DOMAIN} SIP/2.0\r\n\
-         Via: SIP/2.0/UDP {PRIVATE};rport;branch=z9hG4bKtwin{port}c{cseq}\r\n\
-         Max-Forwards: 70\r\n\
-         From: <sip:{number}@{DOMAIN}>;tag=twin{number}\r\n\
-         To: <sip:{number}@{DOMAIN}>\r\n\
-         Call-ID: twin{number}@{PRIVATE}\r\n\
-         CSeq: {cseq} REGISTER\r\n\
-         Contact: <sip:{number}@{PRIVATE}>\r\n\
-         Expires: {EXPIRES_S}\r\n\
-         User-Agent: twin\r\n\
-         {more}Content-Length: 0\r\n\r\n"
-    ))
-}
-
-/// Sends a request until a final response comes.
-fn ask(socket: &UdpSocket, server: SocketAddr, request: &str) -> Outcome<String> {
-    socket.set_read_timeout(Some(REPEAT_AFTER))?;
-    let cseq = request.lines().find(|line| line.starts_with("CSeq: ")).unwrap_or_default();
-    let mut bytes = vec![0; 65_536];
-    wait::until("an answer to the phone next door", SOON, || {
-        socket.send_to(request.as_bytes(), server)?;
-        loop {
-            match socket.recv_from(&mut bytes) {
-                Ok((length, _)) => {
-                    let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default());
-                    let is_final = text.starts_with("SIP/2.0 ") && !text.starts_with("SIP/2.0 1");
-                    if is_final && text.contains(cseq) {
-                        return Ok(Some(text.into_owned()));
-                    }
-                }
-                Err(error) if is_silence(&error) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    })
-}
-
-/// Notes what comes, until its phone is dropped.
-fn listen(socket: &UdpSocket, heard: &Mutex<Vec<String>>, ended: &Receiver<()>) {
-    let mut bytes = vec![0; 65_536];
-    while ended.try_recv() != Err(TryRecvError::Disconnected) {
-        // While the server is down the system may say so: that is silence, too.
-        let Ok((length, from)) = socket.recv_from(&mut bytes) else { continue };
-        let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned();
-        if let Some(answer) = still_there(&text) {
-            // If it is lost it is asked again.
-            let _ = socket.send_to(answer.as_bytes(), from);
-        } else if !is_own_business(&text) {
-            heard.lock().unwrap_or_else(PoisonError::into_inner).push(text);
-        }
-    }
-}
-
-/// What keeps a router's way open (RFC 5626), or a late repeat of the answer to its REGISTER.
+/// What keeps a router's way open (RFC 5626), its own server's question whether it is still there,
+/// or a late repeat of the answer to its REGISTER.
 fn is_own_business(text: &str) -> bool {
+    let own = |name| field(text, name).is_some_and(|value| value.contains(DOMAIN));
     let of_register = text.starts_with("SIP/2.0 ") && text.contains(" REGISTER\r\n");
-    text.trim().is_empty() || of_register && text.contains(&format!("@{DOMAIN}>"))
-}
-
-/// The answer to its own server's question whether it is still there: OPTIONS in its own domain.
-fn still_there(text: &str) -> Option<String> {
-    let field = |name: &str| text.lines().find(|line| line.starts_with(name));
-    let from = field("From:")?;
-    if !text.starts_with("OPTIONS ") || !from.contains(DOMAIN) {
-        return None;
-    }
-    let kept = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
-    let fields: Vec<&str> =
-        text.lines().filter(|line| kept.iter().any(|name| line.starts_with(name))).collect();
-    Some(format!("SIP/2.0 200 OK\r\n{}\r\nContent-Length: 0\r\n\r\n", fields.join("\r\n")))
-}
-
-fn is_silence(error: &std::io::Error) -> bool {
-    let kinds = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::ConnectionRefused];
-    kinds.contains(&error.kind())
+    text.trim().is_empty()
+        || of_register && own("To")
+        || text.starts_with("OPTIONS ") && own("From")
 }
 
 #[cfg(test)]
@@ -254,11 +173,10 @@ mod tests {
         assert!(is_own_business(answer) && is_own_business("\r\n\r\n"));
         assert!(!is_own_business(&answer.replace("twin.test", "alpha.test")));
         assert!(!is_own_business(&answer.replace("2 REGISTER", "2 INVITE")));
-        assert!(!is_own_business("INVITE sip:101@twin.test SIP/2.0\r\n\r\n"));
-        let options = "OPTIONS sip:x SIP/2.0\r\nVia: v\r\nFrom: <sip:twin.test>\r\nTo: t\r\n\r\n";
-        assert!(still_there(options).is_some_and(|answer| answer.contains("\r\nVia: v\r\n")));
-        assert_eq!(still_there(&options.replace("twin.test", "alpha.test")), None);
-        assert_eq!(still_there(&options.replace("OPTIONS", "INVITE")), None);
+        let options = "OPTIONS sip:x SIP/2.0\r\nFrom: <sip:twin.test>\r\nTo: t\r\n\r\n";
+        assert!(is_own_business(options));
+        assert!(!is_own_business(&options.replace("twin.test", "alpha.test")));
+        assert!(!is_own_business(&options.replace("OPTIONS", "INVITE")));
     }
 
     #[test]
