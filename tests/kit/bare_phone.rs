@@ -348,7 +348,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_bare phones_call_each_other_without_any_server() {
+    fn two_bare_phones_call_each_other_without_any_server() {
         let company = Company::new("alpha.test");
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         let called = BarePhone::new(&company, "102", nowhere).unwrap();

@@ -10,9 +10,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::bare_phone::{BarePhone, SETTINGS, field};
 use crate::company::Company;
 use crate::failure::{Failure, Outcome};
-use crate::bare_phone::{BarePhone, SETTINGS, field};
 use crate::http;
 use crate::wait::{self, SOON};
 
