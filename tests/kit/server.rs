@@ -365,27 +365,45 @@ impl Server {
         .map_err(|failure| Failure::new(format!("{failure}; it was {last}")))
     }
 
-    /// Kills the process as a power cut would: it gets to say and write nothing more.
+    /// Looks next door, then kills the process as a power cut would: it gets to say and write nothing
+    /// more.
     ///
     /// # Errors
     /// If it did not run.
     pub fn cut_off(&mut self) -> Outcome {
         self.note_next_door();
+        self.strike()
+    }
+
+    /// The same, with its Postgres in one blow.
+    ///
+    /// # Errors
+    /// If either did not run.
+    pub fn cut_off_with_postgres(&mut self) -> Outcome {
+        self.note_next_door();
+        self.strike_with_postgres()
+    }
+
+    /// Kills the process this very moment.
+    ///
+    /// # Errors
+    /// If it did not run.
+    pub fn strike(&mut self) -> Outcome {
         self.running()?.kill()?;
         self.program = None;
         Ok(())
     }
 
-    /// Kills the process and its Postgres in one blow.
+    /// Kills the process and its Postgres this very moment.
     ///
     /// # Errors
     /// If either did not run.
-    pub fn cut_off_with_postgres(&mut self) -> Outcome {
+    pub fn strike_with_postgres(&mut self) -> Outcome {
         let path = self.folder.join("data/postgres/data/postmaster.pid");
         let text = fs::read_to_string(path)?;
         let postmaster: i32 = text.lines().next().unwrap_or_default().trim().parse()?;
         kill(Pid::from_raw(postmaster), Signal::SIGKILL)?;
-        self.cut_off()
+        self.strike()
     }
 
     /// Asks the process to end, and waits until it has.

@@ -234,11 +234,13 @@ fn storm(gamma: &Company, at: SocketAddr, numbers: &[u32], seen: &AtomicUsize) -
     Ok(told)
 }
 
-/// Calls again and again until the server is gone; counts the calls whose BYE was answered.
-fn chatter(gamma: &Company, at: SocketAddr, seen: &AtomicUsize) -> Outcome<Told> {
+/// Once it is told to, calls again and again until the server is gone or has no ports left; counts
+/// the calls whose BYE was answered.
+fn chatter(gamma: &Company, at: SocketAddr, go: &AtomicBool, seen: &AtomicUsize) -> Outcome<Told> {
     let phone = BarePhone::new(gamma, "270", at)?;
     let mut phone = phone.patient_for(Duration::from_secs(2));
     let mut told = Told::default();
+    wait::until("word to go", START, || Ok(go.load(Ordering::Relaxed).then_some(())))?;
     while phone.call_and_hang_up("271").is_ok_and(|answer| answer.status == 200) {
         told.calls += 1;
         seen.fetch_add(1, Ordering::Relaxed);
@@ -254,21 +256,27 @@ fn what_was_acknowledged_in_a_storm_survives_a_kill() {
             let mut server = Server::start_with(scene, &[&gamma])?;
             let called = answering(&gamma, 271, &server)?;
             let (registers, calls) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let go = AtomicBool::new(false);
             let (at, numbers) = (server.at.sip, (200..260).collect::<Vec<u32>>());
             let told = std::thread::scope(|scope| -> Outcome<Vec<Told>> {
                 let storms = numbers.chunks(20);
-                let (gamma, registers, calls) = (&gamma, &registers, &calls);
+                let (gamma, registers, calls, go) = (&gamma, &registers, &calls, &go);
                 let mut all: Vec<_> = storms
                     .map(|numbers| scope.spawn(move || storm(gamma, at, numbers, registers)))
                     .collect();
-                all.push(scope.spawn(move || chatter(gamma, at, calls)));
-                let full = wait::until("a storm", START, || {
-                    let (r, c) = (registers.load(Ordering::Relaxed), calls.load(Ordering::Relaxed));
-                    Ok((r >= 400 && c >= 20).then_some(()))
-                });
+                all.push(scope.spawn(move || chatter(gamma, at, go, calls)));
+                let reached = |what: &str, counter: &AtomicUsize, count| {
+                    wait::until(what, START, || {
+                        Ok((counter.load(Ordering::Relaxed) >= count).then_some(()))
+                    })
+                };
+                let full = reached("a storm", registers, 400).and(server.check_next_door());
+                go.store(true, Ordering::Relaxed);
+                // In the middle of the calls, before all of them can be stored.
+                let full = full.and(reached("calls", calls, 5));
                 let killed = match with_postgres {
-                    true => server.cut_off_with_postgres(),
-                    false => server.cut_off(),
+                    true => server.strike_with_postgres(),
+                    false => server.strike(),
                 };
                 full.and(killed)?;
                 let joined = all.into_iter().map(|thread| thread.join());
@@ -325,7 +333,10 @@ fn full_inboxes_hold_up_nobody_for_long() {
         })?;
         assert!(sent > 10_000, "{sent} datagrams are no flood");
         // Afterwards nothing waits, and the first question is answered at once.
-        server.wait_for_metric("tenantd_queue_length", 0.0, SOON)?;
+        for lane in 0..2 {
+            let queue = format!("tenantd_queue_length{{queue=\"lane_{lane}_messages\"}}");
+            server.wait_for_metric(&queue, 0.0, SOON)?;
+        }
         let mut phone = BarePhone::new(&gamma, "202", server.at.sip)?;
         let answer = accepted(phone.register(600)?)?;
         assert!(answer.took < PATIENCE, "{:?}", answer.took);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kit::sim::{Habit, State, World, company};
+use kit::sim::{Closing, Habit, State, World, company};
 use pbx::input::Input;
 use pbx::record::Ending;
 use pbx::story::Event;
@@ -368,5 +368,25 @@ fn a_call_outlives_the_process_in_every_stable_state_of_it() {
             assert_eq!(world.phones["bob"].state, State::Ended(200));
             assert_clean(&mut world, ending);
         }
+    }
+}
+
+#[test]
+fn a_call_that_ended_just_before_a_kill_stays_ended_and_is_recorded() {
+    for heard in [true, false] {
+        let mut world = talking();
+        world.closing = Closing::TooLate;
+        let alice = world.phones["alice"].address;
+        world.network.vanished.extend((!heard).then_some(alice));
+        world.tell("bob", |phone, now| phone.hang_up(now));
+        world.run_for(Duration::from_millis(100));
+        assert!(world.calls.is_empty(), "the record waits for the sound");
+        world.restart();
+        world.closing = Closing::AtOnce;
+        world.network.vanished.clear();
+        world.run_for(Duration::from_secs(10));
+        assert_eq!(world.phones["alice"].state, State::Ended(200), "told again");
+        assert!(world.now - world.calls[0].ended_at > Duration::from_secs(9));
+        assert_clean(&mut world, Ending::CalleeHungUp);
     }
 }

@@ -14,4 +14,4 @@ pub use company::{Company, company};
 pub use network::Network;
 pub use phone::{Habit, Phone, State};
 pub use trunk::{Brought, CARRIER, Offer};
-pub use world::World;
+pub use world::{Closing, World};

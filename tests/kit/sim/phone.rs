@@ -253,6 +253,7 @@ impl Phone {
             State::Ringing => self.finish_invite(now, 603),
             State::Idle | State::Ended(_) => {}
         }
+        self.drain(now);
     }
 
     /// Its call is over, and with it whatever it wanted to change.

@@ -51,6 +51,8 @@ pub struct World {
     pub bindings: BTreeMap<BindingId, Binding>,
     /// Sound that is open, with its port.
     pub sides: BTreeMap<Side, u16>,
+    /// Whether sound tells at once that a side is closed.
+    pub closing: Closing,
     /// What each company sees.
     pub boards: BTreeMap<TenantId, Board>,
     twins: Twins,
@@ -59,6 +61,15 @@ pub struct World {
     stages: Vec<Stage>,
     ladder: Vec<String>,
     said_at: Moment,
+}
+
+/// When sound tells that a side is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// As soon as it is asked to close it.
+    AtOnce,
+    /// Not before the process is killed.
+    TooLate,
 }
 
 /// The switch and what it waits for.
@@ -94,6 +105,7 @@ impl World {
             live: BTreeMap::new(),
             bindings: BTreeMap::new(),
             sides: BTreeMap::new(),
+            closing: Closing::AtOnce,
             boards: BTreeMap::new(),
             twins,
             unknown_domain: UnknownDomain::Drop,
@@ -474,6 +486,9 @@ impl World {
             }
             Wish::Close { side } => {
                 assert!(self.sides.remove(&side).is_some(), "closed twice, or never opened");
+                if self.closing == Closing::TooLate {
+                    return;
+                }
                 Sound::Closed { side, heard: Heard::default() }
             }
             Wish::Aim { rtp, near, .. } => {

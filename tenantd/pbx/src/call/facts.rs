@@ -76,6 +76,10 @@ impl Call {
             offer: None,
             fates: Vec::new(),
         };
+        if call.ledger.ended.is_some() {
+            call.settle_up(desk);
+            return Some(call);
+        }
         for leg in &mut call.legs {
             leg.open_sound(desk, facts.id);
         }
