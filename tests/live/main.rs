@@ -5,6 +5,7 @@
 
 mod calls;
 mod demo;
+mod families;
 mod instruments;
 mod isolation;
 mod page;
