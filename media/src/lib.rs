@@ -17,6 +17,7 @@ mod ports;
 mod rtp;
 mod session;
 mod socket;
+pub mod storm;
 mod stream;
 pub mod stun;
 mod worker;

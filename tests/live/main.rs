@@ -6,6 +6,7 @@
 mod calls;
 mod demo;
 mod faults;
+mod families;
 mod instruments;
 mod isolation;
 mod page;
