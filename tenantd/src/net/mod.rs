@@ -4,4 +4,5 @@ pub mod connections;
 mod outlet;
 mod stream;
 pub mod tcp;
+pub mod tls;
 pub mod udp;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use web::probes::Probes;
 
@@ -16,50 +16,69 @@ use crate::health::Health;
 use crate::lanes::Listeners;
 use crate::listen;
 use crate::metrics::Metrics;
+use crate::net::tls::{self, Certificates, Terminator};
 use crate::reach::Reach;
+
+/// Encrypted connections that wait for whoever shows the pages; when full, the next waits to be
+/// handed on.
+const READY_PAGES: usize = 64;
 
 /// What is open.
 pub(super) struct Doors {
-    pub(super) sip: Listeners,
-    sip_tcp_at: Vec<SocketAddr>,
-    pub(super) web: Vec<TcpListener>,
+    pub(super) udp: Listeners,
+    pub(super) tcp: Vec<TcpListener>,
+    pub(super) tls: Vec<TcpListener>,
+    pub(super) http: Vec<TcpListener>,
+    pub(super) https: Vec<TcpListener>,
     pub(super) admin: Vec<TcpListener>,
 }
 
 /// Where they are.
 pub(super) struct Addresses {
-    sip: Vec<SocketAddr>,
-    sip_tcp: Vec<SocketAddr>,
-    web: Vec<SocketAddr>,
+    udp: Vec<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+    tls: Vec<SocketAddr>,
+    http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
 }
 
 impl Doors {
     /// Opens what this node's roles need.
     pub(super) fn open(config: &Config) -> Result<Self, Failure> {
-        let (udp, sip_tcp) = match config.does(Role::Sip) {
-            true => (config.sip.udp.as_slice(), tcp(&config.sip.tcp)?),
-            false => (&[][..], Vec::new()),
+        let of = |role: Role, listens: &[Listen]| match config.does(role) {
+            true => tcp(listens),
+            false => Ok(Vec::new()),
         };
-        let udp: Vec<_> = udp.iter().map(|listen| listen.0).collect();
-        let sip_tcp_at = addresses(&sip_tcp);
-        let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?.with_tcp(sip_tcp);
-        let web = match config.does(Role::Web) {
-            true => tcp(&config.web.http)?,
+        let udp: Vec<_> = match config.does(Role::Sip) {
+            true => config.sip.udp.iter().map(|listen| listen.0).collect(),
             false => Vec::new(),
         };
-        let admin = tcp(&config.admin.listen)?;
-        Ok(Self { sip, sip_tcp_at, web, admin })
+        Ok(Self {
+            udp: Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?,
+            tcp: of(Role::Sip, &config.sip.tcp)?,
+            tls: of(Role::Sip, &config.sip.tls)?,
+            http: of(Role::Web, &config.web.http)?,
+            https: of(Role::Web, &config.web.https)?,
+            admin: tcp(&config.admin.listen)?,
+        })
     }
 
     /// Where they are: a port that was left to the system is known now.
     pub(super) fn addresses(&self) -> Addresses {
         Addresses {
-            sip: self.sip.addresses(),
-            sip_tcp: self.sip_tcp_at.clone(),
-            web: addresses(&self.web),
+            udp: self.udp.addresses(),
+            tcp: addresses(&self.tcp),
+            tls: addresses(&self.tls),
+            http: addresses(&self.http),
+            https: addresses(&self.https),
             admin: addresses(&self.admin),
         }
+    }
+
+    /// Whether any of them needs a certificate.
+    pub(super) fn are_encrypted(&self) -> bool {
+        !self.tls.is_empty() || !self.https.is_empty()
     }
 }
 
@@ -80,9 +99,10 @@ impl Addresses {
             let v4 = addresses.iter().find(|address| address.is_ipv4());
             v4.or(addresses.first()).copied()
         };
-        let sip = first(&self.sip);
+        let sip = first(&self.udp);
         let same = |ip: &IpAddr| sip.is_none_or(|sip| sip.is_ipv4() == ip.is_ipv4());
-        Reach::new(sip, first(&self.web), external.iter().copied().find(same))
+        let external = external.iter().copied().find(same);
+        Reach::new(sip, first(&self.http), first(&self.https), external)
     }
 }
 
@@ -92,9 +112,11 @@ impl fmt::Display for Addresses {
             addresses.iter().map(|address| format!("{what} {address}")).collect()
         };
         let all = [
-            of("sip udp", &self.sip),
-            of("sip tcp", &self.sip_tcp),
-            of("http", &self.web),
+            of("sip udp", &self.udp),
+            of("sip tcp", &self.tcp),
+            of("sip tls", &self.tls),
+            of("http", &self.http),
+            of("https", &self.https),
             of("admin", &self.admin),
         ];
         f.write_str(&all.concat().join(", "))
@@ -134,6 +156,31 @@ pub(super) fn serve_pages(
         let (portal, until) = (portal.clone(), over(end.clone()));
         serving.spawn(async move {
             tell("pages", web::serve(listener, portal, until).await);
+        });
+    }
+}
+
+/// Shows the portal on encrypted connections, until `end` says so.
+pub(super) fn serve_encrypted_pages(
+    serving: &mut JoinSet<()>,
+    listeners: Vec<TcpListener>,
+    (terminator, certificates): (Terminator, Arc<Certificates>),
+    portal: &web::Portal,
+    end: &watch::Receiver<bool>,
+) {
+    for listener in listeners {
+        let (portal, until) = (portal.clone(), over(end.clone()));
+        let (terminator, certificates) = (terminator.clone(), certificates.clone());
+        let vouched = Arc::new(move |host: &str| certificates.is_vouched_for(host));
+        let (ready, encrypted) = mpsc::channel(READY_PAGES);
+        serving.spawn(async move {
+            let streams = web::Streams::new(encrypted, listener.local_addr().ok());
+            tokio::select! {
+                () = tls::listen(listener, terminator, ready) => {}
+                shown = web::serve_encrypted(streams, portal, vouched, until) => {
+                    tell("encrypted pages", shown);
+                }
+            }
         });
     }
 }
