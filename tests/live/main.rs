@@ -8,6 +8,7 @@ mod demo;
 mod encryption;
 mod instruments;
 mod isolation;
+mod messages;
 mod page;
 mod process;
 mod provisioning;
