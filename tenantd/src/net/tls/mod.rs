@@ -12,4 +12,4 @@ mod shelf;
 
 pub use handshake::{Encrypted, Refused, Terminator};
 pub use pages::{Held, MOST_PAGES, listen};
-pub use shelf::{Certificates, Failure, Setup};
+pub use shelf::{Certificates, Failure, Setup, check};

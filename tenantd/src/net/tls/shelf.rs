@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -47,6 +47,15 @@ pub enum Failure {
     /// There is no encryption to be had.
     #[error("[tls] {0}")]
     Library(#[from] rustls::Error),
+}
+
+/// Reads a certificate and its key, as a start would.
+///
+/// # Errors
+/// If they cannot be used.
+pub fn check(chain: &Path, key: &Path) -> Result<(), Failure> {
+    read(chain, key)?;
+    Ok(())
 }
 
 /// The certificates of this node.
@@ -97,7 +106,7 @@ impl Certificates {
     /// If the configured default cannot be used, or no certificate can be made.
     pub fn open(setup: Setup) -> Result<Arc<Self>, Failure> {
         if let Some((chain, key)) = &setup.default {
-            read(chain, key)?;
+            check(chain, key)?;
         }
         let mut files = Files::default();
         files.look(&setup, now(), Haste::Now)?;
