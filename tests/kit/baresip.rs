@@ -41,7 +41,7 @@ pub struct Setup<'a> {
     pub expires: u32,
     /// Instead of the right one.
     pub password: Option<&'a str>,
-    /// What it speaks to the proxy.
+    /// What it speaks to the proxy. (This version looks at no certificate, whatever it is told.)
     pub over: Over,
 }
 

@@ -110,7 +110,15 @@ impl Handset {
     /// If the other side does not confirm it.
     pub fn hang_up(&mut self, dialog: &Dialog) -> Outcome {
         self.send_within(dialog, "BYE", dialog.cseq + 1, "")?;
-        let answer = self.final_answer("BYE")?;
+        let mut answer = self.final_answer("BYE")?;
+        // From another connection than the call's it has to say again who it is.
+        if status(&answer) == 407 {
+            let login = Login { user: &self.number, password: &self.password };
+            let proof = digest::answer_md5(&answer, "BYE", &dialog.target, &login)?;
+            let proof = format!("Proxy-Authorization: {proof}\r\n");
+            self.send_within(dialog, "BYE", dialog.cseq + 2, &proof)?;
+            answer = self.final_answer("BYE")?;
+        }
         expect(answer, 200).map(drop)
     }
 

@@ -4,11 +4,20 @@
 //! RFC 3261 §18.3.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
+
 use crate::failure::{Failure, Outcome};
+use crate::tls::Trust;
 use crate::wait::SOON;
+
+/// A connection that takes nothing for so long is full.
+const FULL_AFTER: Duration = Duration::from_millis(300);
+/// More than any system holds for a connection.
+const MOST_TIMES: usize = 10_000;
 
 /// A way to the server. Dropping it cuts it.
 #[derive(Debug)]
@@ -25,6 +34,7 @@ pub struct Line {
 enum Way {
     Udp(UdpSocket),
     Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// What came.
@@ -58,11 +68,37 @@ impl Line {
     /// # Errors
     /// If nobody takes it.
     pub fn tcp(server: SocketAddr) -> Outcome<Self> {
-        let stream = TcpStream::connect_timeout(&server, SOON)?;
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(SOON))?;
+        let stream = connect(server)?;
         let local = stream.local_addr()?;
         Ok(Self { local, server, way: Way::Tcp(stream), unread: vec![] })
+    }
+
+    /// An encrypted connection, asking for that name (for an address no name is asked for).
+    ///
+    /// # Errors
+    /// If nobody takes it, or what is shown there is not believed.
+    pub fn tls(server: SocketAddr, name: &str, trust: &Trust) -> Outcome<Self> {
+        let stream = connect(server)?;
+        let local = stream.local_addr()?;
+        let name = ServerName::try_from(name.to_owned())?;
+        let connection = ClientConnection::new(trust.config()?, name)?;
+        let mut stream = StreamOwned::new(connection, stream);
+        stream.sock.set_read_timeout(Some(SOON))?;
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        let (way, unread) = (Way::Tls(Box::new(stream)), vec![]);
+        Ok(Self { local, server, way, unread })
+    }
+
+    /// The certificate that the server has shown.
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        match &self.way {
+            Way::Udp(_) | Way::Tcp(_) => None,
+            Way::Tls(stream) => {
+                stream.conn.peer_certificates()?.first().map(|certificate| certificate.to_vec())
+            }
+        }
     }
 
     /// The transport's name in a Via.
@@ -70,6 +106,7 @@ impl Line {
         match &self.way {
             Way::Udp(_) => "UDP",
             Way::Tcp(_) => "TCP",
+            Way::Tls(_) => "TLS",
         }
     }
 
@@ -81,6 +118,42 @@ impl Line {
         match &mut self.way {
             Way::Udp(socket) => drop(socket.send(bytes)?),
             Way::Tcp(stream) => stream.write_all(bytes)?,
+            Way::Tls(stream) => stream.write_all(bytes)?,
+        }
+        Ok(())
+    }
+
+    /// Sends these bytes again and again, until the other side takes nothing for a while.
+    ///
+    /// # Errors
+    /// If this is no connection, or it is cut.
+    pub fn fill(&mut self, bytes: &[u8]) -> Outcome {
+        let Way::Tcp(stream) = &mut self.way else {
+            return Err(Failure::new("only a connection can be full"));
+        };
+        stream.set_write_timeout(Some(FULL_AFTER))?;
+        for _ in 0..MOST_TIMES {
+            match stream.write_all(bytes) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Failure::new("there is always room for more"))
+    }
+
+    /// Says that nothing more is sent, and goes on listening.
+    ///
+    /// # Errors
+    /// If the way is cut.
+    pub fn end_sending(&mut self) -> Outcome {
+        match &mut self.way {
+            Way::Udp(_) => {}
+            Way::Tcp(stream) => stream.shutdown(Shutdown::Write)?,
+            Way::Tls(stream) => {
+                stream.conn.send_close_notify();
+                stream.flush()?;
+            }
         }
         Ok(())
     }
@@ -113,6 +186,23 @@ impl Line {
         }
     }
 
+    /// All text that comes until the connection ends.
+    ///
+    /// # Errors
+    /// If it does not end in time.
+    pub fn everything(&mut self) -> Outcome<String> {
+        let mut bytes = vec![0; 65_536];
+        loop {
+            match self.read(&mut bytes, SOON) {
+                Ok(0) => break,
+                Ok(count) => self.unread.extend(bytes.iter().take(count)),
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(String::from_utf8_lossy(&std::mem::take(&mut self.unread)).into_owned())
+    }
+
     /// What comes next.
     ///
     /// # Errors
@@ -129,7 +219,7 @@ impl Line {
             }
             let mut bytes = vec![0; 65_536];
             match self.read(&mut bytes, left) {
-                Ok(0) if matches!(self.way, Way::Tcp(_)) => return Ok(Came::End),
+                Ok(0) if !matches!(self.way, Way::Udp(_)) => return Ok(Came::End),
                 Ok(count) => self.unread.extend(bytes.iter().take(count)),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::ConnectionRefused => {}
@@ -150,6 +240,10 @@ impl Line {
                 stream.set_read_timeout(Some(within))?;
                 stream.read(bytes)
             }
+            Way::Tls(stream) => {
+                stream.sock.set_read_timeout(Some(within))?;
+                stream.read(bytes)
+            }
         }
     }
 
@@ -165,6 +259,13 @@ impl Line {
         self.unread.drain(..head + length);
         Some(whole)
     }
+}
+
+fn connect(server: SocketAddr) -> Outcome<TcpStream> {
+    let stream = TcpStream::connect_timeout(&server, SOON)?;
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(SOON))?;
+    Ok(stream)
 }
 
 /// A header field's value in a message.

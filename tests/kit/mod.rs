@@ -23,6 +23,7 @@ pub mod scene;
 pub mod server;
 pub mod sim;
 pub mod sipp;
+pub mod tls;
 pub mod tone;
 pub mod twins;
 pub mod ulaw;

@@ -194,6 +194,11 @@ impl Server {
         Ok(server)
     }
 
+    /// The file of this name in its data directory.
+    pub fn data_file(&self, name: &str) -> PathBuf {
+        self.folder.join("data").join(name)
+    }
+
     /// Its configuration file.
     pub fn config_file(&self) -> PathBuf {
         self.folder.join("tenantd.toml")

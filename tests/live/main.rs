@@ -5,10 +5,12 @@
 
 mod calls;
 mod demo;
-mod faults;
+mod encryption;
 mod families;
+mod faults;
 mod instruments;
 mod isolation;
+mod messages;
 mod page;
 mod process;
 mod provisioning;

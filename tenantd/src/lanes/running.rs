@@ -16,7 +16,7 @@ use web::boards::Boards;
 use super::{Lanes, Stage};
 use crate::feed::Feed;
 use crate::net::connections::Connections;
-use crate::net::tcp;
+use crate::net::tcp::{self, Speech};
 use crate::nodes::Node;
 
 /// How long phones get to hear that their calls are over, and sound to say what it heard.
@@ -70,10 +70,10 @@ impl Running {
     pub(super) fn with_connections(
         mut self,
         connections: Arc<Connections>,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<(TcpListener, Speech)>,
     ) -> Self {
-        for listener in listeners {
-            self.tasks.helpers.spawn(tcp::listen(listener, connections.clone()));
+        for (listener, speech) in listeners {
+            self.tasks.helpers.spawn(tcp::listen(listener, speech, connections.clone()));
         }
         self.connections = Some(connections);
         self

@@ -35,6 +35,7 @@ use crate::feed::Feed;
 use crate::journal::{self, LaneJournal, ReplayFailure, Room, replay};
 use crate::metrics::Metrics;
 use crate::net::connections::{Connections, Limits};
+use crate::net::tcp::Speech;
 use crate::net::udp::{self, Socket};
 use crate::nodes::Node;
 use crate::write_behind::{Desk, Inbound, Setback, between, run};
@@ -109,10 +110,9 @@ impl From<Errno> for Failure {
 }
 
 /// Every lane's sockets, open before anything else begins.
-#[derive(Debug)]
 pub struct Listeners {
     by_lane: Vec<Vec<Socket>>,
-    tcp: Vec<TcpListener>,
+    streams: Vec<(TcpListener, Speech)>,
 }
 
 impl Listeners {
@@ -128,12 +128,12 @@ impl Listeners {
             let Some(sockets) = udp::open(*address, lanes)? else { continue };
             by_lane.iter_mut().zip(sockets).for_each(|(lane, socket)| lane.push(socket));
         }
-        Ok(Self { by_lane, tcp: vec![] })
+        Ok(Self { by_lane, streams: vec![] })
     }
 
-    /// With listeners for connections beside those for datagrams.
-    pub fn with_tcp(self, tcp: Vec<TcpListener>) -> Self {
-        Self { tcp, ..self }
+    /// Takes connections, too.
+    pub fn add_streams(&mut self, listeners: Vec<TcpListener>, speech: &Speech) {
+        self.streams.extend(listeners.into_iter().map(|listener| (listener, speech.clone())));
     }
 
     /// The addresses that are open for datagrams.
@@ -245,7 +245,7 @@ impl Prepared {
             sleep(TRY_AGAIN_AFTER).await;
         }
         lanes.advance(Stage::Serving);
-        Ok(running.with_feed(feed).with_connections(connections, listeners.tcp))
+        Ok(running.with_feed(feed).with_connections(connections, listeners.streams))
     }
 }
 

@@ -85,6 +85,8 @@ series! {
         "Connections that ended, by why.";
     ConnectionsEndedSlow = "tenantd_sip_connections_ended_total"["reason": "slow"],
         "Connections that ended, by why.";
+    ConnectionsNotEncrypted = "tenantd_sip_connections_ended_total"["reason": "handshake"],
+        "Connections that ended, by why.";
     ConnectionsEndedStopped = "tenantd_sip_connections_ended_total"["reason": "stopped"],
         "Connections that ended, by why.";
     CallsSucceeded = "tenantd_calls_succeeded_total", "Calls that were answered, once they ended.";

@@ -5,4 +5,5 @@ mod outlet;
 mod stream;
 pub mod stun;
 pub mod tcp;
+pub mod tls;
 pub mod udp;

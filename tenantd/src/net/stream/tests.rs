@@ -150,6 +150,24 @@ async fn a_peer_that_stops_reading_is_slow_after_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_more_is_taken_from_a_peer_that_is_behind_with_reading() {
+    let mut rig = Rig::new();
+    let ping = b"\r\n\r\n".repeat(64);
+    let mut taken = 0;
+    while timeout(Duration::from_secs(1), rig.peer.write_all(&ping)).await.is_ok() {
+        taken += 64;
+        assert!(taken < 10_000, "it is heard for ever");
+    }
+    // It hears on as soon as it reads.
+    let mut answers = vec![0; 2 * 64];
+    for _ in 0..taken / 64 {
+        timeout(Duration::from_secs(1), rig.peer.read_exact(&mut answers)).await.unwrap().unwrap();
+    }
+    timeout(Duration::from_secs(1), rig.peer.write_all(&ping)).await.unwrap().unwrap();
+    assert!(!rig.ended.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_with_too_much_unread_is_slow_at_once() {
     let rig = Rig::new();
     let started_at = Instant::now();
