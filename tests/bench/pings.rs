@@ -3,6 +3,8 @@
 //! `cargo bench -p tests --bench pings -- [PHONES]`. Without sockets: what switch and door do, on one
 //! thread. System calls come on top, batched as for any other message.
 
+#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
