@@ -15,7 +15,7 @@ use pbx::sip::message::Message;
 use tracing::{info, warn};
 
 use crate::journal::Room;
-use crate::lanes::inbox::{Mail, Order};
+use crate::lanes::inbox::{Mail, Order, Report};
 use crate::lanes::{Fair, LaneId, Lanes};
 use crate::metrics::{Count, Tally};
 
@@ -91,6 +91,7 @@ impl Dispatch {
                 self.homes.remove(&tenant);
                 self.edge.forget(tenant);
             }
+            Order::Advertise(advertised) => self.edge.advertise(advertised),
             // The feed waits for it, unless it has ended.
             Order::Report(done) => drop(done.send(())),
         }
@@ -106,6 +107,7 @@ impl Dispatch {
         }
         match self.edge.place(now, &flow, bytes) {
             Placed::Drop(why) => self.count_dropped(why),
+            Placed::KeepsOpen(tenant) => self.tell_kept_open(tenant, &flow),
             Placed::Answer(answer) => {
                 self.tally.count(Count::RequestsReceived);
                 self.answer(flow, answer);
@@ -133,6 +135,18 @@ impl Dispatch {
                 self.answers.push((path, answer.bytes.into()));
             }
             None => self.tally.count(Count::StunDropped),
+        }
+    }
+
+    /// A phone keeps its way open by itself: its tenant's switch need not ask it.
+    fn tell_kept_open(&mut self, tenant: TenantId, flow: &Flow) {
+        let home = self.homes.get(&tenant).copied();
+        let post = home.and_then(|home| Some((home, self.lanes.post(home)?)));
+        if let (Some((home, post)), Some(peer)) = (post, flow.peer())
+            && post.report(Report::KeptOpen(tenant, peer))
+            && !self.to_wake.contains(&home)
+        {
+            self.to_wake.push(home);
         }
     }
 
@@ -388,6 +402,8 @@ mod tests {
                     route: number as u64,
                     realm: domain.to_owned(),
                     domains: vec![domain.to_owned()],
+                    label: None,
+                    trusted: vec![],
                     offered: vec![Algorithm::Md5],
                     exceptions: Default::default(),
                 };

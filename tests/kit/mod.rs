@@ -15,6 +15,7 @@ pub mod ladder;
 pub mod licence;
 pub mod line;
 pub mod metadata;
+pub mod netns;
 pub mod ports;
 pub mod postgres;
 pub mod probe;

@@ -11,6 +11,7 @@ mod faults;
 mod instruments;
 mod isolation;
 mod messages;
+mod nat;
 mod page;
 mod process;
 mod provisioning;

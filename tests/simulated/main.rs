@@ -4,4 +4,5 @@ mod bad_lines;
 mod calls;
 mod carriers;
 mod limits;
+mod nat;
 mod phones;

@@ -4,6 +4,7 @@
 //!
 //! A producer wakes the lane once a batch, and only if it sleeps.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +13,7 @@ use crossbeam_queue::ArrayQueue;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use pbx::edge::Served;
-use pbx::flow::{Flow, FlowId, Path};
+use pbx::flow::{Advertised, Flow, FlowId, Path};
 use pbx::id::{RecordId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media;
@@ -55,6 +56,8 @@ pub enum Report {
     Kept(RecordId),
     /// Something happened to a call's sound.
     Media(media::Event),
+    /// A phone of this tenant keeps its way open itself. Losing it costs a question too many.
+    KeptOpen(TenantId, SocketAddr),
 }
 
 /// What the feed has for a lane.
@@ -66,6 +69,8 @@ pub enum Order {
     Learn(Box<Served>, LaneId),
     /// The door shall forget this tenant.
     Forget(TenantId),
+    /// Our public addresses changed: the door shall know them as its own.
+    Advertise(Advertised),
     /// Say that all orders before this one are done.
     Report(oneshot::Sender<()>),
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use web::boards::Boards;
 
-use super::{Lanes, Stage};
+use super::{Herald, Lanes, Stage};
 use crate::feed::Feed;
 use crate::net::connections::Connections;
 use crate::net::tcp::{self, Speech};
@@ -77,6 +77,11 @@ impl Running {
         }
         self.connections = Some(connections);
         self
+    }
+
+    /// Who tells the lanes of our public addresses.
+    pub fn herald(&self) -> Herald {
+        Herald { lanes: self.lanes.clone(), node: self.node.number, boot: self.node.boot }
     }
 
     /// What the portal shows live.

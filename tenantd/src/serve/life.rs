@@ -19,6 +19,7 @@ use crate::net::tcp::Speech;
 use crate::net::tls::{self, Certificates, Terminator};
 use crate::postgres::{self, Server};
 use crate::reach::Reach;
+use crate::resolver::Resolver;
 use crate::signals::Signals;
 use crate::{listen, lock, log};
 
@@ -114,9 +115,9 @@ async fn serve(
     let (health, metrics) = (Arc::new(Health::new()), Arc::new(Metrics::new()));
     let (end, ended) = watch::channel(false);
     let addresses = doors.addresses();
+    let encryption = encryption(config, demo, &doors)?;
     // It needs neither Postgres nor a company, so that it answers before they are there.
     let stun = doors.stun.serve(metrics.tally())?;
-    let encryption = encryption(config, demo, &doors)?;
     let mut pages = serve_probes(doors.admin, &health, &metrics, &ended);
 
     let database = match or_stop(open_database(&place.urls(config)), signals).await {
@@ -128,7 +129,8 @@ async fn serve(
     if let Some(demo) = demo {
         demo.prepare(&database, &key).await?;
     }
-    let setup = setup::setup(config).await;
+    let mut resolver = Resolver::new(&config.sip.external, &config.media.external);
+    let setup = setup::setup(config, resolver.refresh().await);
     let reach = addresses.reach(&setup.sip.external);
     if let Some(demo) = demo {
         let page = reach.page.map_or_else(String::new, |page| format!("http://{page}/"));
@@ -163,6 +165,8 @@ async fn serve(
     }
     sound::show(&running.media(), &metrics);
     let watching = tokio::spawn(watch_over(database.clone(), health.clone(), metrics));
+    let (herald, known) = (running.herald(), config.clone());
+    let following = tokio::spawn(async move { setup::follow(resolver, herald, &known).await });
     health.enter(Phase::Serving);
     // That nobody listens is no reason not to serve.
     let _ = announce(config, &addresses, &reach, demo);
@@ -171,6 +175,7 @@ async fn serve(
     let_go(config, &health, running).await;
     watching.abort();
     drop(stun);
+    following.abort();
     let _ = end.send(true);
     // Whoever reads a page too slowly is cut off.
     let _ = timeout(LAST_PAGES_FOR, async { while pages.join_next().await.is_some() {} }).await;

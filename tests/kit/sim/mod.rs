@@ -6,6 +6,7 @@
 pub mod company;
 pub mod network;
 pub mod phone;
+pub mod router;
 pub mod trunk;
 mod twins;
 pub mod world;
@@ -13,5 +14,6 @@ pub mod world;
 pub use company::{Company, company};
 pub use network::Network;
 pub use phone::{Habit, Phone, State};
+pub use router::Router;
 pub use trunk::{Brought, CARRIER, Offer};
 pub use world::{Closing, World};
