@@ -4,8 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use media::stun;
 use pbx::edge::{Dropped, Edge, Placed};
-use pbx::flow::{Flow, InnerPath, Path};
+use pbx::flow::{Flow, InnerPath, Link, Path};
 use pbx::id::TenantId;
 use pbx::input::{Input, Placement};
 use pbx::moment::Moment;
@@ -14,7 +15,7 @@ use pbx::sip::message::Message;
 use tracing::{info, warn};
 
 use crate::journal::Room;
-use crate::lanes::inbox::{Mail, Order};
+use crate::lanes::inbox::{Mail, Order, Report};
 use crate::lanes::{Fair, LaneId, Lanes};
 use crate::metrics::{Count, Tally};
 
@@ -90,6 +91,7 @@ impl Dispatch {
                 self.homes.remove(&tenant);
                 self.edge.forget(tenant);
             }
+            Order::Advertise(advertised) => self.edge.advertise(advertised),
             // The feed waits for it, unless it has ended.
             Order::Report(done) => drop(done.send(())),
         }
@@ -98,8 +100,14 @@ impl Dispatch {
 
     /// Bytes came over a flow.
     pub fn receive(&mut self, now: Moment, flow: Flow, bytes: Bytes) {
+        if let Flow::Net(path @ Path { link: Link::Udp, .. }) = flow
+            && stun::is_stun(&bytes)
+        {
+            return self.answer_stun(path, &bytes);
+        }
         match self.edge.place(now, &flow, bytes) {
             Placed::Drop(why) => self.count_dropped(why),
+            Placed::KeepsOpen(tenant) => self.tell_kept_open(tenant, &flow),
             Placed::Answer(answer) => {
                 self.tally.count(Count::RequestsReceived);
                 self.answer(flow, answer);
@@ -115,6 +123,30 @@ impl Dispatch {
                     false => self.turn_away(mail),
                 }
             }
+        }
+    }
+
+    /// RFC 5626 §3.5.2: a phone keeps its path open, and sees if its router has moved it.
+    fn answer_stun(&mut self, path: Path, question: &[u8]) {
+        self.tally.count(Count::StunReceived);
+        match stun::answer(question, path.peer, stun::Place::Alone) {
+            Some(answer) => {
+                self.tally.count(Count::StunAnswered);
+                self.answers.push((path, answer.bytes.into()));
+            }
+            None => self.tally.count(Count::StunDropped),
+        }
+    }
+
+    /// A phone keeps its way open by itself: its tenant's switch need not ask it.
+    fn tell_kept_open(&mut self, tenant: TenantId, flow: &Flow) {
+        let home = self.homes.get(&tenant).copied();
+        let post = home.and_then(|home| Some((home, self.lanes.post(home)?)));
+        if let (Some((home, post)), Some(peer)) = (post, flow.peer())
+            && post.report(Report::KeptOpen(tenant, peer))
+            && !self.to_wake.contains(&home)
+        {
+            self.to_wake.push(home);
         }
     }
 
@@ -326,6 +358,23 @@ mod tests {
         assert!(rig.there.next_mail().is_none());
     }
 
+    #[test]
+    fn stun_is_answered_beside_sip_and_troubles_nobody() {
+        let mut rig = Rig::new();
+        let question = Bytes::from_static(b"\0\x01\0\0\x21\x12\xa4\x42ABCDEFGHIJKL");
+        rig.dispatch.receive(Moment::EPOCH, udp(), question.clone());
+        // An answer is no question: two servers would talk for ever.
+        let echo = [&b"\x01\x01"[..], &question[2..]].concat();
+        rig.dispatch.receive(Moment::EPOCH, udp(), echo.into());
+        let answers: Vec<_> = rig.dispatch.answers().collect();
+        assert_eq!(answers.len(), 1);
+        assert_eq!((Flow::Net(answers[0].0), &answers[0].1[..2]), (udp(), &[1, 1][..]));
+        let counted = |what| rig.tally.counted(what);
+        assert_eq!(counted(Count::StunReceived), 2);
+        assert_eq!((counted(Count::StunAnswered), counted(Count::StunDropped)), (1, 1));
+        assert_eq!((counted(Count::RequestsReceived), counted(Count::DroppedNotSip)), (0, 0));
+    }
+
     /// The first of two lanes; the second one's tenant has the domain `x.test`.
     struct Rig {
         dispatch: Dispatch,
@@ -353,6 +402,8 @@ mod tests {
                     route: number as u64,
                     realm: domain.to_owned(),
                     domains: vec![domain.to_owned()],
+                    label: None,
+                    trusted: vec![],
                     offered: vec![Algorithm::Md5],
                     exceptions: Default::default(),
                 };

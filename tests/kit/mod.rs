@@ -1,5 +1,6 @@
 //! What the tests are made with.
 
+pub mod bare_phone;
 pub mod baresip;
 pub mod browser;
 pub mod company;
@@ -12,7 +13,9 @@ pub mod handset;
 pub mod http;
 pub mod ladder;
 pub mod licence;
+pub mod line;
 pub mod metadata;
+pub mod netns;
 pub mod ports;
 pub mod postgres;
 pub mod probe;
@@ -21,6 +24,7 @@ pub mod scene;
 pub mod server;
 pub mod sim;
 pub mod sipp;
+pub mod tls;
 pub mod tone;
 pub mod twins;
 pub mod ulaw;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -35,6 +35,25 @@ pub struct Listeners {
     /// For health and metrics.
     pub admin: SocketAddr,
     media: (u16, u16),
+    doors: Doors,
+}
+
+/// Which doors are open beside those.
+#[derive(Debug, Clone, Copy)]
+enum Doors {
+    /// None.
+    Datagrams,
+    /// Everything that a phone or browser can come by, on both families of loopback.
+    Everything { tls: u16, https: u16, ipv6: Ipv6 },
+}
+
+/// Whether this machine has IPv6 at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ipv6 {
+    /// It has a loopback address.
+    Here,
+    /// What needs it is skipped, with a visible line.
+    Missing,
 }
 
 impl Listeners {
@@ -47,17 +66,79 @@ impl Listeners {
             Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, scene.ports.one()?)))
         };
         let (sip, web, admin) = (next()?, next()?, next()?);
-        Ok(Self { sip, web, admin, media: scene.ports.many(MEDIA_PORTS)? })
+        let media = scene.ports.many(MEDIA_PORTS)?;
+        Ok(Self { sip, web, admin, media, doors: Doors::Datagrams })
+    }
+
+    /// Free ones for all transports and both families.
+    ///
+    /// # Errors
+    /// If the scene has no ports left.
+    pub fn everywhere(scene: &mut Scene) -> Outcome<Self> {
+        let here = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+        let ipv6 = if here { Ipv6::Here } else { Ipv6::Missing };
+        let (tls, https) = (scene.ports.one()?, scene.ports.one()?);
+        Ok(Self { doors: Doors::Everything { tls, https, ipv6 }, ..Self::new(scene)? })
+    }
+
+    /// Whether IPv6 is open; says so where it is not.
+    pub fn ipv6(&self) -> Ipv6 {
+        match self.doors {
+            Doors::Everything { ipv6: Ipv6::Here, .. } => Ipv6::Here,
+            Doors::Everything { ipv6: Ipv6::Missing, .. } | Doors::Datagrams => {
+                eprintln!("SKIPPED: this machine has no IPv6");
+                Ipv6::Missing
+            }
+        }
+    }
+
+    /// Where SIP is spoken over TLS.
+    pub fn tls(&self) -> SocketAddr {
+        match self.doors {
+            Doors::Everything { tls, .. } => SocketAddr::new(self.sip.ip(), tls),
+            Doors::Datagrams => self.sip,
+        }
+    }
+
+    /// Where pages are encrypted.
+    pub fn https(&self) -> SocketAddr {
+        match self.doors {
+            Doors::Everything { https, .. } => SocketAddr::new(self.web.ip(), https),
+            Doors::Datagrams => self.web,
+        }
+    }
+
+    /// The same port on IPv6.
+    pub fn on_ipv6(address: SocketAddr) -> SocketAddr {
+        SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()))
+    }
+
+    /// Phones reach it at this address, for as long as there is nobody else at it.
+    ///
+    /// # Errors
+    /// If the scene has no ports left.
+    pub fn in_the_open(scene: &mut Scene, ip: Ipv4Addr) -> Outcome<Self> {
+        Ok(Self { sip: SocketAddr::from((ip, 5060)), ..Self::new(scene)? })
     }
 
     /// The part of a configuration that says so, and opens nothing else.
     pub fn config(&self) -> String {
-        let Self { sip, web, admin, media: (first, last) } = self;
+        let Self { sip, web, admin, media: (first, last), doors } = self;
+        let (datagrams, tcp, tls, https) = match doors {
+            Doors::Datagrams => (format!("\"{sip}\""), String::new(), String::new(), String::new()),
+            Doors::Everything { ipv6, .. } => {
+                let both = |address: SocketAddr| match ipv6 {
+                    Ipv6::Here => format!("\"{address}\", \"{}\"", Self::on_ipv6(address)),
+                    Ipv6::Missing => format!("\"{address}\""),
+                };
+                (both(*sip), both(*sip), both(self.tls()), both(self.https()))
+            }
+        };
         format!(
-            "[sip]\nudp = [\"{sip}\"]\ntcp = []\ntls = []\nlanes = 2\n\
+            "[sip]\nudp = [{datagrams}]\ntcp = [{tcp}]\ntls = [{tls}]\nlanes = 2\n\
              [media]\nports = \"{first}-{last}\"\nthreads = 1\n\
              [stun]\nudp = []\n\
-             [web]\nhttp = [\"{web}\"]\nhttps = []\n\
+             [web]\nhttp = [\"{web}\"]\nhttps = [{https}]\n\
              [admin]\nlisten = [\"{admin}\"]\n"
         )
     }
@@ -88,6 +169,18 @@ impl Server {
         Ok(server)
     }
 
+    /// Starts the server with all its doors open and these companies in it.
+    ///
+    /// # Errors
+    /// If it is not ready in time, or refuses the companies.
+    pub fn start_everywhere(scene: &mut Scene, companies: &[&Company]) -> Outcome<Self> {
+        let at = Listeners::everywhere(scene)?;
+        let mut server = Self::prepare(&scene.folder, at, "")?;
+        server.run()?;
+        server.provision(companies)?;
+        Ok(server)
+    }
+
     /// Starts the server with these companies in it.
     ///
     /// # Errors
@@ -107,6 +200,11 @@ impl Server {
             Self { folder: folder.path().to_owned(), at, program: None, twins: OnceLock::new() };
         folder.write("tenantd.toml", &server.config(more))?;
         Ok(server)
+    }
+
+    /// The file of this name in its data directory.
+    pub fn data_file(&self, name: &str) -> PathBuf {
+        self.folder.join("data").join(name)
     }
 
     /// Its configuration file.
@@ -280,30 +378,45 @@ impl Server {
         .map_err(|failure| Failure::new(format!("{failure}; it was {last}")))
     }
 
-    /// Kills the process as a power cut would: it gets to say and write nothing more.
+    /// Looks next door, then kills the process as a power cut would: it gets to say and write nothing
+    /// more.
     ///
     /// # Errors
     /// If it did not run.
     pub fn cut_off(&mut self) -> Outcome {
         self.note_next_door();
+        self.strike()
+    }
+
+    /// The same, with its Postgres in one blow.
+    ///
+    /// # Errors
+    /// If either did not run.
+    pub fn cut_off_with_postgres(&mut self) -> Outcome {
+        self.note_next_door();
+        self.strike_with_postgres()
+    }
+
+    /// Kills the process this very moment.
+    ///
+    /// # Errors
+    /// If it did not run.
+    pub fn strike(&mut self) -> Outcome {
         self.running()?.kill()?;
         self.program = None;
         Ok(())
     }
 
-    /// Kills the process and its Postgres in one blow.
+    /// Kills the process and its Postgres this very moment.
     ///
     /// # Errors
     /// If either did not run.
-    pub fn cut_off_with_postgres(&mut self) -> Outcome {
+    pub fn strike_with_postgres(&mut self) -> Outcome {
         let path = self.folder.join("data/postgres/data/postmaster.pid");
         let text = fs::read_to_string(path)?;
         let postmaster: i32 = text.lines().next().unwrap_or_default().trim().parse()?;
-        self.note_next_door();
         kill(Pid::from_raw(postmaster), Signal::SIGKILL)?;
-        self.running()?.kill()?;
-        self.program = None;
-        Ok(())
+        self.strike()
     }
 
     /// Asks the process to end, and waits until it has.

@@ -7,10 +7,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use kit::bare_phone::{self, Answering, BarePhone};
 use kit::baresip::{Phone, Setup};
 use kit::company::Company;
 use kit::failure::{Failure, Outcome};
-use kit::handset::{self, Answering, Handset};
 use kit::postgres::Postgres;
 use kit::probe::Probe;
 use kit::scene::{Scene, play};
@@ -28,11 +28,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// What is granted while nothing can be stored.
 const UNSTORED_S: u32 = 60;
 
-/// A company of handsets: extensions 200 to 279.
+/// A company of bare phones: extensions 200 to 279.
 fn crowd() -> Company {
     let mut gamma = Company::new("gamma.test");
     gamma.extensions = (200..280).map(|number| number.to_string()).collect();
-    gamma.settings = handset::SETTINGS.to_owned();
+    gamma.settings = bare_phone::SETTINGS.to_owned();
     gamma
 }
 
@@ -47,8 +47,8 @@ fn office(scene: &mut Scene) -> Outcome<(Postgres, Server, Company, Company)> {
     Ok((postgres, server, alpha, gamma))
 }
 
-fn registered(company: &Company, number: u32, server: &Server) -> Outcome<Handset> {
-    let mut phone = Handset::new(company, &number.to_string(), server.at.sip)?;
+fn registered(company: &Company, number: u32, server: &Server) -> Outcome<BarePhone> {
+    let mut phone = BarePhone::new(company, &number.to_string(), server.at.sip)?;
     accepted(phone.register(600)?)?;
     Ok(phone)
 }
@@ -58,7 +58,7 @@ fn answering(company: &Company, number: u32, server: &Server) -> Outcome<Answeri
     Ok(registered(company, number, server)?.answering())
 }
 
-fn accepted(answer: handset::Answer) -> Outcome<handset::Answer> {
+fn accepted(answer: bare_phone::Answer) -> Outcome<bare_phone::Answer> {
     match answer.status {
         200 => Ok(answer),
         _ => Err(Failure::new(answer.text)),
@@ -93,11 +93,11 @@ fn rows(ask: impl Fn(&str) -> Outcome<String>, here: &[String], gone: &[String])
 fn life_goes_on(
     server: &Server,
     gamma: &Company,
-    leaving: &mut Handset,
+    leaving: &mut BarePhone,
 ) -> Outcome<(Vec<String>, Vec<String>)> {
     let mut here = vec![];
     for number in 220..240 {
-        let mut phone = Handset::new(gamma, &number.to_string(), server.at.sip)?;
+        let mut phone = BarePhone::new(gamma, &number.to_string(), server.at.sip)?;
         let answer = accepted(phone.register(600)?)?;
         assert!(answer.took < PATIENCE, "{number} waited for {:?}", answer.took);
         assert!(answer.granted_s().is_some_and(|s| s <= UNSTORED_S), "{}", answer.text);
@@ -177,7 +177,7 @@ fn a_postgres_that_crawls_makes_no_phone_wait() {
             let registering = || -> Outcome<Vec<String>> {
                 let mut here = vec![];
                 for number in 200..230 {
-                    let mut phone = Handset::new(&gamma, &number.to_string(), server.at.sip)?;
+                    let mut phone = BarePhone::new(&gamma, &number.to_string(), server.at.sip)?;
                     let answer = accepted(phone.register(600)?)?;
                     assert!(answer.took < PATIENCE, "{number} waited for {:?}", answer.took);
                     here.push(phone.contact());
@@ -208,7 +208,7 @@ fn storm(gamma: &Company, at: SocketAddr, numbers: &[u32], seen: &AtomicUsize) -
     let mut told = Told::default();
     let mut phones = vec![];
     for number in numbers {
-        let phone = Handset::new(gamma, &number.to_string(), at)?;
+        let phone = BarePhone::new(gamma, &number.to_string(), at)?;
         phones.push((phone.patient_for(Duration::from_secs(2)), None));
     }
     'storm: loop {
@@ -234,11 +234,13 @@ fn storm(gamma: &Company, at: SocketAddr, numbers: &[u32], seen: &AtomicUsize) -
     Ok(told)
 }
 
-/// Calls again and again until the server is gone; counts the calls whose BYE was answered.
-fn chatter(gamma: &Company, at: SocketAddr, seen: &AtomicUsize) -> Outcome<Told> {
-    let phone = Handset::new(gamma, "270", at)?;
+/// Once it is told to, calls again and again until the server is gone or has no ports left; counts
+/// the calls whose BYE was answered.
+fn chatter(gamma: &Company, at: SocketAddr, go: &AtomicBool, seen: &AtomicUsize) -> Outcome<Told> {
+    let phone = BarePhone::new(gamma, "270", at)?;
     let mut phone = phone.patient_for(Duration::from_secs(2));
     let mut told = Told::default();
+    wait::until("word to go", START, || Ok(go.load(Ordering::Relaxed).then_some(())))?;
     while phone.call_and_hang_up("271").is_ok_and(|answer| answer.status == 200) {
         told.calls += 1;
         seen.fetch_add(1, Ordering::Relaxed);
@@ -254,21 +256,27 @@ fn what_was_acknowledged_in_a_storm_survives_a_kill() {
             let mut server = Server::start_with(scene, &[&gamma])?;
             let called = answering(&gamma, 271, &server)?;
             let (registers, calls) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let go = AtomicBool::new(false);
             let (at, numbers) = (server.at.sip, (200..260).collect::<Vec<u32>>());
             let told = std::thread::scope(|scope| -> Outcome<Vec<Told>> {
                 let storms = numbers.chunks(20);
-                let (gamma, registers, calls) = (&gamma, &registers, &calls);
+                let (gamma, registers, calls, go) = (&gamma, &registers, &calls, &go);
                 let mut all: Vec<_> = storms
                     .map(|numbers| scope.spawn(move || storm(gamma, at, numbers, registers)))
                     .collect();
-                all.push(scope.spawn(move || chatter(gamma, at, calls)));
-                let full = wait::until("a storm", START, || {
-                    let (r, c) = (registers.load(Ordering::Relaxed), calls.load(Ordering::Relaxed));
-                    Ok((r >= 400 && c >= 20).then_some(()))
-                });
+                all.push(scope.spawn(move || chatter(gamma, at, go, calls)));
+                let reached = |what: &str, counter: &AtomicUsize, count| {
+                    wait::until(what, START, || {
+                        Ok((counter.load(Ordering::Relaxed) >= count).then_some(()))
+                    })
+                };
+                let full = reached("a storm", registers, 400).and(server.check_next_door());
+                go.store(true, Ordering::Relaxed);
+                // In the middle of the calls, before all of them can be stored.
+                let full = full.and(reached("calls", calls, 5));
                 let killed = match with_postgres {
-                    true => server.cut_off_with_postgres(),
-                    false => server.cut_off(),
+                    true => server.strike_with_postgres(),
+                    false => server.strike(),
                 };
                 full.and(killed)?;
                 let joined = all.into_iter().map(|thread| thread.join());
@@ -287,7 +295,7 @@ fn what_was_acknowledged_in_a_storm_survives_a_kill() {
                 Ok((stored >= acknowledged).then_some(()))
             })?;
             // Nobody registers again, and is called all the same.
-            let mut caller = Handset::new(&gamma, "270", server.at.sip)?;
+            let mut caller = BarePhone::new(&gamma, "270", server.at.sip)?;
             accepted(caller.call_and_hang_up("271")?)?;
             drop(called);
             Ok(())
@@ -309,7 +317,7 @@ fn full_inboxes_hold_up_nobody_for_long() {
             let floods: Vec<_> =
                 (0..4).map(|_| scope.spawn(|| flood(server.at.sip, &over))).collect();
             let mut meanwhile = || -> Outcome {
-                let mut phone = Handset::new(&gamma, "200", server.at.sip)?;
+                let mut phone = BarePhone::new(&gamma, "200", server.at.sip)?;
                 accepted(phone.register(600)?)?;
                 let _called = answering(&gamma, 201, &server)?;
                 accepted(phone.call_and_hang_up("201")?)?;
@@ -329,7 +337,7 @@ fn full_inboxes_hold_up_nobody_for_long() {
             let queue = format!("tenantd_queue_length{{queue=\"lane_{lane}_messages\"}}");
             server.wait_for_metric(&queue, 0.0, SOON)?;
         }
-        let mut phone = Handset::new(&gamma, "202", server.at.sip)?;
+        let mut phone = BarePhone::new(&gamma, "202", server.at.sip)?;
         let answer = accepted(phone.register(600)?)?;
         assert!(answer.took < PATIENCE, "{:?}", answer.took);
         ada.hang_up()?;

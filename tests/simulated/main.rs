@@ -5,6 +5,7 @@ mod calls;
 mod carriers;
 mod keepalive;
 mod limits;
+mod nat;
 mod phones;
 mod reliable;
 mod timers;

@@ -1,3 +1,9 @@
-//! Every SIP socket.
+//! Every SIP and STUN socket: datagrams on the lanes' own threads, the rest on tokio's.
 
+pub mod connections;
+mod outlet;
+mod stream;
+pub mod stun;
+pub mod tcp;
+pub mod tls;
 pub mod udp;

@@ -6,6 +6,7 @@
 pub mod company;
 pub mod network;
 pub mod phone;
+pub mod router;
 pub mod trunk;
 mod twins;
 pub mod world;
@@ -14,5 +15,6 @@ pub use company::{Company, company};
 pub use network::Network;
 pub use phone::skills::{Power, Pracks, Rings, Skills};
 pub use phone::{Habit, Phone, State};
+pub use router::Router;
 pub use trunk::{Brought, CARRIER, Offer};
 pub use world::{Closing, World};

@@ -267,6 +267,7 @@ impl Phone {
             }
             State::Idle | State::Ended(_) => {}
         }
+        self.drain(now);
     }
 
     /// Its call is over, and with it whatever it wanted to change.

@@ -22,6 +22,7 @@ use pbx::switch::{Load, Setup, Switch};
 use super::Company;
 use super::network::{Datagram, Network};
 use super::phone::{Account, Phone};
+use super::router::Router;
 use super::trunk::CARRIER;
 use super::twins::Twins;
 
@@ -49,6 +50,8 @@ pub struct World {
     pub live: BTreeMap<CallId, (TenantId, Vec<u8>)>,
     /// Registrations that are stored.
     pub bindings: BTreeMap<BindingId, Binding>,
+    /// The routers before phones, by the phone's name.
+    pub routers: BTreeMap<String, Router>,
     /// Sound that is open, with its port.
     pub sides: BTreeMap<Side, u16>,
     /// Whether sound tells at once that a side is closed.
@@ -106,6 +109,7 @@ impl World {
             notes: vec![],
             live: BTreeMap::new(),
             bindings: BTreeMap::new(),
+            routers: BTreeMap::new(),
             sides: BTreeMap::new(),
             closing: Closing::AtOnce,
             boards: BTreeMap::new(),
@@ -372,14 +376,22 @@ impl World {
             let flow = Flow::Net(Path { node: NODE, link, local: to, peer: from });
             match self.stages[node].edge.place(self.now, &flow, bytes) {
                 Placed::Drop(_) => {}
+                Placed::KeepsOpen(tenant) => {
+                    let input = Input::KeptOpen { tenant, peer: from };
+                    self.stages[node].switch.handle_input(self.now, input);
+                }
                 Placed::Answer(bytes) => self.send(node, flow, bytes),
                 Placed::For { tenant, by, message } => {
                     let input = Input::Received { tenant, by, flow, message };
                     self.stages[node].switch.handle_input(self.now, input);
                 }
             }
-        } else if let Some(phone) = self.phones.values_mut().find(|phone| phone.address == to) {
-            phone.handle_datagram(self.now, bytes);
+        } else if let Some(name) = self.name_of(to) {
+            let router = self.routers.get_mut(&name);
+            let arrives = router.is_none_or(|router| router.lets_in(self.now, to));
+            if let Some(phone) = self.phones.get_mut(&name).filter(|_| arrives) {
+                phone.handle_datagram(self.now, bytes);
+            }
         }
     }
 
@@ -407,6 +419,8 @@ impl World {
                 quiet = false;
                 self.say(&format!("{name} -> pbx"), summary(&bytes));
                 let to = self.phones[&name].switch();
+                let router = self.routers.get_mut(&name);
+                let from = router.map_or(from, |router| router.pass_out(self.now));
                 self.network.send(self.now, Datagram { from, to, bytes });
             }
             if quiet {
@@ -467,8 +481,7 @@ impl World {
                     return;
                 }
                 self.twins.check_unnamed(&String::from_utf8_lossy(&bytes));
-                let phone = self.phones.values().find(|phone| phone.address == peer);
-                let name = phone.map_or_else(|| peer.to_string(), |phone| phone.name.clone());
+                let name = self.name_of(peer).unwrap_or_else(|| peer.to_string());
                 self.say(&format!("pbx -> {name}"), summary(&bytes));
                 self.network.send(self.now, Datagram { from: local, to: peer, bytes });
             }
@@ -477,6 +490,15 @@ impl World {
                 self.stages[node].inner.push_back((path, bytes));
             }
         }
+    }
+
+    /// The phone that has this address, or whose router has it.
+    fn name_of(&self, peer: SocketAddr) -> Option<String> {
+        let behind = self.routers.iter().find(|(_, router)| router.outside == peer);
+        let open =
+            |phone: &&Phone| phone.address == peer && !self.routers.contains_key(&phone.name);
+        let phone = || self.phones.values().find(open).map(|phone| phone.name.clone());
+        behind.map(|(name, _)| name.clone()).or_else(phone)
     }
 
     fn remember(&mut self, node: usize, record: Record) {
