@@ -11,6 +11,8 @@ pub struct Reach {
     pub sip: Option<SocketAddr>,
     /// For browsers.
     pub page: Option<SocketAddr>,
+    /// For browsers, encrypted.
+    pub encrypted_page: Option<SocketAddr>,
     listens_everywhere: Everywhere,
 }
 
@@ -25,12 +27,15 @@ impl Reach {
     pub fn new(
         sip: Option<SocketAddr>,
         page: Option<SocketAddr>,
+        encrypted_page: Option<SocketAddr>,
         external: Option<IpAddr>,
     ) -> Self {
+        let seen_at = |page: SocketAddr| SocketAddr::new(seen(page), page.port());
         let everywhere = sip.is_some_and(|sip| sip.ip().is_unspecified());
         Self {
             sip: sip.map(|sip| SocketAddr::new(external.unwrap_or(seen(sip)), sip.port())),
-            page: page.map(|page| SocketAddr::new(seen(page), page.port())),
+            page: page.map(seen_at),
+            encrypted_page: encrypted_page.map(seen_at),
             listens_everywhere: if everywhere { Everywhere::Yes } else { Everywhere::No },
         }
     }
@@ -85,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_listener_on_one_address_is_reached_there() {
-        let reach = Reach::new(address("127.0.0.1:5060"), address("127.0.0.1:8080"), None);
+        let reach = Reach::new(address("127.0.0.1:5060"), address("127.0.0.1:8080"), None, None);
         assert_eq!(reach.sip, address("127.0.0.1:5060"));
         assert_eq!(reach.sip_here(), reach.sip);
         assert_eq!(reach.page, address("127.0.0.1:8080"));
@@ -93,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_listener_on_all_addresses_is_never_shown_as_such() {
-        let reach = Reach::new(address("0.0.0.0:5060"), address("0.0.0.0:8080"), None);
+        let reach = Reach::new(address("0.0.0.0:5060"), address("0.0.0.0:8080"), None, None);
         assert!(!reach.sip.unwrap().ip().is_unspecified());
         assert!(!reach.page.unwrap().ip().is_unspecified());
         assert_eq!(reach.sip_here(), address("127.0.0.1:5060"));
@@ -101,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_listener_on_all_addresses_of_ipv6_is_reached_by_ipv6() {
-        let reach = Reach::new(address("[::]:5060"), None, None);
+        let reach = Reach::new(address("[::]:5060"), None, None, None);
         assert!(reach.sip.unwrap().is_ipv6() && !reach.sip.unwrap().ip().is_unspecified());
         assert_eq!(reach.sip_here(), address("[::1]:5060"));
     }
@@ -109,7 +114,7 @@ mod tests {
     #[test]
     fn what_is_configured_as_external_wins() {
         let external = Some(IpAddr::from([203, 0, 113, 7]));
-        let reach = Reach::new(address("0.0.0.0:5060"), None, external);
+        let reach = Reach::new(address("0.0.0.0:5060"), None, None, external);
         assert_eq!(reach.sip, address("203.0.113.7:5060"));
         assert_eq!(reach.sip_here(), address("127.0.0.1:5060"));
         assert_eq!(reach.page, None);

@@ -5,9 +5,11 @@
 
 mod calls;
 mod demo;
+mod encryption;
 mod families;
 mod instruments;
 mod isolation;
+mod messages;
 mod page;
 mod process;
 mod provisioning;
@@ -15,3 +17,4 @@ mod registration;
 mod restart;
 mod strangers;
 mod stun;
+mod transports;

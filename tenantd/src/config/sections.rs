@@ -358,14 +358,10 @@ impl Config {
         let mut keys: Vec<&str> = Vec::new();
         let mut note = |key, set: bool| keys.extend(set.then_some(key));
         if self.does(Role::Sip) {
-            note("[sip].tcp", !self.sip.tcp.is_empty());
-            note("[sip].tls", !self.sip.tls.is_empty());
             note("[sip].ws", !self.sip.ws.is_empty());
             note("[sip].wss", !self.sip.wss.is_empty());
             note("[sip].flood_per_source", self.sip.flood_per_source > 0);
         }
-        note("[web].https", self.does(Role::Web) && !self.web.https.is_empty());
-        note("[tls]", self.tls != Tls::default());
         note("[link]", self.link != Link::default());
         note("[objects]", self.objects != Objects::default());
         note("[mail].smtp_url", self.mail.smtp_url.is_some());

@@ -1,16 +1,18 @@
 //! What other threads put before a lane: mail from other lanes, reports of sound and storage,
-//! orders of the feed. Each has a ring of its own, and each ring its limit.
+//! orders of the feed, messages that connections bring. Each has a ring of its own, and each ring
+//! its limit.
 //!
 //! A producer wakes the lane once a batch, and only if it sleeps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use pbx::edge::Served;
-use pbx::flow::Flow;
+use pbx::flow::{Flow, FlowId, Path};
 use pbx::id::{RecordId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media;
@@ -28,6 +30,10 @@ pub const REPORTS: usize = 16_384;
 
 /// Orders that may wait. When full, the feed waits.
 pub const ORDERS: usize = 256;
+
+/// Messages of connections that may wait. When full, whoever reads connections waits, and so do
+/// their peers.
+pub const ARRIVALS: usize = 1_024;
 
 /// A message, and whose it is.
 #[derive(Debug)]
@@ -64,11 +70,26 @@ pub enum Order {
     Report(oneshot::Sender<()>),
 }
 
+/// What a connection brings.
+#[derive(Debug)]
+pub enum Arrival {
+    /// One whole message, nobody knows whose.
+    Message {
+        /// The way back.
+        path: Path,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// The connection is gone.
+    Gone(FlowId),
+}
+
 #[derive(Debug)]
 struct Rings {
     mail: ArrayQueue<Mail>,
     reports: ArrayQueue<Report>,
     orders: ArrayQueue<Order>,
+    arrivals: ArrayQueue<Arrival>,
     asleep: AtomicBool,
     bell: EventFd,
 }
@@ -87,6 +108,7 @@ pub fn inbox() -> Result<(Inbox, Post), Errno> {
         mail: ArrayQueue::new(MAIL),
         reports: ArrayQueue::new(REPORTS),
         orders: ArrayQueue::new(ORDERS),
+        arrivals: ArrayQueue::new(ARRIVALS),
         asleep: AtomicBool::new(false),
         bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
     });
@@ -111,6 +133,16 @@ impl Post {
         self.0.orders.push(order)
     }
 
+    /// Gives the lane what a connection brings; a full ring gives it back, to be tried again.
+    pub fn arrive(&self, arrival: Arrival) -> Result<(), Arrival> {
+        self.0.arrivals.push(arrival)
+    }
+
+    /// Whether connections bring more than the lane takes in.
+    pub fn is_crowded(&self) -> bool {
+        self.0.arrivals.len() > ARRIVALS / 2
+    }
+
     /// Wakes the lane if it sleeps; once after a batch.
     pub fn wake(&self) {
         // The lane says that it sleeps and then looks at the rings; we fill a ring and then look
@@ -121,9 +153,10 @@ impl Post {
         }
     }
 
-    /// Messages, reports and orders that wait.
-    pub fn lengths(&self) -> [usize; 3] {
-        [self.0.mail.len(), self.0.reports.len(), self.0.orders.len()]
+    /// Messages, reports, orders and arrivals that wait.
+    pub fn lengths(&self) -> [usize; 4] {
+        let Rings { mail, reports, orders, arrivals, .. } = &*self.0;
+        [mail.len(), reports.len(), orders.len(), arrivals.len()]
     }
 }
 
@@ -143,6 +176,11 @@ impl Inbox {
         self.0.orders.pop()
     }
 
+    /// What a connection brought next.
+    pub fn next_arrival(&self) -> Option<Arrival> {
+        self.0.arrivals.pop()
+    }
+
     /// Sleeps by way of `sleep`, which must end when the bell rings, unless something is there.
     pub fn sleep(&self, sleep: impl FnOnce(&EventFd)) {
         self.0.asleep.store(true, Ordering::SeqCst);
@@ -155,7 +193,8 @@ impl Inbox {
     }
 
     fn is_empty(&self) -> bool {
-        self.0.mail.is_empty() && self.0.reports.is_empty() && self.0.orders.is_empty()
+        let Rings { mail, reports, orders, arrivals, .. } = &*self.0;
+        mail.is_empty() && reports.is_empty() && orders.is_empty() && arrivals.is_empty()
     }
 }
 
@@ -215,7 +254,7 @@ mod tests {
             assert!(post.report(Report::Kept(RecordId(Uuid::nil()))));
         }
         assert!(!post.report(Report::Kept(RecordId(Uuid::nil()))));
-        assert_eq!(post.lengths(), [0, REPORTS, 0]);
+        assert_eq!(post.lengths(), [0, REPORTS, 0, 0]);
         assert!(inbox.next_report().is_some());
         assert!(post.report(Report::Kept(RecordId(Uuid::nil()))));
     }

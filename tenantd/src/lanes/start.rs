@@ -1,7 +1,7 @@
 //! Starting all of it: sockets, journal, lanes, sound, and what keeps them up to date.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +34,8 @@ use crate::driver::Lane;
 use crate::feed::Feed;
 use crate::journal::{self, LaneJournal, ReplayFailure, Room, replay};
 use crate::metrics::Metrics;
+use crate::net::connections::{Connections, Limits};
+use crate::net::tcp::Speech;
 use crate::net::udp::{self, Socket};
 use crate::nodes::Node;
 use crate::write_behind::{Desk, Inbound, Setback, between, run};
@@ -108,9 +110,9 @@ impl From<Errno> for Failure {
 }
 
 /// Every lane's sockets, open before anything else begins.
-#[derive(Debug)]
 pub struct Listeners {
     by_lane: Vec<Vec<Socket>>,
+    streams: Vec<(TcpListener, Speech)>,
 }
 
 impl Listeners {
@@ -126,10 +128,15 @@ impl Listeners {
             let Some(sockets) = udp::open(*address, lanes)? else { continue };
             by_lane.iter_mut().zip(sockets).for_each(|(lane, socket)| lane.push(socket));
         }
-        Ok(Self { by_lane })
+        Ok(Self { by_lane, streams: vec![] })
     }
 
-    /// The addresses that are open.
+    /// Takes connections, too.
+    pub fn add_streams(&mut self, listeners: Vec<TcpListener>, speech: &Speech) {
+        self.streams.extend(listeners.into_iter().map(|listener| (listener, speech.clone())));
+    }
+
+    /// The addresses that are open for datagrams.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.by_lane
             .first()
@@ -156,6 +163,7 @@ struct Common {
     lanes: Arc<Lanes>,
     media: Arc<Media>,
     sounds: Arc<Sounds>,
+    connections: Arc<Connections>,
     retired: mpsc::Sender<Box<Directory>>,
 }
 
@@ -225,7 +233,7 @@ impl Prepared {
         let boards = Boards::default();
         tasks.helpers.spawn(boards::run(shown, boards.clone()));
         tasks.helpers.spawn(async move { while to_drop.recv().await.is_some() {} });
-        let Common { lanes, media, .. } = common;
+        let Common { lanes, media, connections, .. } = common;
         let mut feed = Feed::new(node.clone(), key, lanes.clone(), clock);
         let running = Running::new(lanes.clone(), node, media, boards, tasks);
         while let Err(failure) = feed.catch_up().await {
@@ -237,7 +245,7 @@ impl Prepared {
             sleep(TRY_AGAIN_AFTER).await;
         }
         lanes.advance(Stage::Serving);
-        Ok(running.with_feed(feed))
+        Ok(running.with_feed(feed).with_connections(connections, listeners.streams))
     }
 }
 
@@ -254,7 +262,11 @@ impl Common {
         let told = sounds.clone();
         let media = Arc::new(Media::start(&setup.media, move |event| told.report(event))?);
         let room = Arc::new(Room::new(setup.journal_quota));
-        Ok(Self { setup, clock, keys, room, lanes, media, sounds, retired })
+        let limits = Limits::of_this_process();
+        let (tally, of_lanes) = (metrics.tally(), lanes.clone());
+        let connections = Connections::new(keys.node, keys.boot, of_lanes, limits, tally);
+        let connections = Arc::new(connections);
+        Ok(Self { setup, clock, keys, room, lanes, media, sounds, connections, retired })
     }
 }
 
@@ -289,6 +301,7 @@ fn begin_lane(
         node: common.keys.node,
         lane,
         sockets,
+        connections: common.connections.clone(),
         memory: Memory { journal, outbound, disk: Disk::Works },
         media: common.media.clone(),
         sounds: common.sounds.clone(),
@@ -352,12 +365,11 @@ async fn write(node: Arc<Node>, desk: Desk, inbound: Inbound) {
 
 /// Every queue of a lane is seen from outside.
 fn watch(metrics: &Metrics, common: &Common, lane: LaneId, journal: &LaneJournal) {
-    use super::inbox::{MAIL, ORDERS, REPORTS};
+    use super::inbox::{ARRIVALS, MAIL, ORDERS, REPORTS};
     let name = |queue: &str| format!("lane_{}_{queue}", lane.0);
     let Some(post) = common.lanes.post(lane) else { return };
-    for (which, (queue, limit)) in
-        [("mail", MAIL), ("reports", REPORTS), ("orders", ORDERS)].into_iter().enumerate()
-    {
+    let queues = [("mail", MAIL), ("reports", REPORTS), ("orders", ORDERS), ("arrivals", ARRIVALS)];
+    for (which, (queue, limit)) in queues.into_iter().enumerate() {
         let post = post.clone();
         metrics.queue(name(queue), limit, move || {
             post.lengths().get(which).copied().unwrap_or_default()
@@ -379,6 +391,8 @@ fn watch_shared(metrics: &Metrics, common: &Common) {
     // A side takes two ports.
     let sides = common.setup.media.ports.len() / 2;
     metrics.queue("calls_with_sound", sides, move || sounds.len());
+    let connections = common.connections.clone();
+    metrics.queue("connections", connections.limits().in_all, move || connections.count());
 }
 
 fn half(key: [u8; 32]) -> [u8; 16] {

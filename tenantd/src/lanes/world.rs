@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use media::Media;
 use pbx::board::Change;
-use pbx::flow::{Flow, InnerPath, Link, Path};
+use pbx::flow::{Flow, FlowId, InnerPath, Path};
 use pbx::id::NodeId;
 use pbx::media::Wish;
 use pbx::output::Output;
@@ -24,6 +24,7 @@ use super::sound::Sounds;
 use crate::boards::Gathered;
 use crate::journal::LaneJournal;
 use crate::metrics::{Count, Tally};
+use crate::net::connections::{Connections, Sent};
 use crate::net::udp::{Socket, UdpPath, Writer};
 use crate::write_behind::{Handed, Outbound};
 
@@ -35,6 +36,8 @@ pub struct World {
     pub lane: LaneId,
     /// Its sockets, one a listener.
     pub sockets: Vec<Socket>,
+    /// This node's connections.
+    pub connections: Arc<Connections>,
     /// Its journal, and whoever takes it to Postgres.
     pub memory: Memory,
     /// All sound.
@@ -73,6 +76,9 @@ pub enum Disk {
 pub struct Wishes {
     records: Vec<Record>,
     datagrams: Vec<(UdpPath, Bytes)>,
+    streams: Vec<(FlowId, Bytes)>,
+    /// Connections that something was to be sent on, and that are gone.
+    gone: Vec<FlowId>,
     inner: VecDeque<(InnerPath, Bytes)>,
     sound: Vec<Wish>,
     shows: Vec<Change>,
@@ -97,12 +103,15 @@ impl Wishes {
 
     /// A message for a peer.
     pub fn send(&mut self, path: Path, bytes: Bytes) {
-        match path.link {
-            Link::Udp => {
-                self.datagrams.push((UdpPath { local: path.local, peer: path.peer }, bytes));
-            }
-            Link::Stream { .. } => debug!(%path, "a connection that no longer exists"),
+        match path.stream() {
+            None => self.datagrams.push((UdpPath { local: path.local, peer: path.peer }, bytes)),
+            Some(flow) => self.streams.push((flow, bytes)),
         }
+    }
+
+    /// A connection that something was to be sent on, and that is gone.
+    pub fn next_gone(&mut self) -> Option<FlowId> {
+        self.gone.pop()
     }
 }
 
@@ -116,6 +125,7 @@ impl World {
     ) {
         self.remember(std::mem::take(&mut wishes.records));
         self.send(&mut wishes.datagrams, writer);
+        self.send_on_streams(wishes);
         wishes.inner.drain(..).for_each(inner);
         for wish in wishes.sound.drain(..) {
             self.sounds.expect(self.lane, &wish);
@@ -160,12 +170,7 @@ impl World {
     }
 
     fn send(&mut self, datagrams: &mut Vec<(UdpPath, Bytes)>, writer: &mut Writer) {
-        let responses = datagrams.iter().filter(|(_, bytes)| is_response(bytes)).count();
-        // No SIP message begins with such a byte.
-        let stun =
-            datagrams.iter().filter(|(_, bytes)| matches!(bytes.first(), Some(0 | 1))).count();
-        self.tally.add(Count::ResponsesSent, responses as u64);
-        self.tally.add(Count::RequestsForwarded, (datagrams.len() - responses - stun) as u64);
+        self.count_sent(datagrams);
         let mut failed = 0;
         // One pass a listener; nearly always there is one, and this copies nothing.
         for run in datagrams.chunk_by(|(a, _), (b, _)| self.through(a) == self.through(b)) {
@@ -179,6 +184,30 @@ impl World {
             self.tally.add(Count::SendFailed, failed as u64);
         }
         datagrams.clear();
+    }
+
+    fn send_on_streams(&mut self, wishes: &mut Wishes) {
+        self.count_sent(&wishes.streams);
+        for (flow, bytes) in wishes.streams.drain(..) {
+            match self.connections.send(flow, bytes) {
+                Sent::Taken => {}
+                Sent::Gone => {
+                    self.tally.count(Count::SendFailed);
+                    if !wishes.gone.contains(&flow) {
+                        wishes.gone.push(flow);
+                    }
+                }
+            }
+        }
+    }
+
+    fn count_sent<T>(&self, messages: &[(T, Bytes)]) {
+        let responses = messages.iter().filter(|(_, bytes)| is_response(bytes)).count();
+        // No SIP message begins with such a byte.
+        let stun = messages.iter().filter(|(_, bytes)| matches!(bytes.first(), Some(0 | 1)));
+        let requests = messages.len() - responses - stun.count();
+        self.tally.add(Count::ResponsesSent, responses as u64);
+        self.tally.add(Count::RequestsForwarded, requests as u64);
     }
 
     /// The listener that a path goes through; one that is gone is replaced by the first.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use web::probes::Probes;
 
@@ -17,56 +17,79 @@ use crate::lanes::Listeners;
 use crate::listen;
 use crate::metrics::Metrics;
 use crate::net::stun;
+use crate::net::tls::{self, Certificates, Terminator};
 use crate::reach::Reach;
+
+/// Encrypted connections that wait for whoever shows the pages; when full, the next waits to be
+/// handed on.
+const READY_PAGES: usize = 64;
 
 /// What is open.
 pub(super) struct Doors {
-    pub(super) sip: Listeners,
+    pub(super) udp: Listeners,
     pub(super) stun: stun::Listeners,
-    pub(super) web: Vec<TcpListener>,
+    pub(super) tcp: Vec<TcpListener>,
+    pub(super) tls: Vec<TcpListener>,
+    pub(super) http: Vec<TcpListener>,
+    pub(super) https: Vec<TcpListener>,
     pub(super) admin: Vec<TcpListener>,
 }
 
 /// Where they are.
 pub(super) struct Addresses {
-    sip: Vec<SocketAddr>,
+    udp: Vec<SocketAddr>,
     stun: Vec<SocketAddr>,
-    web: Vec<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+    tls: Vec<SocketAddr>,
+    http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
 }
 
 impl Doors {
     /// Opens what this node's roles need.
     pub(super) fn open(config: &Config) -> Result<Self, Failure> {
-        let udp: Vec<_> = match config.does(Role::Sip) {
-            true => of(&config.sip.udp),
-            false => Vec::new(),
+        let of = |role: Role, listens: &[Listen]| match config.does(role) {
+            true => tcp(listens),
+            false => Ok(Vec::new()),
         };
-        let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?;
-        let stun = match config.does(Role::Stun) {
-            true => stun::Listeners::open(&of(&config.stun.udp))?,
-            false => stun::Listeners::default(),
+        let datagrams = |role: Role, listens: &[Listen]| -> Vec<SocketAddr> {
+            let does = config.does(role);
+            listens.iter().filter(|_| does).map(|listen| listen.0).collect()
         };
-        let web = match config.does(Role::Web) {
-            true => tcp(&config.web.http)?,
-            false => Vec::new(),
-        };
-        let admin = tcp(&config.admin.listen)?;
-        Ok(Self { sip, stun, web, admin })
+        let udp = datagrams(Role::Sip, &config.sip.udp);
+        Ok(Self {
+            udp: Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?,
+            stun: stun::Listeners::open(&datagrams(Role::Stun, &config.stun.udp))?,
+            tcp: of(Role::Sip, &config.sip.tcp)?,
+            tls: of(Role::Sip, &config.sip.tls)?,
+            http: of(Role::Web, &config.web.http)?,
+            https: of(Role::Web, &config.web.https)?,
+            admin: tcp(&config.admin.listen)?,
+        })
     }
 
     /// Where they are: a port that was left to the system is known now.
     pub(super) fn addresses(&self) -> Addresses {
-        let of = |listeners: &[TcpListener]| {
-            listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
-        };
-        let stun = self.stun.addresses();
-        Addresses { sip: self.sip.addresses(), stun, web: of(&self.web), admin: of(&self.admin) }
+        Addresses {
+            udp: self.udp.addresses(),
+            stun: self.stun.addresses(),
+            tcp: addresses(&self.tcp),
+            tls: addresses(&self.tls),
+            http: addresses(&self.http),
+            https: addresses(&self.https),
+            admin: addresses(&self.admin),
+        }
+    }
+
+    /// Whether any of them needs a certificate.
+    pub(super) fn are_encrypted(&self) -> bool {
+        !self.tls.is_empty() || !self.https.is_empty()
     }
 }
 
-fn of(listens: &[Listen]) -> Vec<SocketAddr> {
-    listens.iter().map(|listen| listen.0).collect()
+fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
 fn tcp(listens: &[Listen]) -> Result<Vec<TcpListener>, Failure> {
@@ -82,9 +105,10 @@ impl Addresses {
             let v4 = addresses.iter().find(|address| address.is_ipv4());
             v4.or(addresses.first()).copied()
         };
-        let sip = first(&self.sip);
+        let sip = first(&self.udp);
         let same = |ip: &IpAddr| sip.is_none_or(|sip| sip.is_ipv4() == ip.is_ipv4());
-        Reach::new(sip, first(&self.web), external.iter().copied().find(same))
+        let external = external.iter().copied().find(same);
+        Reach::new(sip, first(&self.http), first(&self.https), external)
     }
 }
 
@@ -94,9 +118,12 @@ impl fmt::Display for Addresses {
             addresses.iter().map(|address| format!("{what} {address}")).collect()
         };
         let all = [
-            of("sip udp", &self.sip),
+            of("sip udp", &self.udp),
+            of("sip tcp", &self.tcp),
+            of("sip tls", &self.tls),
             of("stun udp", &self.stun),
-            of("http", &self.web),
+            of("http", &self.http),
+            of("https", &self.https),
             of("admin", &self.admin),
         ];
         f.write_str(&all.concat().join(", "))
@@ -136,6 +163,31 @@ pub(super) fn serve_pages(
         let (portal, until) = (portal.clone(), over(end.clone()));
         serving.spawn(async move {
             tell("pages", web::serve(listener, portal, until).await);
+        });
+    }
+}
+
+/// Shows the portal on encrypted connections, until `end` says so.
+pub(super) fn serve_encrypted_pages(
+    serving: &mut JoinSet<()>,
+    listeners: Vec<TcpListener>,
+    (terminator, certificates): (Terminator, Arc<Certificates>),
+    portal: &web::Portal,
+    end: &watch::Receiver<bool>,
+) {
+    for listener in listeners {
+        let (portal, until) = (portal.clone(), over(end.clone()));
+        let (terminator, certificates) = (terminator.clone(), certificates.clone());
+        let vouched = Arc::new(move |host: &str| certificates.is_vouched_for(host));
+        let (ready, encrypted) = mpsc::channel(READY_PAGES);
+        serving.spawn(async move {
+            let streams = web::Streams::new(encrypted, listener.local_addr().ok());
+            tokio::select! {
+                () = tls::listen(listener, terminator, ready) => {}
+                shown = web::serve_encrypted(streams, portal, vouched, until) => {
+                    tell("encrypted pages", shown);
+                }
+            }
         });
     }
 }
