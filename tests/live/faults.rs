@@ -14,7 +14,7 @@ use kit::handset::{self, Answering, Handset};
 use kit::postgres::Postgres;
 use kit::probe::Probe;
 use kit::scene::{Scene, play};
-use kit::server::{Listeners, Server};
+use kit::server::{Listeners, Server, can_mount};
 use kit::wait::{self, SOON, START};
 use nix::sys::signal::Signal;
 
@@ -22,6 +22,8 @@ use nix::sys::signal::Signal;
 const NOTICED: Duration = Duration::from_secs(20);
 /// A phone waits for a commit for 300 ms at most; the rest is for a busy machine.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+/// A start with a new Postgres, and with patience for names.
+const NAMELESS_START: Duration = Duration::from_secs(30);
 /// A flood of strangers.
 const BURST: usize = 1_000;
 const PAUSE: Duration = Duration::from_millis(200);
@@ -401,6 +403,35 @@ fn a_mail_server_that_answers_nothing_holds_up_neither_start_nor_service() {
         server.run()?;
         server.provision(&[&gamma])?;
         registered(&gamma, 200, &server)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn names_that_nobody_answers_hold_up_neither_start_nor_service() {
+    // It is asked, and never says a word.
+    let silent = SocketAddr::from(([127, 0, 0, 97], 53));
+    let (true, Ok(_silent)) = (can_mount(), UdpSocket::bind(silent)) else {
+        eprintln!("SKIPPED: a name server that hangs: this machine allows no mount or no port 53");
+        return;
+    };
+    play("names", |scene| {
+        let gamma = crowd();
+        let at = Listeners::new(scene)?;
+        let mut server = Server::prepare(&scene.folder, at, "")?;
+        let config = std::fs::read_to_string(server.config_file())?;
+        let named = config.replace("[sip]\n", "[sip]\nexternal = [\"pbx.gamma.test\"]\n");
+        assert_ne!(config, named);
+        std::fs::write(server.config_file(), named)?;
+        server.ask_names_at(silent.ip());
+        let began_at = Instant::now();
+        server.run()?;
+        assert!(began_at.elapsed() < NAMELESS_START, "ready after {:?}", began_at.elapsed());
+        server.provision(&[&gamma])?;
+        // While the name is asked for again and again.
+        let mut phone = registered(&gamma, 200, &server)?;
+        let _called = answering(&gamma, 201, &server)?;
+        accepted(phone.call_and_hang_up("201")?)?;
         Ok(())
     });
 }
