@@ -12,8 +12,8 @@ use std::thread::JoinHandle;
 
 use crate::company::Company;
 use crate::failure::{Failure, Outcome};
-use crate::handset::{Handset, SETTINGS, field};
 use crate::http;
+use crate::plain_phone::{PlainPhone, SETTINGS, field};
 use crate::wait::{self, SOON};
 
 const DOMAIN: &str = "twin.test";
@@ -121,7 +121,7 @@ impl Twins {
 
 impl Listening {
     fn start(company: &Company, number: &str, server: SocketAddr) -> Outcome<Self> {
-        let phone = Handset::new(company, number, server)?;
+        let phone = PlainPhone::new(company, number, server)?;
         let mut phone = phone.claiming(SocketAddr::from(PRIVATE));
         let answer = phone.register(EXPIRES_S)?;
         if answer.status != 200 {
