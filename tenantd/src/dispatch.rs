@@ -353,6 +353,8 @@ mod tests {
                     route: number as u64,
                     realm: domain.to_owned(),
                     domains: vec![domain.to_owned()],
+                    label: None,
+                    trusted: vec![],
                     offered: vec![Algorithm::Md5],
                     exceptions: Default::default(),
                 };

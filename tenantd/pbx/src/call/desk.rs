@@ -26,6 +26,7 @@ use crate::sip::uri::{Scheme, Uri};
 use crate::story::{Event, Note};
 use crate::tenant::directory::Directory;
 use crate::tenant::limits::LiveCalls;
+use crate::tenant::name::name_in;
 
 /// Methods that we serve, for the Allow header (RFC 3261 §20.5).
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO";
@@ -232,5 +233,8 @@ pub fn forwards(desk: &Desk<'_>, flow: &Flow, response: &Message) -> Vec<String>
     let mut contacts: Vec<_> = contacts.iter().collect();
     contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q().unwrap_or(1_000)));
     let uris = contacts.into_iter().filter_map(|contact| contact.uri().ok());
-    uris.filter(ours).map(|uri| uri.user().into_owned()).filter(|user| !user.is_empty()).collect()
+    uris.filter(ours)
+        .map(|uri| name_in(desk.tenant, &uri).into_owned())
+        .filter(|user| !user.is_empty())
+        .collect()
 }

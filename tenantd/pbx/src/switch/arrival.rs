@@ -27,6 +27,7 @@ use crate::story::{Event, Note};
 use crate::tenant::directory::Directory;
 use crate::tenant::guard::Verdict;
 use crate::tenant::identify::{self, Speaker};
+use crate::tenant::name::name_in;
 
 /// What a draining server tells phones: come back when another has taken over.
 const RETRY_AFTER_S: u16 = 10;
@@ -158,7 +159,7 @@ impl Switch {
     ) -> Result<(), Refusal> {
         let place = self.tenants.get_mut(&arrived.tenant).ok_or(Refusal::UnknownDomain)?;
         let uri = request.uri().map_err(|_| Refusal::BadRequest)?;
-        let dialled: String = uri.user().chars().take(128).collect();
+        let dialled: String = name_in(&place.directory, &uri).chars().take(128).collect();
         let caller = caller_of(&place.directory, speaker, request);
         let route = dialplan::route(&place.directory, &self.elsewhere, speaker, &dialled);
         let number = loop {

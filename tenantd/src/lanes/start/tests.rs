@@ -162,6 +162,8 @@ fn admit(lanes: &Lanes, number: u8) {
         route: directory.route,
         realm: directory.domain.clone(),
         domains: vec![directory.domain.clone()],
+        label: None,
+        trusted: vec![],
         offered: vec![Algorithm::Md5],
         exceptions: BTreeMap::new(),
     };
