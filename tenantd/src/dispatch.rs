@@ -90,6 +90,7 @@ impl Dispatch {
                 self.homes.remove(&tenant);
                 self.edge.forget(tenant);
             }
+            Order::Advertise(advertised) => self.edge.advertise(advertised),
             // The feed waits for it, unless it has ended.
             Order::Report(done) => drop(done.send(())),
         }

@@ -17,7 +17,7 @@ use store::node::{bindings, calls, directory, nodes, upkeep};
 use store::{ClusterKey, Failure};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
@@ -36,9 +36,6 @@ const LOADS: usize = 4;
 
 /// How often what grows is kept within its limits.
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
-
-/// A lane whose ring of orders is full is tried again this soon.
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(1);
 
 /// What keeps lanes up to date.
 pub struct Feed {
@@ -234,14 +231,8 @@ impl Feed {
         self.node.forget(tenant);
     }
 
-    async fn order(&self, lane: LaneId, mut order: Order) {
-        let Some(post) = self.lanes.post(lane) else { return };
-        while let Err(refused) = post.order(order) {
-            post.wake();
-            order = refused;
-            sleep(TRY_AGAIN_AFTER).await;
-        }
-        post.wake();
+    async fn order(&self, lane: LaneId, order: Order) {
+        self.lanes.order(lane, order).await;
     }
 
     /// Until every lane has done what it was ordered so far.

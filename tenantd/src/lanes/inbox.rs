@@ -10,7 +10,7 @@ use crossbeam_queue::ArrayQueue;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use pbx::edge::Served;
-use pbx::flow::Flow;
+use pbx::flow::{Advertised, Flow};
 use pbx::id::{RecordId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media;
@@ -60,6 +60,8 @@ pub enum Order {
     Learn(Box<Served>, LaneId),
     /// The door shall forget this tenant.
     Forget(TenantId),
+    /// Our public addresses changed: the door shall know them as its own.
+    Advertise(Advertised),
     /// Say that all orders before this one are done.
     Report(oneshot::Sender<()>),
 }

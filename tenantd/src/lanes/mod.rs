@@ -1,6 +1,7 @@
 //! Lanes: threads of which each owns a switch, a door and its sockets, and what joins them.
 
 mod fair;
+mod herald;
 pub mod inbox;
 mod running;
 mod signals;
@@ -9,20 +10,26 @@ mod start;
 mod world;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pbx::id::RecordId;
 use pbx::input::Storage;
 use pbx::switch::Load;
+use tokio::time::sleep;
 use tracing::info;
 
 pub use fair::Fair;
+pub use herald::Herald;
 pub use running::Running;
 pub use signals::{Signals, Stage, Witness};
 pub use sound::Sounds;
 pub use start::{Failure, JOURNAL_QUOTA, Listeners, Prepared, Setup, prepare};
 pub use world::{Disk, Memory, Wishes, World};
 
-use self::inbox::{Post, Report};
+use self::inbox::{Order, Post, Report};
+
+/// A lane whose ring of orders is full is tried again this soon.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(1);
 
 /// Which lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +65,17 @@ impl Lanes {
     /// All lanes.
     pub fn ids(&self) -> impl Iterator<Item = LaneId> + use<> {
         (0..u16::try_from(self.posts.len()).unwrap_or(u16::MAX)).map(LaneId)
+    }
+
+    /// Orders something; while the lane's ring of orders is full, waits.
+    pub async fn order(&self, lane: LaneId, mut order: Order) {
+        let Some(post) = self.post(lane) else { return };
+        while let Err(refused) = post.order(order) {
+            post.wake();
+            order = refused;
+            sleep(TRY_AGAIN_AFTER).await;
+        }
+        post.wake();
     }
 
     /// What concerns all of them.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use web::boards::Boards;
 
-use super::{Lanes, Stage};
+use super::{Herald, Lanes, Stage};
 use crate::feed::Feed;
 use crate::nodes::Node;
 
@@ -60,6 +60,11 @@ impl Running {
     pub(super) fn with_feed(mut self, feed: Feed) -> Self {
         self.tasks.helpers.spawn(feed.run());
         self
+    }
+
+    /// Who tells the lanes of our public addresses.
+    pub fn herald(&self) -> Herald {
+        Herald { lanes: self.lanes.clone(), node: self.node.number, boot: self.node.boot }
     }
 
     /// What the portal shows live.

@@ -17,6 +17,7 @@ use crate::lanes::{self, Prepared, Running};
 use crate::metrics::Metrics;
 use crate::postgres::{self, Server};
 use crate::reach::Reach;
+use crate::resolver::Resolver;
 use crate::signals::Signals;
 use crate::{listen, lock, log};
 
@@ -120,7 +121,8 @@ async fn serve(
     if let Some(demo) = demo {
         demo.prepare(&database, &key).await?;
     }
-    let setup = setup::setup(config).await;
+    let mut resolver = Resolver::new(&config.sip.external, &config.media.external);
+    let setup = setup::setup(config, resolver.refresh().await);
     let reach = addresses.reach(&setup.sip.external);
     if let Some(demo) = demo {
         let page = reach.page.map_or_else(String::new, |page| format!("http://{page}/"));
@@ -144,6 +146,8 @@ async fn serve(
     serve_pages(&mut pages, doors.web, &portal, &ended);
     sound::show(&running.media(), &metrics);
     let watching = tokio::spawn(watch_over(database.clone(), health.clone(), metrics));
+    let (herald, known) = (running.herald(), config.clone());
+    let following = tokio::spawn(async move { setup::follow(resolver, herald, &known).await });
     health.enter(Phase::Serving);
     // That nobody listens is no reason not to serve.
     let _ = announce(config, &addresses, &reach, demo);
@@ -151,6 +155,7 @@ async fn serve(
     signals.stop().await;
     let_go(config, &health, running).await;
     watching.abort();
+    following.abort();
     let _ = end.send(true);
     // Whoever reads a page too slowly is cut off.
     let _ = timeout(LAST_PAGES_FOR, async { while pages.join_next().await.is_some() {} }).await;

@@ -191,6 +191,11 @@ impl Edge {
         }
     }
 
+    /// Our public addresses changed.
+    pub fn advertise(&mut self, advertised: Advertised) {
+        self.advertised = advertised;
+    }
+
     /// What becomes of bytes that came over `flow`.
     pub fn place(&mut self, now: Moment, flow: &Flow, bytes: Bytes) -> Placed {
         match bytes.first() {
