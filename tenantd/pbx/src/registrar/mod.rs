@@ -7,6 +7,7 @@
 pub mod ask;
 pub mod bindings;
 pub mod change;
+pub mod keepalive;
 pub mod listed;
 pub mod policy;
 pub mod refusal;
