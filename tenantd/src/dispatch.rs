@@ -14,7 +14,7 @@ use pbx::sip::message::Message;
 use tracing::{info, warn};
 
 use crate::journal::Room;
-use crate::lanes::inbox::{Mail, Order};
+use crate::lanes::inbox::{Mail, Order, Report};
 use crate::lanes::{Fair, LaneId, Lanes};
 use crate::metrics::{Count, Tally};
 
@@ -101,6 +101,7 @@ impl Dispatch {
     pub fn receive(&mut self, now: Moment, flow: Flow, bytes: Bytes) {
         match self.edge.place(now, &flow, bytes) {
             Placed::Drop(why) => self.count_dropped(why),
+            Placed::KeepsOpen(tenant) => self.tell_kept_open(tenant, &flow),
             Placed::Answer(answer) => {
                 self.tally.count(Count::RequestsReceived);
                 self.answer(flow, answer);
@@ -116,6 +117,18 @@ impl Dispatch {
                     false => self.turn_away(mail),
                 }
             }
+        }
+    }
+
+    /// A phone keeps its way open by itself: its tenant's switch need not ask it.
+    fn tell_kept_open(&mut self, tenant: TenantId, flow: &Flow) {
+        let home = self.homes.get(&tenant).copied();
+        let post = home.and_then(|home| Some((home, self.lanes.post(home)?)));
+        if let (Some((home, post)), Some(peer)) = (post, flow.peer())
+            && post.report(Report::KeptOpen(tenant, peer))
+            && !self.to_wake.contains(&home)
+        {
+            self.to_wake.push(home);
         }
     }
 

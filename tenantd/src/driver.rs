@@ -133,6 +133,9 @@ impl Lane {
         let reported = reports.map(|report| match report {
             Report::Kept(record) => self.switch.handle_input(now, Input::Kept(record)),
             Report::Media(event) => self.switch.handle_input(now, Input::Media(event)),
+            Report::KeptOpen(tenant, peer) => {
+                self.switch.handle_input(now, Input::KeptOpen { tenant, peer });
+            }
         });
         more | (reported.count() == INPUTS)
     }

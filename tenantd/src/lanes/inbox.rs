@@ -3,6 +3,7 @@
 //!
 //! A producer wakes the lane once a batch, and only if it sleeps.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -49,6 +50,8 @@ pub enum Report {
     Kept(RecordId),
     /// Something happened to a call's sound.
     Media(media::Event),
+    /// A phone of this tenant keeps its way open itself. Losing it costs a question too many.
+    KeptOpen(TenantId, SocketAddr),
 }
 
 /// What the feed has for a lane.

@@ -100,6 +100,10 @@ series! {
         "Registrations that ended: by the phone, replaced, run out, or the extension gone.";
     Disconnected = "tenantd_registrations_disconnected_total",
         "Phones whose connection broke; they are called again when they are back.";
+    NotAnswering = "tenantd_phones_fell_silent_total",
+        "Phones behind routers that no longer answered; they are not called until they do.";
+    SipAlg = "tenantd_phones_behind_alg_total",
+        "Phones whose router was seen to rewrite their messages.";
     WrongPassword = "tenantd_passwords_wrong_total", "Requests with a wrong password.";
     SlowedDown = "tenantd_passwords_slowed_down_total",
         "Requests held off because passwords were wrong too often.";
@@ -174,6 +178,8 @@ impl Tally {
             Event::Registered { .. } => self.count(Count::Registered),
             Event::Disconnected { .. } => self.count(Count::Disconnected),
             Event::Unregistered { .. } => self.count(Count::Unregistered),
+            Event::NotAnswering { .. } => self.count(Count::NotAnswering),
+            Event::SipAlg { .. } => self.count(Count::SipAlg),
             Event::WrongPassword { .. } => self.count(Count::WrongPassword),
             Event::SlowedDown { .. } => self.count(Count::SlowedDown),
             Event::RequestRefused { .. } => self.count(Count::RequestsRefused),

@@ -6,9 +6,11 @@
 pub mod company;
 pub mod network;
 pub mod phone;
+pub mod router;
 pub mod world;
 
 pub use company::{Company, company};
 pub use network::Network;
 pub use phone::{Habit, Phone, State};
+pub use router::Router;
 pub use world::World;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pbx::board::Board;
 use pbx::edge::{self, Edge, Placed, UnknownDomain};
 use pbx::flow::{Advertised, Flow, InnerPath, Path};
 use pbx::id::{BindingId, CallId, NodeId, TenantId};
@@ -21,6 +22,7 @@ use pbx::switch::{Load, Setup, Switch};
 use super::Company;
 use super::network::{Datagram, Network};
 use super::phone::{Account, Phone};
+use super::router::Router;
 
 const TOKEN_KEY: [u8; 16] = [3; 16];
 const NODE: NodeId = NodeId(1);
@@ -45,6 +47,10 @@ pub struct World {
     pub live: BTreeMap<CallId, (TenantId, Vec<u8>)>,
     /// Registrations that are stored.
     pub bindings: BTreeMap<BindingId, Binding>,
+    /// The routers before phones, by the phone's name.
+    pub routers: BTreeMap<String, Router>,
+    /// What is shown of registered phones.
+    pub boards: BTreeMap<TenantId, Board>,
     /// Sound that is open, with its port.
     pub sides: BTreeMap<Side, u16>,
     companies: Vec<Company>,
@@ -83,6 +89,8 @@ impl World {
             notes: vec![],
             live: BTreeMap::new(),
             bindings: BTreeMap::new(),
+            routers: BTreeMap::new(),
+            boards: BTreeMap::new(),
             sides: BTreeMap::new(),
             companies,
             stages: (0..nodes).map(|node| Stage::new(node, 1)).collect(),
@@ -240,14 +248,22 @@ impl World {
             let flow = Flow::udp(NODE, to, from);
             match self.stages[node].edge.place(self.now, &flow, bytes) {
                 Placed::Drop(_) => {}
+                Placed::KeepsOpen(tenant) => {
+                    let input = Input::KeptOpen { tenant, peer: from };
+                    self.stages[node].switch.handle_input(self.now, input);
+                }
                 Placed::Answer(bytes) => self.send(node, flow, bytes),
                 Placed::For { tenant, by, message } => {
                     let input = Input::Received { tenant, by, flow, message };
                     self.stages[node].switch.handle_input(self.now, input);
                 }
             }
-        } else if let Some(phone) = self.phones.values_mut().find(|phone| phone.address == to) {
-            phone.handle_datagram(self.now, bytes);
+        } else if let Some(name) = self.name_of(to) {
+            let router = self.routers.get_mut(&name);
+            let arrives = router.is_none_or(|router| router.lets_in(self.now, to));
+            if let Some(phone) = self.phones.get_mut(&name).filter(|_| arrives) {
+                phone.handle_datagram(self.now, bytes);
+            }
         }
     }
 
@@ -275,6 +291,8 @@ impl World {
                 quiet = false;
                 self.say(&format!("{name} -> pbx"), summary(&bytes));
                 let to = self.phones[&name].switch();
+                let router = self.routers.get_mut(&name);
+                let from = router.map_or(from, |router| router.pass_out(self.now));
                 self.network.send(self.now, Datagram { from, to, bytes });
             }
             if quiet {
@@ -306,15 +324,17 @@ impl World {
             Output::Send { flow, bytes } => self.send(node, flow, bytes),
             Output::Media(wish) => self.sound(node, wish),
             Output::Note(note) => self.notes.push(note),
-            Output::Show(_) | Output::Retire(_) => {}
+            Output::Show(change) => {
+                self.boards.entry(change.tenant).or_default().apply(change.what);
+            }
+            Output::Retire(_) => {}
         }
     }
 
     fn send(&mut self, node: usize, flow: Flow, bytes: Bytes) {
         match flow {
             Flow::Net(Path { local, peer, .. }) => {
-                let phone = self.phones.values().find(|phone| phone.address == peer);
-                let name = phone.map_or_else(|| peer.to_string(), |phone| phone.name.clone());
+                let name = self.name_of(peer).unwrap_or_else(|| peer.to_string());
                 self.say(&format!("pbx -> {name}"), summary(&bytes));
                 self.network.send(self.now, Datagram { from: local, to: peer, bytes });
             }
@@ -323,6 +343,15 @@ impl World {
                 self.stages[node].inner.push_back((path, bytes));
             } // No phone of a simulation has a stream.
         }
+    }
+
+    /// The phone that has this address, or whose router has it.
+    fn name_of(&self, peer: SocketAddr) -> Option<String> {
+        let behind = self.routers.iter().find(|(_, router)| router.outside == peer);
+        let open =
+            |phone: &&Phone| phone.address == peer && !self.routers.contains_key(&phone.name);
+        let phone = || self.phones.values().find(open).map(|phone| phone.name.clone());
+        behind.map(|(name, _)| name.clone()).or_else(phone)
     }
 
     fn remember(&mut self, node: usize, record: Record) {

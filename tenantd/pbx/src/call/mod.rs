@@ -152,6 +152,18 @@ impl Call {
         }
     }
 
+    /// A phone registered from elsewhere: its router gave it another port, and what we say goes there.
+    pub fn handle_phone_moved(&mut self, desk: &mut Desk<'_>, from: Flow, to: Flow) {
+        let mut moved = false;
+        for leg in self.legs.iter_mut().filter(|leg| leg.flow == from) {
+            leg.flow = to;
+            moved = true;
+        }
+        if moved {
+            self.keep_facts(desk);
+        }
+    }
+
     /// A connection is gone: a caller who waits on it for an answer has hung up. Who talks comes back
     /// over another, or is missed.
     pub fn handle_flow_gone(&mut self, desk: &mut Desk<'_>, stream: FlowId) {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use crate::chance::Chance;
-use crate::flow::{Advertised, Flow};
+use crate::flow::{Advertised, Flow, Link, Path};
 use crate::id::TenantId;
 use crate::input::Placement;
 use crate::moment::Moment;
@@ -24,11 +24,13 @@ use crate::sip::uri::Uri;
 use crate::sip::{Draft, check};
 
 mod placed;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod trusted;
 
 use placed::Placements;
+use sources::Sources;
 use trusted::Trusted;
 
 /// What we serve, for the Allow header.
@@ -88,6 +90,8 @@ pub struct Served {
 /// What becomes of a datagram or message.
 #[derive(Debug)]
 pub enum Placed {
+    /// It keeps a phone's way open: its tenant shall hear of it ([`crate::input::Input::KeptOpen`]).
+    KeepsOpen(TenantId),
     /// Nothing.
     Drop(Dropped),
     /// It is answered here.
@@ -106,7 +110,7 @@ pub enum Placed {
 /// Why something is dropped in silence; each is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
-    /// It only keeps a path open (RFC 5626 §3.5.1).
+    /// It only keeps a path open (RFC 5626 §3.5.1), nobody knows whose, or it was told lately.
     KeepAlive,
     /// It is not SIP, or so broken that nobody can be answered.
     NotSip,
@@ -130,6 +134,7 @@ pub struct Edge {
     trusted: Trusted,
     routes: BTreeMap<u64, TenantId>,
     placed: Placements,
+    sources: Sources,
     door: Door,
 }
 
@@ -155,6 +160,7 @@ impl Edge {
             trusted: Trusted::default(),
             routes: BTreeMap::new(),
             placed: Placements::default(),
+            sources: Sources::default(),
             door: Door::Open,
         }
     }
@@ -200,7 +206,10 @@ impl Edge {
     pub fn place(&mut self, now: Moment, flow: &Flow, bytes: Bytes) -> Placed {
         match bytes.first() {
             None | Some(0 | b'\r' | b'\n') if bytes.iter().all(|b| b"\0\r\n".contains(b)) => {
-                return Placed::Drop(Dropped::KeepAlive);
+                return match self.keeps_open(now, flow) {
+                    Some(tenant) => Placed::KeepsOpen(tenant),
+                    None => Placed::Drop(Dropped::KeepAlive),
+                };
             }
             Some(first) if !first.is_ascii_graphic() && !first.is_ascii_whitespace() => {
                 return Placed::Drop(Dropped::NotSip);
@@ -214,6 +223,15 @@ impl Edge {
                 Some(draft) => Placed::Answer(addressed(draft, flow).finish()),
                 None => Placed::Drop(Dropped::NotSip),
             },
+        }
+    }
+
+    /// Something came over `flow` that is no SIP but keeps a phone's way open, as a STUN request does:
+    /// whose phone it is, if its tenant shall hear of it.
+    pub fn keeps_open(&mut self, now: Moment, flow: &Flow) -> Option<TenantId> {
+        match flow {
+            Flow::Net(Path { link: Link::Udp, peer, .. }) => self.sources.hear(now, *peer),
+            Flow::Net(_) | Flow::Inner(_) => None,
         }
     }
 
@@ -331,6 +349,11 @@ impl Edge {
                 return self.refuse(flow, &message, 503, route);
             }
             _ if !has_credentials(&message) => return self.challenge(now, flow, &message, tenant),
+            Method::Register => {
+                if let Flow::Net(Path { link: Link::Udp, peer, .. }) = flow {
+                    self.sources.learn(*peer, tenant);
+                }
+            }
             _ => {}
         }
         Placed::For { tenant, by: Placement::Domain, message }

@@ -17,9 +17,10 @@ mod same;
 #[cfg(test)]
 mod tests;
 
-pub use ask::{Ask, Asked, AskedContact};
+pub use ask::{Ask, Asked, AskedContact, alg};
 pub use bindings::{Registered, Standing};
 pub use change::{Change, Outcome};
+pub use keepalive::Keepalive;
 pub use listed::Listed;
 pub use policy::Policy;
 pub use refusal::Refusal;

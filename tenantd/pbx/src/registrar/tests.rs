@@ -11,6 +11,7 @@ use crate::flow::Path;
 use crate::id::{BindingId, NodeId, UserId};
 use crate::moment::Moment;
 use crate::record::{Binding, Memory, Wait};
+use crate::sip::nat::Reach;
 use crate::story::Unregistered;
 use crate::tenant::directory::User;
 use crate::tenant::sample::{directory, user};
@@ -71,7 +72,17 @@ fn contact(uri: &str) -> AskedContact<'_> {
 
 fn ask<'a>(call_id: &'a str, cseq: u32, from: &str, contacts: Asked<'a>) -> Ask<'a> {
     let (path, route) = (path(from), vec![]);
-    Ask { contacts, expires: None, call_id, cseq, path, route, user_agent: "Phone 1.0" }
+    Ask {
+        contacts,
+        expires: None,
+        call_id,
+        cseq,
+        path,
+        route,
+        user_agent: "Phone 1.0",
+        reach: Reach::BehindNat,
+        alg: None,
+    }
 }
 
 /// A phone at home registers one contact.

@@ -42,6 +42,9 @@ impl Switch {
         let Some(opened) = branch.and_then(|branch| self.office.tokens.read(&branch)) else {
             return;
         };
+        if self.take_answer(now, opened.key) {
+            return;
+        }
         let transactions = &mut self.office.transactions;
         if let Some(Answer { owner, .. }) = transactions.receive_response(now, opened.key, response)
         {
@@ -168,6 +171,10 @@ impl Switch {
                 break number;
             }
         };
+        if let Speaker::User(user) = speaker {
+            self.look_for_alg(now, arrived, user, request);
+        }
+        let place = self.tenants.get_mut(&arrived.tenant).ok_or(Refusal::UnknownDomain)?;
         let owner =
             Owner { tenant: arrived.tenant, call: number, leg: 0, task: Task::Invite, branch: 0 };
         self.office.transactions.own(server, owner);
@@ -367,11 +374,12 @@ impl Switch {
         let Some(place) = self.tenants.get_mut(&tenant) else { return };
         match status {
             Some(_) => {
-                let confirmed = place.registrar.confirm(user, binding).cloned();
+                let confirmed = place.registrar.confirm(user, binding).is_some();
                 let number = place.directory.users.get(&user).map(|user| user.number.clone());
                 let (mut desk, _) = place.desk(now, &self.elsewhere, &mut self.office);
-                if let Some(binding) = confirmed {
-                    desk.show(What::Phone(binding.id, phone(&binding, number.unwrap_or_default())));
+                if let Some(registered) = desk.registrar.find(user, binding).filter(|_| confirmed) {
+                    let phone = phone(registered, number.unwrap_or_default());
+                    desk.show(What::Phone(binding, phone));
                 }
                 self.take_over(now, tenant, Vec::new());
             }

@@ -30,9 +30,11 @@ use crate::tenant::limits::LiveCalls;
 
 mod admission;
 mod arrival;
+mod pings;
 mod refusal;
 mod registering;
 
+use pings::Pings;
 use refusal::Refusal;
 use registering::Waiting;
 
@@ -95,6 +97,7 @@ pub struct Switch {
     waiting: Waiting,
     /// Phones that are asked whether they are still there; one transaction each.
     probes: BTreeMap<u64, (TenantId, UserId, BindingId)>,
+    pings: Pings,
     /// Media knows calls by their ids.
     sounds: BTreeMap<CallId, (TenantId, u64)>,
     /// Whose phones are connected by what.
@@ -171,6 +174,7 @@ impl Switch {
             due: Deadlines::new(),
             waiting: Waiting::default(),
             probes: BTreeMap::new(),
+            pings: Pings::default(),
             sounds: BTreeMap::new(),
             streams: BTreeMap::new(),
             rules: Rules {
@@ -188,6 +192,7 @@ impl Switch {
             Input::Received { tenant, by, flow, message } => {
                 self.receive(now, Arrived { tenant, by, flow }, message);
             }
+            Input::KeptOpen { tenant, peer } => self.hear_keepalive(now, tenant, peer),
             Input::Arrived { directory, bindings, live } => {
                 self.admit(now, directory, bindings, &live);
             }
@@ -223,7 +228,8 @@ impl Switch {
     pub fn deadline(&self) -> Option<Moment> {
         let transactions = self.office.transactions.deadline();
         let delayed = self.delayed.keys().next().map(|(at, _)| *at);
-        [transactions, self.due.next(), self.waiting.deadline(), delayed]
+        let pings = self.pings.deadline();
+        [transactions, self.due.next(), self.waiting.deadline(), delayed, pings]
             .into_iter()
             .flatten()
             .min()
@@ -239,6 +245,7 @@ impl Switch {
                 Due::Registrar(tenant) => self.expire(now, tenant),
             }
         }
+        self.ask_due(now);
         self.answer_overdue(now);
         self.answer_delayed(now);
         self.handle_transactions(now);
