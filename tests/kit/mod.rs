@@ -12,6 +12,7 @@ pub mod http;
 pub mod ladder;
 pub mod licence;
 pub mod metadata;
+pub mod netns;
 pub mod ports;
 pub mod postgres;
 pub mod probe;

@@ -46,6 +46,14 @@ impl Listeners {
         Ok(Self { sip, web, admin, media: scene.ports.many(MEDIA_PORTS)? })
     }
 
+    /// Phones reach it at this address, for as long as there is nobody else at it.
+    ///
+    /// # Errors
+    /// If the scene has no ports left.
+    pub fn in_the_open(scene: &mut Scene, ip: Ipv4Addr) -> Outcome<Self> {
+        Ok(Self { sip: SocketAddr::from((ip, 5060)), ..Self::new(scene)? })
+    }
+
     /// The part of a configuration that says so, and opens nothing else.
     pub fn config(&self) -> String {
         let Self { sip, web, admin, media: (first, last) } = self;
