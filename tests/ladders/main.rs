@@ -1,9 +1,10 @@
 //! Call flows as they are said, each kept as a text file that reads like the flow.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use kit::ladder::check;
-use kit::sim::{Habit, World, company};
+use kit::sim::{Habit, Router, World, company};
 
 const ALPHA: &str = "alpha.example";
 
@@ -124,4 +125,25 @@ fn a_call_goes_on_after_the_process_was_killed() {
     world.tell("alice", |phone, now| phone.hang_up(now));
     world.run_for(seconds(1));
     kept("revive", &mut world);
+}
+
+#[test]
+fn a_phone_behind_a_router_is_asked_called_and_followed_to_its_new_port() {
+    let mut world = World::new(vec![company(1, ALPHA)]);
+    world.registered("alice", ALPHA, "101");
+    let outside = SocketAddr::from(([198, 51, 100, 7], 40_000));
+    world.routers.insert("bob".to_owned(), Router::new(outside, seconds(12)));
+    world.registered("bob", ALPHA, "102");
+    world.run_for(seconds(25));
+    world.tell("alice", |phone, now| phone.call(now, "102"));
+    world.run_for(seconds(4));
+    if let Some(router) = world.routers.get_mut("bob") {
+        router.restart();
+    }
+    let now = world.now;
+    world.tell("bob", |phone, _| phone.register(now, 300));
+    world.run_for(seconds(1));
+    world.tell("alice", |phone, now| phone.hang_up(now));
+    world.run_for(seconds(1));
+    kept("nat", &mut world);
 }

@@ -175,4 +175,22 @@ mod tests {
         let html = page(&Live { t: Language::English, phones, calls: vec![] }).0;
         assert!(!html.contains("<script>") && html.contains("alert(1)"), "{html}");
     }
+
+    #[test]
+    fn a_phone_in_trouble_says_so_in_both_languages() {
+        for (t, words) in [(Language::English, "SIP ALG"), (Language::German, "Ihr Router")] {
+            let shown = |trouble| {
+                let phone = Phone {
+                    extension: "101".into(),
+                    device: "Desk phone".into(),
+                    path: "udp".into(),
+                    until: "now".into(),
+                    trouble,
+                };
+                page(&Live { t, phones: vec![phone], calls: vec![] }).0
+            };
+            assert!(shown(Some(t.get("phone.sip_alg"))).contains(words));
+            assert!(!shown(None).contains("trouble"));
+        }
+    }
 }
