@@ -129,7 +129,7 @@ fn a_router_that_rewrites_messages_is_recognised_and_calls_pass_it() {
         let alpha = Company::new("alpha.test");
         let mut beta = Company::new("beta.test");
         beta.settings = "digest = [\"SHA-256\"]\n".to_owned();
-        let (srv, server) = serve(scene, &mut internet, &[&alpha, &beta])?;
+        let (srv, mut server) = serve(scene, &mut internet, &[&alpha, &beta])?;
         let rewriting = Router { alg: Alg::On, ..Router::new(Nat::PortRestricted) };
         let a = match internet.behind("a", router(1), rewriting) {
             Ok(a) => a,
@@ -139,7 +139,8 @@ fn a_router_that_rewrites_messages_is_recognised_and_calls_pass_it() {
             }
         };
         let b = internet.behind("b", router(2), Router::new(Nat::Symmetric))?;
-        let setup = |number, tone| Setup::new(&alpha, number, server.at.sip, tone);
+        let sip = server.at.sip;
+        let setup = |number, tone| Setup::new(&alpha, number, sip, tone);
         let mut ada = phone(scene, &a, &setup("101", 440))?;
         let mut bob = phone(scene, &b, &setup("102", 700))?;
         for turn in 0..2 {
@@ -159,21 +160,32 @@ fn a_router_that_rewrites_messages_is_recognised_and_calls_pass_it() {
             assert_eq!(server.metric("tenantd_phones_behind_alg_total")?, 0.0);
             Ok(())
         })?;
-        a.inside(|| register_by_hand(&beta, server.at.sip))?;
+        a.inside(|| register_by_hand(&beta, server.at.sip, 1))?;
         srv.inside(|| server.wait_for_metric("tenantd_phones_behind_alg_total", 1.0, SOON))?;
+
+        // It is kept with the registration: the next process has nothing new to tell.
+        srv.inside(|| {
+            server.cut_off()?;
+            server.run()
+        })?;
+        a.inside(|| register_by_hand(&beta, server.at.sip, 3))?;
+        srv.inside(|| {
+            assert_eq!(server.metric("tenantd_phones_behind_alg_total")?, 0.0);
+            Ok(())
+        })?;
         drop(server);
         Ok(())
     });
 }
 
 /// A phone whose Call-ID has its own address in it, as many have.
-fn register_by_hand(company: &Company, server: SocketAddr) -> Outcome {
+fn register_by_hand(company: &Company, server: SocketAddr, first: u32) -> Outcome {
     let socket = UdpSocket::bind((PHONE, 5070))?;
     socket.set_read_timeout(Some(SOON))?;
     let (domain, password) = (company.domain, company.password("103"));
     let target = format!("sip:{domain}");
     let mut proof = String::new();
-    for cseq in 1..=2 {
+    for cseq in first..first + 2 {
         let request = format!(
             "REGISTER {target} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {PHONE}:5070;rport;branch=z9hG4bKhand{cseq}\r\nMax-Forwards: 70\r\n\

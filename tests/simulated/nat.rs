@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use kit::sim::{Habit, Router, State, World, company};
 use pbx::board::Trouble;
+use pbx::flow::Advertised;
+use pbx::id::NodeId;
+use pbx::input::Input;
 use pbx::sip::name::Name;
 use pbx::story::Event;
 
@@ -203,4 +206,33 @@ fn requests_go_where_the_phone_comes_from_and_name_what_it_calls_itself() {
     assert!(via.unwrap().ends_with(";rport"), "we ask for it, too");
     // It arrived: at the router's port. It names the phone's own address.
     assert!(invite.unwrap().target().starts_with("sip:102@192.0.2.11:5060"));
+}
+
+#[test]
+fn a_new_public_address_is_told_with_the_next_call_or_description_and_not_before() {
+    let mut world = office(60);
+    alice_calls_bob(&mut world);
+    let moved = |last: u8| Advertised {
+        external: vec![[198, 51, 100, last].into()],
+        local_networks: vec![],
+    };
+    world.take_ladder();
+    world.input(|| Input::Node { node: NodeId(1), boot: 1, sip: moved(8) });
+    world.input(|| Input::SoundMoved(moved(9)));
+    assert_eq!(world.take_ladder(), "\n", "nothing is said about it");
+    let heard = |world: &World| {
+        let request = world.phones["bob"].last_request.clone().expect("bob was asked something");
+        let via = request.first(Name::Via).unwrap_or_default().to_owned();
+        (via, String::from_utf8_lossy(&request.body()).into_owned())
+    };
+    world.tell("alice", |phone, now| phone.hold(now, "sendonly"));
+    // Until Bob has heard the re-INVITE, and not yet its ACK.
+    world.run_for(Duration::from_millis(25));
+    let (via, described) = heard(&world);
+    world.run_for(seconds(1));
+    assert!(via.starts_with("SIP/2.0/UDP 198.51.100.8:5060;"), "{via}");
+    assert!(described.contains("c=IN IP4 198.51.100.9\r\n"), "{described}");
+    world.tell("alice", |phone, now| phone.hang_up(now));
+    world.run_for(seconds(1));
+    assert_eq!(world.phones["bob"].state, State::Ended(200), "the call outlived it");
 }

@@ -316,3 +316,131 @@ fn options(
         .header(Name::Contact, office.contact(flow, ""))
         .finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::edge::UnknownDomain;
+    use crate::flow::Advertised;
+    use crate::id::NodeId;
+    use crate::input::Input;
+    use crate::registrar::Policy;
+    use crate::switch::Setup;
+    use crate::tenant::sample::{directory, tenant, user};
+
+    const START: Moment = Moment::from_secs(1_800_000_000);
+    const NODE: NodeId = NodeId(1);
+
+    fn switch() -> Switch {
+        Switch::new(Setup {
+            node: NODE,
+            boot: 1,
+            seed: [1; 32],
+            token_key: [2; 16],
+            nonce_key: [3; 16],
+            sip: Advertised::default(),
+            media: Advertised::default(),
+            inner: [127, 0, 0, 1].into(),
+            policy: Policy::default(),
+            unknown_domain: UnknownDomain::Drop,
+        })
+    }
+
+    /// A phone at 192.168.1.10 behind a router of its own.
+    fn binding(number: u16) -> Binding {
+        let [a, b] = number.to_be_bytes();
+        let local = SocketAddr::from(([203, 0, 113, 9], 5060));
+        Binding {
+            id: BindingId(uuid::Uuid::from_u128(u128::from(number))),
+            user: user(101),
+            contact: "sip:101@192.168.1.10".to_owned(),
+            instance: None,
+            reg_id: None,
+            call_id: number.to_string(),
+            cseq: 1,
+            q: 1_000,
+            path: Path::udp(NODE, local, SocketAddr::from(([198, 18, a, b], 40_000))),
+            route: vec![],
+            user_agent: String::new(),
+            expires_at: START + Duration::from_secs(3_600),
+            horizon: START + Duration::from_secs(4_500),
+            alg: None,
+        }
+    }
+
+    /// Runs until `end`; what was asked, by when.
+    fn asked(switch: &mut Switch, now: &mut Moment, end: Moment) -> BTreeMap<Moment, usize> {
+        let mut asked = BTreeMap::new();
+        while let Some(next) = switch.deadline().filter(|next| *next < end) {
+            *now = next.max(*now);
+            switch.handle_deadline(*now);
+            while let Some(output) = switch.poll_output() {
+                if let Output::Send { bytes, .. } = output {
+                    assert!(bytes.starts_with(b"OPTIONS sip:101@192.168.1.10 SIP/2.0\r\n"));
+                    *asked.entry(*now).or_default() += 1;
+                }
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn a_start_with_many_phones_is_no_burst_and_nobody_is_left_out() {
+        let (mut switch, mut now) = (switch(), START);
+        let bindings = (0..20_000).map(binding).collect();
+        let directory = Box::new(directory());
+        switch.handle_input(START, Input::Arrived { directory, bindings, live: vec![] });
+        // Nobody answers: each is asked four times before it counts as a failure.
+        let asked = asked(&mut switch, &mut now, START + Duration::from_secs(10));
+        assert!(asked.values().all(|count| *count <= MOST_A_SLICE as usize));
+        for second in 1..10 {
+            let from = START + Duration::from_secs(second);
+            let count: usize = asked.range(from..from + Duration::from_secs(1)).map(|a| a.1).sum();
+            assert!(count <= 5_050, "{count} in second {second}");
+        }
+        let firsts = switch.pings.kept.iter().flatten();
+        let first = firsts.filter(|kept| kept.alarm != Alarm::default()).count();
+        assert_eq!(first, 20_000, "each has an alarm");
+    }
+
+    #[test]
+    fn phones_that_are_gone_are_forgotten() {
+        let (mut switch, mut now) = (switch(), START);
+        let bindings = (0..100).map(binding).collect();
+        let directory = Box::new(directory());
+        switch.handle_input(START, Input::Arrived { directory, bindings, live: vec![] });
+        switch.handle_input(START, Input::Removed(tenant(1)));
+        while switch.poll_output().is_some() {}
+        let asked = asked(&mut switch, &mut now, START + Duration::from_secs(200));
+        assert!(asked.is_empty());
+        assert!(switch.pings.kept.iter().all(Option::is_none));
+        assert_eq!((switch.pings.free.len(), switch.pings.due.len()), (100, 0));
+    }
+
+    #[test]
+    fn a_question_is_written_again_in_the_same_bytes_and_answered_once() {
+        let (mut switch, mut now) = (switch(), START);
+        let directory = Box::new(directory());
+        let bindings = vec![binding(7)];
+        switch.handle_input(START, Input::Arrived { directory, bindings, live: vec![] });
+        let mut sent = vec![];
+        while sent.len() < 2 {
+            now = switch.deadline().unwrap().max(now);
+            switch.handle_deadline(now);
+            while let Some(output) = switch.poll_output() {
+                if let Output::Send { bytes, .. } = output {
+                    sent.push(bytes);
+                }
+            }
+        }
+        assert_eq!(sent[0], sent[1]);
+        let question = crate::sip::message::Message::parse(sent[0].clone()).unwrap();
+        let branch = question.via().unwrap().branch().unwrap().to_owned();
+        let key = switch.office.tokens.read(&branch).unwrap().key;
+        assert!(!switch.take_answer(now, key.wrapping_add(1)), "another's");
+        assert!(switch.take_answer(now, key));
+        assert!(!switch.take_answer(now, key), "a repeat");
+    }
+}
