@@ -340,6 +340,24 @@ mod tests {
         assert!(rig.there.next_mail().is_none());
     }
 
+    #[test]
+    fn what_keeps_a_phones_way_open_is_told_to_the_lane_of_its_tenant() {
+        let mut rig = Rig::new();
+        let now = Moment::from_secs(1_000);
+        let line_ends = Bytes::from_static(b"\r\n\r\n");
+        rig.dispatch.receive(now, udp(), line_ends.clone());
+        assert!(rig.there.next_report().is_none(), "nobody knows whose it is");
+        let register = String::from_utf8(invite().to_vec()).unwrap().replace("INVITE", "REGISTER");
+        rig.dispatch.receive(now, udp(), Bytes::from(register));
+        assert!(rig.there.next_mail().is_some());
+        rig.dispatch.receive(now, udp(), line_ends.clone());
+        rig.dispatch.receive(now, udp(), line_ends);
+        let told = rig.there.next_report();
+        assert!(matches!(told, Some(Report::KeptOpen(whose, peer))
+            if whose == tenant(2) && Some(peer) == udp().peer()));
+        assert!(rig.there.next_report().is_none(), "not each time");
+    }
+
     /// The first of two lanes; the second one's tenant has the domain `x.test`.
     struct Rig {
         dispatch: Dispatch,
