@@ -103,6 +103,9 @@ impl Dispatch {
         if let Flow::Net(path @ Path { link: Link::Udp, .. }) = flow
             && stun::is_stun(&bytes)
         {
+            if let Some(tenant) = self.edge.keeps_open(now, &flow) {
+                self.tell_kept_open(tenant, &flow);
+            }
             return self.answer_stun(path, &bytes);
         }
         match self.edge.place(now, &flow, bytes) {
@@ -377,20 +380,22 @@ mod tests {
 
     #[test]
     fn what_keeps_a_phones_way_open_is_told_to_the_lane_of_its_tenant() {
-        let mut rig = Rig::new();
         let now = Moment::from_secs(1_000);
-        let line_ends = Bytes::from_static(b"\r\n\r\n");
-        rig.dispatch.receive(now, udp(), line_ends.clone());
-        assert!(rig.there.next_report().is_none(), "nobody knows whose it is");
-        let register = String::from_utf8(invite().to_vec()).unwrap().replace("INVITE", "REGISTER");
-        rig.dispatch.receive(now, udp(), Bytes::from(register));
-        assert!(rig.there.next_mail().is_some());
-        rig.dispatch.receive(now, udp(), line_ends.clone());
-        rig.dispatch.receive(now, udp(), line_ends);
-        let told = rig.there.next_report();
-        assert!(matches!(told, Some(Report::KeptOpen(whose, peer))
-            if whose == tenant(2) && Some(peer) == udp().peer()));
-        assert!(rig.there.next_report().is_none(), "not each time");
+        for knock in [&b"\r\n\r\n"[..], b"\0\x01\0\0\x21\x12\xa4\x42ABCDEFGHIJKL"] {
+            let mut rig = Rig::new();
+            let knock = Bytes::from_static(knock);
+            rig.dispatch.receive(now, udp(), knock.clone());
+            assert!(rig.there.next_report().is_none(), "nobody knows whose it is");
+            let invite = String::from_utf8(invite().to_vec()).unwrap();
+            rig.dispatch.receive(now, udp(), Bytes::from(invite.replace("INVITE", "REGISTER")));
+            assert!(rig.there.next_mail().is_some());
+            rig.dispatch.receive(now, udp(), knock.clone());
+            rig.dispatch.receive(now, udp(), knock);
+            let told = rig.there.next_report();
+            assert!(matches!(told, Some(Report::KeptOpen(whose, peer))
+                if whose == tenant(2) && Some(peer) == udp().peer()));
+            assert!(rig.there.next_report().is_none(), "not each time");
+        }
     }
 
     /// The first of two lanes; the second one's tenant has the domain `x.test`.
