@@ -1,7 +1,7 @@
 //! What is heard: threads that own the ports of calls and relay sound between their sides.
 //!
 //! Wishes in, events out, as plain data of [`pbx::media`]. The pure half (`session`, `stream`,
-//! `latch`, `contest`, `control`, `measure`, `allowance`, `rtp`) takes time as an argument and has
+//! `latch`, `contest`, `control`, `measure`, `allowance`, `rtp`, `spare`) takes time as an argument and has
 //! no socket; `worker`, `socket` and `inbox` are the only files that touch the system. Beside them
 //! stands [`stun`], which tells phones their public address, and needs neither.
 
@@ -17,6 +17,7 @@ mod ports;
 mod rtp;
 mod session;
 mod socket;
+mod spare;
 pub mod storm;
 mod stream;
 pub mod stun;
@@ -25,7 +26,7 @@ mod worker;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -89,13 +90,15 @@ impl Media {
             refuse: Mutex::new(Box::new(events.clone())),
             threads: Vec::new(),
         };
-        for number in 0..threads(config.threads) {
-            media.add_worker(number, events.clone()).map_err(Failure::Thread)?;
+        let count = threads(config.threads);
+        let spare = spare::most(media.ports().len(), count);
+        for number in 0..count {
+            media.add_worker(number, spare, events.clone()).map_err(Failure::Thread)?;
         }
         Ok(media)
     }
 
-    fn add_worker<F>(&mut self, number: usize, events: F) -> io::Result<()>
+    fn add_worker<F>(&mut self, number: usize, spare: usize, events: F) -> io::Result<()>
     where
         F: Fn(Event) + Send + 'static,
     {
@@ -109,7 +112,7 @@ impl Media {
         let theirs = Arc::clone(&shared);
         let thread = thread::Builder::new().name(format!("media-{number}"));
         // A worker is made on its own thread: the room it reads into never leaves it.
-        let thread = thread.spawn(move || match Worker::new(theirs, events) {
+        let thread = thread.spawn(move || match Worker::new(theirs, spare, events) {
             Ok(worker) => {
                 let _ = started.send(Ok(()));
                 worker.run();
@@ -156,9 +159,12 @@ impl Media {
             sum.queued += worker.inbox.len() as u64;
             sum.refused += worker.inbox.refused();
         }
-        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-        sum.ports_taken = ports.taken() as u64;
+        sum.ports_taken = (self.ports().taken() as u64).saturating_sub(sum.spare);
         sum
+    }
+
+    fn ports(&self) -> MutexGuard<'_, Ports> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the threads; what is open closes without another word.

@@ -87,12 +87,11 @@ impl Family {
 }
 
 impl Sessions {
-    /// Opens a side; `None` if its call has too many, or it is open.
+    /// Opens a side; `None` if it [cannot be](Self::may_open).
     pub(crate) fn open(&mut self, side: Side, family: Family) -> Option<Slot> {
-        if self.slots.contains_key(&side) || self.sides_of(side.call) >= SIDES_OF_A_CALL {
+        if !self.may_open(side) {
             return None;
         }
-        let end = Some(End { side, family, joined: None, stream: Stream::default() });
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -101,9 +100,20 @@ impl Sessions {
                 slot
             }
         };
+        self.open_in(slot, side, family)
+    }
+
+    /// Opens a side in the place of one that was closed and not [freed](Self::free).
+    pub(crate) fn open_in(&mut self, slot: Slot, side: Side, family: Family) -> Option<Slot> {
+        let end = Some(End { side, family, joined: None, stream: Stream::default() });
         *self.ends.get_mut(slot.index())? = end;
         self.slots.insert(side, slot);
         Some(slot)
+    }
+
+    /// Whether a side is not open yet, and its call has not too many.
+    pub(crate) fn may_open(&self, side: Side) -> bool {
+        !self.slots.contains_key(&side) && self.sides_of(side.call) < SIDES_OF_A_CALL
     }
 
     fn sides_of(&self, call: CallId) -> usize {
@@ -152,13 +162,18 @@ impl Sessions {
         }
     }
 
-    /// Ends a side.
+    /// Ends a side. Its place is left for who opens another [in it](Self::open_in), or
+    /// [frees](Self::free) it.
     pub(crate) fn close(&mut self, side: Side) -> Option<(Slot, Heard)> {
         let slot = self.slots.remove(&side)?;
         self.part(slot);
         let end = self.ends.get_mut(slot.index())?.take()?;
-        self.free.push(slot);
         Some((slot, end.stream.heard()))
+    }
+
+    /// Anybody may have the place of a side that was closed.
+    pub(crate) fn free(&mut self, slot: Slot) {
+        self.free.push(slot);
     }
 
     /// A datagram came to one of a side's ports.
@@ -340,6 +355,7 @@ mod tests {
         }
         assert_eq!(sessions.open(side(64), Family::V4), None);
         let (slot, _) = sessions.close(side(7)).unwrap();
+        sessions.free(slot);
         assert_eq!(sessions.close(side(7)), None);
         assert_eq!(sessions.open(side(64), Family::V4), Some(slot));
         assert_eq!(sessions.open(side(64), Family::V4), None, "it is open");

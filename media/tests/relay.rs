@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use media::{Config, Media};
 use pbx::chance::Chance;
@@ -326,6 +326,32 @@ fn reports_pass_both_ways_and_go_where_the_sound_goes() {
     }
     ada.sound.send_to(&report(3), to_ada[0]).unwrap();
     assert_eq!(hear(&bob.sound), report(3));
+}
+
+#[test]
+fn a_closed_pair_is_kept_open_and_used_again_once_it_is_at_rest() {
+    let sound = Sound::start(22_400..=22_799);
+    let first = sound.open(0, V4);
+    sound.close(0);
+    let counters = sound.media.counters();
+    assert_eq!((counters.spare, counters.ports_taken), (1, 0));
+    let late = Phone::new(V4, 9);
+    let began_at = Instant::now();
+    let again = (1..).find(|leg| {
+        // Its old peer has not noticed yet, and is not heard by whoever comes next.
+        if began_at.elapsed() < Duration::from_millis(500) {
+            late.sound.send_to(b"still here", first[0]).unwrap();
+        }
+        let ports = sound.open(*leg, V4);
+        if ports != first {
+            sound.close(*leg);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        ports == first || began_at.elapsed() > COMES_WITHIN
+    });
+    assert!(began_at.elapsed() >= Duration::from_secs(2), "it did not rest");
+    assert!(began_at.elapsed() < COMES_WITHIN, "it was not used again");
+    assert_eq!(sound.close(again.unwrap()), Heard::default());
 }
 
 #[test]
