@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,12 +27,13 @@ use measure::Window;
 use rows::{Extent, Settings};
 
 const HELP: &str = "\
-tests/bench/run [ROW…] [--pairs N] [--seconds N] [--full] [--list]
+tests/bench/run [ROW…] [--pairs N] [--seconds N] [--full] [--before F] [--list]
 
   ROW          only these rows; a row's name or its beginning
   --pairs N    so many measurements of each side, one after the other (3)
   --seconds N  each so long (5)
   --full       as many phones and calls as the targets say, not fewer
+  --before F   compare with F, an earlier build of tenantd, instead of the peers
   --list       which rows there are
 ";
 
@@ -41,6 +43,7 @@ struct Asked {
     pairs: usize,
     seconds: u64,
     extent: Extent,
+    before: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -84,9 +87,15 @@ fn run(asked: &Asked) -> Outcome {
             extent: asked.extent,
             cores: cores.clone(),
             folder: folder.path().join(name),
+            program: ours::built()?,
+            before: asked.before.clone(),
         };
         match row(&settings) {
-            Ok(rows) => rows.iter().for_each(|row| println!("{}", table::line(row))),
+            Ok(rows) => {
+                rows.iter().for_each(|row| println!("{}", table::line(row)));
+                // The next row's databases need the room.
+                servers::empty(&settings.folder)?;
+            }
             Err(failure) => {
                 failures += 1;
                 folder.keep();
@@ -102,7 +111,8 @@ fn run(asked: &Asked) -> Outcome {
 
 impl Asked {
     fn read(arguments: Vec<String>) -> Outcome<Self> {
-        let mut asked = Self { rows: vec![], pairs: 3, seconds: 5, extent: Extent::Quick };
+        let mut asked =
+            Self { rows: vec![], pairs: 3, seconds: 5, extent: Extent::Quick, before: None };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut number = || -> Outcome<u64> {
@@ -113,6 +123,10 @@ impl Asked {
             match argument.as_str() {
                 "--pairs" => asked.pairs = usize::try_from(number()?)?,
                 "--seconds" => asked.seconds = number()?,
+                "--before" => {
+                    let path = arguments.next().unwrap_or_default();
+                    asked.before = Some(Path::new(&path).canonicalize()?);
+                }
                 "--full" => asked.extent = Extent::Full,
                 row if rows::ALL.iter().any(|(name, ..)| name.starts_with(row)) => {
                     asked.rows.push(argument);

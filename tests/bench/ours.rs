@@ -27,6 +27,7 @@ pub(crate) enum Place {
 
 /// A running tenantd with its own data.
 pub(crate) struct Ours {
+    binary: PathBuf,
     folder: PathBuf,
     place: Place,
     program: Option<Program>,
@@ -34,9 +35,15 @@ pub(crate) struct Ours {
 
 impl Ours {
     /// Starts one in an empty folder and puts companies into it.
-    pub(crate) fn start(folder: &Path, place: Place, population: Population) -> Outcome<Self> {
+    pub(crate) fn start(
+        binary: &Path,
+        folder: &Path,
+        place: Place,
+        population: Population,
+    ) -> Outcome<Self> {
         servers::empty(folder)?;
-        let mut ours = Self { folder: folder.to_owned(), place, program: None };
+        let mut ours =
+            Self { binary: binary.to_owned(), folder: folder.to_owned(), place, program: None };
         fs::write(ours.config_file(), ours.config())?;
         ours.run()?;
         ours.apply(population)?;
@@ -45,7 +52,7 @@ impl Ours {
 
     /// Starts the process; says how long it took to be ready.
     pub(crate) fn run(&mut self) -> Outcome<Duration> {
-        let mut command = Command::new(beside_us("tenantd")?);
+        let mut command = Command::new(&self.binary);
         command.arg("serve").arg("--config").arg(self.config_file()).current_dir(&self.folder);
         let log = self.folder.join("tenantd.log");
         // An earlier start's words are not this one's.
@@ -79,7 +86,7 @@ impl Ours {
         }
         let file = self.folder.join("companies.toml");
         fs::write(&file, text)?;
-        let mut command = Command::new(beside_us("tenantd")?);
+        let mut command = Command::new(&self.binary);
         command.arg("apply").arg(&file).args(["--wait", "300s", "--config"]);
         command.arg(self.config_file()).current_dir(&self.folder);
         let log = self.folder.join("apply.log");
@@ -125,8 +132,8 @@ impl Ours {
     /// For SIP, the pages, and health; and those of sound.
     fn ports(&self) -> (u16, u16, u16, &'static str) {
         match self.place {
-            Place::First => (5_060, 8_080, 9_090, "26000-33999"),
-            Place::Second => (5_070, 8_090, 9_190, "34000-39999"),
+            Place::First => (5_060, 8_080, 9_090, "26000-39999"),
+            Place::Second => (5_070, 8_090, 9_190, "40000-53999"),
         }
     }
 
@@ -156,12 +163,12 @@ impl Drop for Ours {
 pub(crate) const SETTINGS: &str = "tenantd: unknown_domain = \"refuse\", lanes = 2, [media] threads = 2; \
      fsync, synchronous_commit, flood guard, INFO logs and stories as they come";
 
-/// A program that was built with this one.
-fn beside_us(name: &str) -> Outcome<PathBuf> {
+/// The program that was built with this one.
+pub(crate) fn built() -> Outcome<PathBuf> {
     let us = std::env::current_exe()?;
-    let program = us.parent().map(|folder| folder.join(name));
+    let program = us.parent().map(|folder| folder.join("tenantd"));
     let program = program.filter(|program| program.exists());
-    program.ok_or_else(|| Failure::new(format!("{name} is not built: use tests/bench/run")))
+    program.ok_or_else(|| Failure::new("tenantd is not built: use tests/bench/run"))
 }
 
 /// Waits until what was written behind has come to rest, as far as the CPU shows.

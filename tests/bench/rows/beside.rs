@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use kit::failure::Outcome;
 
-use super::{Row, Settings, Verdict, median};
+use super::{Peer, Row, Settings, Verdict, median};
 use crate::load::{Pace, Plan, Population, Preparation, Renewal, Work};
 use crate::measure::{Measure, Window, measure};
-use crate::ours::{Ours, Place, settle};
-use crate::peers::kamailio::{Kamailio, Setup};
+use crate::ours::settle;
+use crate::peers::kamailio::Setup;
 use crate::servers::Side;
 
 /// Requests in flight at the same time.
@@ -29,9 +29,6 @@ pub(super) struct Load {
     pub(super) population: Population,
     pub(super) window: Window,
 }
-
-/// A peer, or why there is none.
-pub(super) type Peer = Result<Kamailio, &'static str>;
 
 /// Measurements of both sides, one after the other.
 pub(super) struct Pairs {
@@ -73,8 +70,8 @@ pub(super) fn fresh(settings: &Settings) -> Outcome<Vec<Row>> {
 
 pub(super) fn call(settings: &Settings) -> Outcome<Vec<Row>> {
     let population = settings.population();
-    let ours = Ours::start(&settings.folder.join("ours"), Place::First, population)?;
-    let peer = peer(settings, Setup::WithSound, population)?;
+    let ours = settings.start(population)?;
+    let peer = settings.start_peer(Setup::WithSound, population)?;
     let mut load =
         Load { pace: Pace::Rate(CALLS), ..Load::new(settings, CALL, WINDOW, Preparation::Come) };
     let pairs = compare(settings, load, &ours.side()?, &peer)?;
@@ -96,24 +93,16 @@ fn signalling(
     load: Load,
     (work, target, most): (&str, &'static str, f64),
 ) -> Outcome<Vec<Row>> {
-    let ours = Ours::start(&settings.folder.join("ours"), Place::First, load.population)?;
-    let peer = peer(settings, setup, load.population)?;
+    let ours = settings.start(load.population)?;
+    let peer = settings.start_peer(setup, load.population)?;
     let pairs = compare(settings, load, &ours.side()?, &peer)?;
     Ok(vec![pairs.cost(work, target, most, &peer)])
-}
-
-/// Starts a peer, if it is installed.
-pub(super) fn peer(settings: &Settings, setup: Setup, population: Population) -> Outcome<Peer> {
-    match Kamailio::missing(setup) {
-        Some(why) => Ok(Err(why)),
-        None => Ok(Ok(Kamailio::start(&settings.folder.join("peer"), setup, population)?)),
-    }
 }
 
 /// Puts the load on both sides in turn, the peer first.
 pub(super) fn compare(settings: &Settings, load: Load, ours: &Side, peer: &Peer) -> Outcome<Pairs> {
     let mut pairs = Pairs { ours: vec![], peer: vec![] };
-    let peer = peer.as_ref().ok().map(Kamailio::side);
+    let peer = peer.side()?;
     settle(ours)?;
     for _ in 0..settings.pairs {
         if let Some(peer) = &peer {
@@ -177,10 +166,7 @@ impl Pairs {
             work: work.to_owned(),
             target,
             ours: told(&self.ours),
-            peer: match peer {
-                Ok(peer) => format!("{}: {}", peer.side().name, told(&self.peer)),
-                Err(why) => (*why).to_owned(),
-            },
+            peer: peer.told(&told(&self.peer)),
             result: ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),
             verdict: ratio.map_or(Verdict::Open, |ratio| Verdict::at_most(ratio, most)),
         }

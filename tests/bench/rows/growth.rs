@@ -9,7 +9,6 @@ use super::beside::Load;
 use super::memory::{RESTS_FOR, many, memory};
 use super::{Row, Settings, Verdict};
 use crate::load::{Fleet, Pace, Phase, Preparation, Renewal, Work};
-use crate::ours::{Ours, Place};
 use crate::servers::Side;
 
 const CALL_LASTS: Duration = Duration::from_millis(500);
@@ -19,7 +18,7 @@ const WINDOW: usize = 64;
 const FIRST: (usize, usize) = (20_000, 1_000);
 
 pub(super) fn growth(settings: &Settings) -> Outcome<Vec<Row>> {
-    let ours = Ours::start(&settings.folder.join("ours"), Place::First, settings.population())?;
+    let ours = settings.start(settings.population())?;
     let side = ours.side()?;
     busy(settings, &side, FIRST)?;
     thread::sleep(RESTS_FOR);

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use kit::failure::Outcome;
 
-use super::beside::{Load, peer};
+use super::beside::Load;
 use super::{Extent, Row, Settings, Verdict};
 use crate::load::{Fleet, Pace, Phase, Plan, Preparation, Sound, Work};
 use crate::meter::Tree;
-use crate::ours::{Ours, Place, settle};
+use crate::ours::settle;
 use crate::peers::kamailio::Setup;
 use crate::servers::Side;
 
@@ -26,7 +26,7 @@ pub(super) fn binding(settings: &Settings) -> Outcome<Vec<Row>> {
     let population = settings.crowd();
     let phones = population.tenants * population.users;
     let load = Load { population, ..Load::new(settings, Work::Options, 0, Preparation::Come) };
-    let mut ours = Ours::start(&settings.folder.join("ours"), Place::First, population)?;
+    let mut ours = settings.start(population)?;
     // What `apply` needed is not to hide what phones need.
     ours.stop()?;
     ours.run()?;
@@ -38,33 +38,37 @@ pub(super) fn binding(settings: &Settings) -> Outcome<Vec<Row>> {
         Ok(growth(side, &before, phones))
     };
     let mine = each_of(&ours.side()?)?;
-    let peer = peer(settings, Setup::InMemory, population)?;
-    let theirs = peer.as_ref().map(|peer| each_of(&peer.side()));
+    let peer = settings.start_peer(Setup::InMemory, population)?;
+    let theirs = match peer.side()? {
+        Some(peer) => each_of(&peer)?,
+        None => vec![],
+    };
     let own = mine.first().map_or(f64::NAN, |(_, each)| *each);
     Ok(vec![Row {
         work: format!("memory (PSS) of a registered phone, {phones} of them, after 40 s"),
         target: "≤ 0.8 KiB",
         ours: told(&mine),
-        peer: match theirs {
-            Ok(each) => told(&each?),
-            Err(why) => (*why).to_owned(),
-        },
+        peer: peer.told(&told(&theirs)),
         result: format!("{own:.2} KiB"),
         verdict: Verdict::at_most(own, 0.8),
     }])
 }
 
 pub(super) fn call(settings: &Settings) -> Outcome<Vec<Row>> {
-    let ours = Ours::start(&settings.folder.join("ours"), Place::First, settings.population())?;
-    let side = ours.side()?;
+    let mut ours = settings.start(settings.population())?;
     let load = Load::new(settings, Work::Stay(Sound::Described), 0, Preparation::Come);
+    prepare(&load.plan(settings, &ours.side()?))?;
+    // What all the registrations needed is not to hide what calls need.
+    ours.stop()?;
+    ours.run()?;
+    let side = ours.side()?;
+    let load = Load { preparation: Preparation::Nothing, ..load };
     let stay = |count| Load { pace: Pace::Upto { count, rate: SET_UP }, ..load };
     let fleet = up(&stay(WARMING_CALLS).plan(settings, &side), WARMING_CALLS)?;
     fleet.finish()?;
     thread::sleep(RESTS_FOR);
     let before = memory(&side);
-    let plan = stay(CALLS).plan(settings, &side);
-    let fleet = up(&Plan { preparation: Preparation::Nothing, ..plan }, CALLS)?;
+    let fleet = up(&stay(CALLS).plan(settings, &side), CALLS)?;
     thread::sleep(RESTS_FOR);
     let mine = growth(&side, &before, CALLS);
     let report = fleet.finish()?;

@@ -8,6 +8,9 @@ use kit::failure::Outcome;
 use crate::ground::Cores;
 use crate::load::Population;
 use crate::measure::Window;
+use crate::ours::{Ours, Place};
+use crate::peers::kamailio::{Kamailio, Setup};
+use crate::servers::Side;
 
 mod beside;
 mod growth;
@@ -35,6 +38,17 @@ pub(crate) struct Settings {
     pub(crate) cores: Cores,
     /// For all files of the servers.
     pub(crate) folder: PathBuf,
+    /// The tenantd that is measured.
+    pub(crate) program: PathBuf,
+    /// An earlier build that it is compared with, instead of the peers.
+    pub(crate) before: Option<PathBuf>,
+}
+
+/// What ours is compared with.
+enum Peer {
+    Kamailio(Kamailio),
+    Before(Ours),
+    Missing(&'static str),
 }
 
 /// A row's place in the table.
@@ -86,10 +100,49 @@ impl Verdict {
     }
 }
 
+impl Peer {
+    /// What the load is put on.
+    fn side(&self) -> Outcome<Option<Side>> {
+        match self {
+            Self::Kamailio(kamailio) => Ok(Some(kamailio.side())),
+            Self::Before(ours) => {
+                Ok(Some(Side { name: "tenantd before".to_owned(), ..ours.side()? }))
+            }
+            Self::Missing(_) => Ok(None),
+        }
+    }
+
+    /// What it did, told with its name.
+    fn told(&self, what: &str) -> String {
+        match self {
+            Self::Kamailio(kamailio) => format!("{}: {what}", kamailio.side().name),
+            Self::Before(_) => format!("tenantd before: {what}"),
+            Self::Missing(why) => (*why).to_owned(),
+        }
+    }
+}
+
 impl Settings {
     /// Those that most rows have.
     pub(crate) fn population(&self) -> Population {
         Population { tenants: 100, users: 100 }
+    }
+
+    /// Starts what is measured, with these users.
+    fn start(&self, population: Population) -> Outcome<Ours> {
+        Ours::start(&self.program, &self.folder.join("ours"), Place::First, population)
+    }
+
+    /// Starts what it is compared with, if it is there.
+    fn start_peer(&self, setup: Setup, population: Population) -> Outcome<Peer> {
+        let folder = self.folder.join("peer");
+        match (&self.before, Kamailio::missing(setup)) {
+            (Some(before), _) => {
+                Ok(Peer::Before(Ours::start(before, &folder, Place::Second, population)?))
+            }
+            (None, Some(why)) => Ok(Peer::Missing(why)),
+            (None, None) => Ok(Peer::Kamailio(Kamailio::start(&folder, setup, population)?)),
+        }
     }
 
     /// Those of the rows about many phones.

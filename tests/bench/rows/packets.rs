@@ -7,11 +7,10 @@ use std::time::Duration;
 use kit::failure::{Failure, Outcome};
 use kit::wait;
 
-use super::beside::{Load, peer};
+use super::beside::Load;
 use super::{Row, Settings, Verdict, median};
 use crate::load::{Fleet, Pace, Phase, Preparation, Report, Sound, Work};
 use crate::measure::{Measure, Meters};
-use crate::ours::{Ours, Place};
 use crate::peers::kamailio::Setup;
 use crate::servers::Side;
 use crate::sound::{self, Phone, Talk, Traffic};
@@ -24,15 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn packets(settings: &Settings) -> Outcome<Vec<Row>> {
     let population = settings.population();
-    let ours = Ours::start(&settings.folder.join("ours"), Place::First, population)?;
-    let peer = peer(settings, Setup::WithSound, population)?;
+    let ours = settings.start(population)?;
+    let peer = settings.start_peer(Setup::WithSound, population)?;
     let side = ours.side()?;
     let mut rows = vec![];
     for calls in CALLS {
         let (mut of_ours, mut of_peer) = (vec![], vec![]);
         for _ in 0..settings.pairs {
-            if let Ok(peer) = &peer {
-                of_peer.push(talking(settings, &peer.side(), calls)?);
+            if let Some(peer) = peer.side()? {
+                of_peer.push(talking(settings, &peer, calls)?);
             }
             of_ours.push(talking(settings, &side, calls)?);
         }
@@ -46,10 +45,7 @@ pub(super) fn packets(settings: &Settings) -> Outcome<Vec<Row>> {
             work: format!("relayed packet, {calls} calls"),
             target: "≤ 0.6 of rtpengine",
             ours: told(&of_ours),
-            peer: match &peer {
-                Ok(peer) => format!("{}: {}", peer.side().name, told(&of_peer)),
-                Err(why) => (*why).to_owned(),
-            },
+            peer: peer.told(&told(&of_peer)),
             result: match ratio.is_finite() {
                 true => format!("{ratio:.2}"),
                 false => "–".to_owned(),

@@ -17,8 +17,8 @@ const REGISTRATIONS: f64 = 8_000.0;
 const CALLS: f64 = 200.0;
 
 pub(super) fn scale(settings: &Settings) -> Outcome<Vec<Row>> {
-    let one = Ours::start(&settings.folder.join("one"), Place::First, ONE)?;
-    let many = Ours::start(&settings.folder.join("many"), Place::Second, MANY)?;
+    let one = Ours::start(&settings.program, &settings.folder.join("one"), Place::First, ONE)?;
+    let many = Ours::start(&settings.program, &settings.folder.join("many"), Place::Second, MANY)?;
     let (one, many) = (one.side()?, many.side()?);
     let register = Work::Register(Renewal::Refresh);
     let call = Work::Call(Duration::from_secs(1));

@@ -6,14 +6,14 @@ use super::beside::Load;
 use super::memory::prepare;
 use super::{Row, Settings, Verdict, in_words, median};
 use crate::load::{Preparation, Work};
-use crate::ours::{Ours, Place, settle};
+use crate::ours::settle;
 
 const MOST: f64 = 1.5;
 
 pub(super) fn start(settings: &Settings) -> Outcome<Vec<Row>> {
     let population = settings.crowd();
     let phones = population.tenants * population.users;
-    let mut ours = Ours::start(&settings.folder.join("ours"), Place::First, population)?;
+    let mut ours = settings.start(population)?;
     let load = Load { population, ..Load::new(settings, Work::Options, 0, Preparation::Come) };
     prepare(&load.plan(settings, &ours.side()?))?;
     let mut times = vec![];

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use kit::failure::Outcome;
 
-use super::beside::{Load, Peer, peer};
-use super::{Extent, Row, Settings, Verdict, in_words, median};
+use super::beside::Load;
+use super::{Extent, Peer, Row, Settings, Verdict, in_words, median};
 use crate::load::{Fleet, Pace, Phase, Preparation, Renewal, Work};
 use crate::measure::{Measure, Meters};
-use crate::ours::{Ours, Place, settle};
-use crate::peers::kamailio::{Kamailio, Setup};
+use crate::ours::settle;
+use crate::peers::kamailio::Setup;
 use crate::servers::Side;
 
 const STARTS_WITHIN: Duration = Duration::from_secs(1);
@@ -23,8 +23,8 @@ struct Storm {
 
 pub(super) fn power_cut(settings: &Settings) -> Outcome<Vec<Row>> {
     let population = settings.crowd();
-    let ours = Ours::start(&settings.folder.join("ours"), Place::First, population)?;
-    let peer = peer(settings, Setup::AuthFromPostgres, population)?;
+    let ours = settings.start(population)?;
+    let peer = settings.start_peer(Setup::AuthFromPostgres, population)?;
     let side = ours.side()?;
     settle(&side)?;
     let pairs = match settings.extent {
@@ -33,8 +33,8 @@ pub(super) fn power_cut(settings: &Settings) -> Outcome<Vec<Row>> {
     };
     let (mut of_ours, mut of_peer) = (vec![], vec![]);
     for _ in 0..pairs {
-        if let Ok(peer) = &peer {
-            of_peer.push(storm(settings, &peer.side())?);
+        if let Some(peer) = peer.side()? {
+            of_peer.push(storm(settings, &peer)?);
         }
         of_ours.push(storm(settings, &side)?);
         settle(&side)?;
@@ -59,10 +59,7 @@ fn row(settings: &Settings, ours: &[Storm], of_peer: &[Storm], peer: &Peer) -> R
         ),
         target: "no final refusal, time ≤ 0.5 of Kamailio with auth from Postgres",
         ours: told(ours),
-        peer: match peer {
-            Ok(peer) => format!("{}: {}", Kamailio::side(peer).name, told(of_peer)),
-            Err(why) => (*why).to_owned(),
-        },
+        peer: peer.told(&told(of_peer)),
         result: match ratio.is_finite() {
             true => format!("{ratio:.2}"),
             false => "–".to_owned(),
