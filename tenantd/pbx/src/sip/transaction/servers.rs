@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::agenda::{Agenda, Due, Map, Output};
+use super::agenda::{Agenda, Due, Map, Output, SMALL, give_back};
 use super::invite_server::{self, Acknowledged, InviteServer};
 use super::key::{Key, Keys, Matching};
 use super::server::{self, Server};
@@ -22,9 +22,6 @@ use crate::sip::method::Method;
 /// An answered request is not forgotten for want of room before its asker had two more chances to
 /// repeat it.
 const KEPT_FOR: Duration = Duration::from_secs(2 * T2.as_secs());
-
-/// Tables that are smaller than this stay as they are, however empty.
-const SMALL: usize = 4_096;
 
 /// A request that we answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -307,19 +304,12 @@ impl<O: Copy> Servers<O> {
         if let Some(key) = entry.any_way {
             self.any_way.remove(&key);
         }
-        self.give_back();
-    }
-
-    /// After a storm, what it made the tables grow by is given back in a few steps.
-    fn give_back(&mut self) {
-        let len = self.by_id.len();
-        if self.by_id.capacity() <= SMALL.max(8 * len) {
-            return;
+        give_back(&mut self.by_id);
+        give_back(&mut self.by_key);
+        give_back(&mut self.any_way);
+        if self.answered.capacity() > SMALL.max(8 * self.answered.len()) {
+            self.answered.shrink_to(2 * self.answered.len());
         }
-        self.by_id.shrink_to(2 * len);
-        self.by_key.shrink_to(2 * len);
-        self.any_way.shrink_to(2 * len);
-        self.answered.shrink_to(2 * len);
     }
 
     /// Whether one more fits below `limit`, if need be in place of the longest answered one.
