@@ -21,6 +21,8 @@ const STARTS_WITHIN: Duration = Duration::from_secs(120);
 /// Which of several that run at the same time: each has its own ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
+    /// With nothing beside it.
+    Alone,
     First,
     Second,
 }
@@ -132,6 +134,7 @@ impl Ours {
     /// For SIP, the pages, and health; and those of sound.
     fn ports(&self) -> (u16, u16, u16, &'static str) {
         match self.place {
+            Place::Alone => (5_060, 8_080, 9_090, "26000-54000"),
             Place::First => (5_060, 8_080, 9_090, "26000-39999"),
             Place::Second => (5_070, 8_090, 9_190, "40000-53999"),
         }

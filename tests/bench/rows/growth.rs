@@ -18,7 +18,7 @@ const WINDOW: usize = 64;
 const FIRST: (usize, usize) = (20_000, 1_000);
 
 pub(super) fn growth(settings: &Settings) -> Outcome<Vec<Row>> {
-    let ours = settings.start(settings.population())?;
+    let ours = settings.start_alone(settings.population())?;
     let side = ours.side()?;
     busy(settings, &side, FIRST)?;
     thread::sleep(RESTS_FOR);

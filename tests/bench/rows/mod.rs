@@ -133,6 +133,11 @@ impl Settings {
         Ours::start(&self.program, &self.folder.join("ours"), Place::First, population)
     }
 
+    /// Starts it where nothing else will run.
+    fn start_alone(&self, population: Population) -> Outcome<Ours> {
+        Ours::start(&self.program, &self.folder.join("ours"), Place::Alone, population)
+    }
+
     /// Starts what it is compared with, if it is there.
     fn start_peer(&self, setup: Setup, population: Population) -> Outcome<Peer> {
         let folder = self.folder.join("peer");

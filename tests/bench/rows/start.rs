@@ -13,7 +13,7 @@ const MOST: f64 = 1.5;
 pub(super) fn start(settings: &Settings) -> Outcome<Vec<Row>> {
     let population = settings.crowd();
     let phones = population.tenants * population.users;
-    let mut ours = settings.start(population)?;
+    let mut ours = settings.start_alone(population)?;
     let load = Load { population, ..Load::new(settings, Work::Options, 0, Preparation::Come) };
     prepare(&load.plan(settings, &ours.side()?))?;
     let mut times = vec![];
