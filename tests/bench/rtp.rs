@@ -13,27 +13,23 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
 use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use media::{Config, Media};
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::Pid;
 use pbx::chance::Chance;
 use pbx::id::CallId;
 use pbx::media::{Event, Side, Wish};
 use pbx::moment::Moment;
 
-/// G.711 of 20 ms with its head.
-const PACKET: usize = 172;
-/// Phones are spread over the milliseconds of a packet's interval.
-const SLOTS: u64 = 20;
+#[path = "sound.rs"]
+mod sound;
+
+use sound::{Phone, Talk, Traffic, pin};
+
 const SETTLES_FOR: Duration = Duration::from_secs(1);
 
 /// What to run.
@@ -42,20 +38,6 @@ struct Plan {
     seconds: u64,
     threads: usize,
     peer: Option<(SocketAddr, u32)>,
-}
-
-/// A phone's port, and the relay's port for it.
-struct Phone {
-    socket: UdpSocket,
-    target: SocketAddr,
-}
-
-/// What the phones sent and heard, and how late it was, in microseconds.
-#[derive(Default)]
-struct Traffic {
-    sent: u64,
-    heard: u64,
-    delays: Vec<u64>,
 }
 
 fn main() -> io::Result<()> {
@@ -82,33 +64,29 @@ fn main() -> io::Result<()> {
 }
 
 fn run(plan: &Plan, phones: Vec<Phone>, ours: Option<&Media>) -> io::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
     let mut halves = [Vec::new(), Vec::new()];
     for (number, phone) in phones.into_iter().enumerate() {
         if let Some(half) = halves.get_mut(number / 2 % 2) {
             half.push(phone);
         }
     }
-    let start = Instant::now();
+    let talk = Arc::new(Talk::new());
     let threads = (2..).zip(halves).map(|(core, half)| {
-        let stop = Arc::clone(&stop);
-        thread::spawn(move || talk(core, &half, start, &stop))
+        let talk = Arc::clone(&talk);
+        thread::spawn(move || sound::talk(core, &half, &talk))
     });
     let threads: Vec<_> = threads.collect();
     thread::sleep(SETTLES_FOR);
-    let before = (cpu(plan)?, Instant::now());
+    let before = (cpu(plan)?, talk.heard(), Instant::now());
     thread::sleep(Duration::from_secs(plan.seconds));
-    let (used, took) = (cpu(plan)? - before.0, before.1.elapsed());
-    stop.store(true, Ordering::Relaxed);
+    let (used, took) = (cpu(plan)? - before.0, before.2.elapsed());
+    // A relay that loses packets is charged for those it delivered.
+    let delivered = (talk.heard() - before.1) as f64;
+    talk.stop();
     let mut all = Traffic::default();
     for thread in threads {
-        let traffic = thread.join().map_err(|_| io::Error::other("a phone panicked"))??;
-        all.sent += traffic.sent;
-        all.heard += traffic.heard;
-        all.delays.extend(traffic.delays);
+        all.add(thread.join().map_err(|_| io::Error::other("a phone panicked"))??);
     }
-    // A relay that loses packets is charged for those it delivered.
-    let delivered = all.heard as f64 / start.elapsed().as_secs_f64() * took.as_secs_f64();
     all.delays.sort_unstable();
     let delay = |share: usize| all.delays.get(all.delays.len() * share / 100).copied();
     println!(
@@ -157,14 +135,6 @@ fn cpu(plan: &Plan) -> io::Result<Duration> {
         nanos += ran.split(' ').next().and_then(|ran| ran.parse::<u64>().ok()).unwrap_or(0);
     }
     Ok(Duration::from_nanos(nanos))
-}
-
-fn pin(cores: &[usize]) -> io::Result<()> {
-    let mut set = CpuSet::new();
-    for core in cores {
-        set.set(*core)?;
-    }
-    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
 /// Opens and joins both sides of each call, and says where each phone sends.
@@ -238,74 +208,4 @@ fn ask(socket: &UdpSocket, ng: SocketAddr, cookie: &str, body: &str) -> io::Resu
     let port = reply.split("m=audio ").nth(1).and_then(|line| line.split(' ').next());
     let port: Option<u16> = port.and_then(|port| port.parse().ok());
     port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).ok_or(io::Error::other(reply))
-}
-
-/// Plays all phones of one thread until it is told to stop.
-fn talk(core: usize, phones: &[Phone], start: Instant, stop: &AtomicBool) -> io::Result<Traffic> {
-    pin(&[core])?;
-    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    for (number, phone) in (0..).zip(phones) {
-        phone.socket.set_nonblocking(true)?;
-        epoll.add(phone.socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, number))?;
-    }
-    let mut traffic = Traffic::default();
-    for tick in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        listen_until(start + Duration::from_millis(tick), &epoll, phones, start, &mut traffic)?;
-        let round = tick / SLOTS;
-        for (number, phone) in
-            (0..).zip(phones).filter(|(number, _)| number % SLOTS == tick % SLOTS)
-        {
-            let packet = packet(number, round, start.elapsed());
-            traffic.sent += u64::from(phone.socket.send_to(&packet, phone.target).is_ok());
-        }
-    }
-    Ok(traffic)
-}
-
-fn listen_until(
-    due: Instant,
-    epoll: &Epoll,
-    phones: &[Phone],
-    start: Instant,
-    traffic: &mut Traffic,
-) -> io::Result<()> {
-    let mut ready = [EpollEvent::empty(); 256];
-    let mut room = [0; 2_048];
-    while let Some(left) = due.checked_duration_since(Instant::now()) {
-        let patience = match left > Duration::from_micros(300) {
-            true => EpollTimeout::from(1_u8),
-            false => EpollTimeout::ZERO,
-        };
-        let count = epoll.wait(&mut ready, patience)?;
-        for event in ready.iter().take(count) {
-            let Some(phone) = phones.get(event.data() as usize) else { continue };
-            while let Ok((PACKET, _)) = phone.socket.recv_from(&mut room) {
-                traffic.heard += 1;
-                let sent_at = room.iter().skip(12).take(8).rev();
-                let sent_at = sent_at.fold(0, |all: u64, byte| all << 8 | u64::from(*byte));
-                let now = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-                traffic.delays.push(now.saturating_sub(sent_at));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A packet of G.711 whose first samples say when it left.
-fn packet(number: u64, round: u64, at: Duration) -> [u8; PACKET] {
-    let mut packet = [0xd5; PACKET];
-    let head = [
-        &[0x80, 0][..],
-        &(round as u16).to_be_bytes(),
-        &(round as u32).wrapping_mul(160).to_be_bytes(),
-        &(number as u32 + 77).to_be_bytes(),
-        &(at.as_micros() as u64).to_le_bytes(),
-    ];
-    for (place, byte) in packet.iter_mut().zip(head.concat()) {
-        *place = byte;
-    }
-    packet
 }

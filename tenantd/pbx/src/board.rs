@@ -96,11 +96,24 @@ impl Board {
     /// Takes a change over.
     pub fn apply(&mut self, what: What) {
         match what {
-            What::Phone(id, phone) => drop(self.phones.insert(id, phone)),
+            What::Phone(id, phone) => self.show(id, phone),
             What::PhoneGone(id) => drop(self.phones.remove(&id)),
             What::Call(id, call) => drop(self.calls.insert(id, call)),
             What::CallEnded(id) => drop(self.calls.remove(&id)),
             What::Cleared => *self = Self::default(),
+        }
+    }
+
+    /// A refresh changes when a phone ends and hardly ever more: what stays is kept where it is, or
+    /// each storm of refreshes would leave new pieces all over the memory that it needed.
+    fn show(&mut self, id: BindingId, phone: Phone) {
+        let Some(shown) = self.phones.get_mut(&id) else {
+            self.phones.insert(id, phone);
+            return;
+        };
+        shown.expires_at = phone.expires_at;
+        if *shown != phone {
+            *shown = phone;
         }
     }
 }

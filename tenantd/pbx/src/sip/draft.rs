@@ -18,8 +18,9 @@ use super::name::Name;
 use super::status::reason_phrase;
 use super::via::{Rport, Via};
 
-/// What most messages fit in.
+/// What most requests fit in, and most answers.
 const USUAL: usize = 1_024;
+const USUAL_ANSWER: usize = 512;
 
 /// A message that is being written.
 #[derive(Debug)]
@@ -38,16 +39,16 @@ pub struct Draft {
 pub struct Written(Vec<u8>);
 
 impl Written {
-    /// The bytes.
+    /// The bytes, and no room beside them: answers are kept for half a minute.
     pub fn finish(self) -> Bytes {
-        Bytes::from(self.0)
+        Bytes::from(self.0.into_boxed_slice())
     }
 }
 
 impl Draft {
     /// Begins a request. Whoever writes it adds Via, From, To, Call-ID, CSeq and Max-Forwards.
     pub fn request(method: Method<'_>, target: &str) -> Self {
-        let mut draft = Self::empty();
+        let mut draft = Self::empty(USUAL);
         draft.word(method.as_str());
         draft.buffer.push(b' ');
         draft.word(target);
@@ -58,7 +59,7 @@ impl Draft {
     /// Begins an answer to `to`, with its Via, From, To, Call-ID and CSeq; a 100 also repeats the
     /// Timestamp. `reason` is said in place of the registered phrase.
     pub fn response(to: &Message, status: u16, reason: Option<&str>) -> Self {
-        let mut draft = Self::empty();
+        let mut draft = Self::empty(USUAL_ANSWER);
         draft.text(format_args!("SIP/2.0 {status} {}", reason.unwrap_or(reason_phrase(status))));
         draft.buffer.extend_from_slice(b"\r\n");
         for via in to.raw(Name::Via) {
@@ -80,8 +81,8 @@ impl Draft {
         }
     }
 
-    fn empty() -> Self {
-        Self { buffer: Vec::with_capacity(USUAL), top_via: 0..0, tag_at: None }
+    fn empty(room: usize) -> Self {
+        Self { buffer: Vec::with_capacity(room), top_via: 0..0, tag_at: None }
     }
 
     /// Writes into the topmost Via where the request came from: `rport` if it was asked for, and
@@ -164,7 +165,7 @@ impl Draft {
     /// Ends it without a body.
     pub fn finish(mut self) -> Bytes {
         self.buffer.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-        Bytes::from(self.buffer)
+        Written(self.buffer).finish()
     }
 
     fn labelled(&mut self, name: &str, value: impl Display) {

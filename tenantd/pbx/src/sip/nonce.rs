@@ -5,7 +5,7 @@
 //! 64 counts each, because phones on a bad line send out of order. Whatever is wrong with a nonce,
 //! the answer is `stale`, never a failed password.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::Hasher;
 use std::time::Duration;
@@ -57,7 +57,9 @@ pub struct Nonces {
     key: NonceKey,
     valid_for: Duration,
     limit: usize,
-    used: BTreeMap<Issued, Window>,
+    /// By their issue. Flat, because they are many, live long, and come nearly in order: in a tree,
+    /// each few of them would keep a page that a storm had filled.
+    used: VecDeque<(Issued, Window)>,
     forgotten_until: Moment,
 }
 
@@ -114,7 +116,7 @@ impl Nonces {
     /// Nonces are valid for `valid_for`; the windows of the `limit` youngest are remembered. Older
     /// ones make room, and what was issued up to then counts as stale.
     pub fn new(key: NonceKey, valid_for: Duration, limit: usize) -> Self {
-        let (used, forgotten_until) = (BTreeMap::new(), Moment::EPOCH);
+        let (used, forgotten_until) = (VecDeque::new(), Moment::EPOCH);
         Self { key, valid_for, limit: limit.max(1), used, forgotten_until }
     }
 
@@ -139,15 +141,23 @@ impl Nonces {
             let uncounted_for = now - nonce.issued_at;
             return if uncounted_for <= UNCOUNTED_FOR { Ok(()) } else { Err(Stale::TooOld) };
         };
-        if let Some(window) = self.used.get_mut(&nonce) {
+        if let Ok(place) = self.place(nonce)
+            && let Some((_, window)) = self.used.get_mut(place)
+        {
             return window.spend(count);
         }
         if nonce.issued_at <= self.forgotten_until {
             return Err(Stale::Forgotten);
         }
         self.make_room(now);
-        self.used.insert(nonce, Window { highest: count, used: 1 });
+        let (Ok(place) | Err(place)) = self.place(nonce);
+        self.used.insert(place, (nonce, Window { highest: count, used: 1 }));
         Ok(())
+    }
+
+    /// Where it is, or belongs.
+    fn place(&self, nonce: Issued) -> Result<usize, usize> {
+        self.used.binary_search_by_key(&nonce, |(issued, _)| *issued)
     }
 
     /// Windows that are remembered.
@@ -161,8 +171,8 @@ impl Nonces {
     }
 
     fn make_room(&mut self, now: Moment) {
-        while let Some(oldest) = self.used.first_entry() {
-            let issued_at = oldest.key().issued_at;
+        while let Some((oldest, _)) = self.used.front() {
+            let issued_at = oldest.issued_at;
             let expired = now - issued_at > self.valid_for;
             if !expired {
                 if self.used.len() < self.limit {
@@ -170,7 +180,7 @@ impl Nonces {
                 }
                 self.forgotten_until = issued_at;
             }
-            self.used.pop_first();
+            self.used.pop_front();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What transactions wish and wait for, in one place for all of them.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasherDefault, Hash};
 
 use bytes::Bytes;
 use siphasher::sip::SipHasher13;
@@ -12,6 +12,16 @@ use crate::sip::deadlines::Deadlines;
 
 /// A map whose keys nobody outside can choose.
 pub(super) type Map<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<SipHasher13>>;
+
+/// Tables that are smaller than this stay as they are, however empty.
+pub(super) const SMALL: usize = 4_096;
+
+/// What a storm made a table grow by is given back, in a few steps as it empties.
+pub(super) fn give_back<K: Eq + Hash, V>(table: &mut Map<K, V>) {
+    if table.capacity() > SMALL.max(8 * table.len()) {
+        table.shrink_to(2 * table.len());
+    }
+}
 
 /// Something that a transaction wishes.
 #[derive(Debug, Clone, PartialEq, Eq)]

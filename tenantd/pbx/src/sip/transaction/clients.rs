@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::agenda::{Agenda, Due, Map, Output};
+use super::agenda::{Agenda, Due, Map, Output, give_back};
 use super::attempt::{Attempt, Reaction};
 use super::client::{Client, Heard, Step};
 use super::servers::with_reserve;
@@ -43,7 +43,7 @@ pub struct Answer<O> {
 #[derive(Debug)]
 pub(super) struct Clients<O> {
     limit: usize,
-    by_key: Map<u64, Entry<O>>,
+    by_key: Map<u64, Box<Entry<O>>>,
     /// Which of them went over a connection.
     by_stream: Map<FlowId, Vec<u64>>,
 }
@@ -90,7 +90,7 @@ impl<O: Copy> Clients<O> {
             return Err(Full);
         }
         let entry = Entry { flow, owner, alarm: Alarm::default(), machine };
-        let earlier = self.by_key.insert(branch_key, entry);
+        let earlier = self.by_key.insert(branch_key, Box::new(entry));
         debug_assert!(earlier.is_none(), "each branch has a key of its own");
         if let Some(stream) = flow.stream() {
             self.by_stream.entry(stream).or_default().push(branch_key);
@@ -152,11 +152,8 @@ impl<O: Copy> Clients<O> {
         branch_key: u64,
         reason: Option<&str>,
     ) {
-        let Some(Entry { machine: Machine::Invite(attempt), flow, .. }) =
-            self.by_key.get_mut(&branch_key)
-        else {
-            return;
-        };
+        let entry = self.by_key.get_mut(&branch_key).map(|entry| &mut **entry);
+        let Some(Entry { machine: Machine::Invite(attempt), flow, .. }) = entry else { return };
         if let Some(bytes) = attempt.cancel(now, reason) {
             agenda.send(*flow, bytes);
         }
@@ -196,6 +193,7 @@ impl<O: Copy> Clients<O> {
         let Some(entry) = self.by_key.get_mut(&branch_key) else { return };
         if entry.machine.is_terminated() {
             let stream = self.by_key.remove(&branch_key).and_then(|entry| entry.flow.stream());
+            give_back(&mut self.by_key);
             if let Some(stream) = stream
                 && let Some(keys) = self.by_stream.get_mut(&stream)
             {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::agenda::{Agenda, Due, Map, Output};
+use super::agenda::{Agenda, Due, Map, Output, SMALL, give_back};
 use super::invite_server::{self, Acknowledged, InviteServer};
 use super::key::{Key, Keys, Matching, Realm};
 use super::server::{self, Server};
@@ -63,12 +63,14 @@ pub enum Cancelled<O> {
 }
 
 /// All requests that we answer, or have answered a moment ago.
+///
+/// Entries are boxed: in a storm there are a million, and a table that grows moves all it holds.
 #[derive(Debug)]
 pub(super) struct Servers<O> {
     matching: Matching,
     limit: usize,
     last: u64,
-    by_id: Map<ServerId, Entry<O>>,
+    by_id: Map<ServerId, Box<Entry<O>>>,
     by_key: Map<Key, ServerId>,
     any_way: Map<Key, ServerId>,
     /// What may be forgotten when there is no room, oldest first.
@@ -160,7 +162,7 @@ impl<O: Copy> Servers<O> {
         request: &Message,
     ) -> Arrival<O> {
         let id = self.by_key.get(&keys.invite).copied();
-        let found = id.and_then(|id| Some((id, self.by_id.get(&id)?)));
+        let found = id.and_then(|id| Some((id, &**self.by_id.get(&id)?)));
         let invite = match found {
             None => Cancelled::Nothing,
             Some((id, Entry { owner: Some(owner), machine: Machine::Invite(machine), .. }))
@@ -216,7 +218,8 @@ impl<O: Copy> Servers<O> {
             _ => Machine::Other(Server::new(now, delivery, bytes)),
         };
         let (key, any_way, alarm) = (keys.own, keys.any_way, Alarm::default());
-        self.by_id.insert(id, Entry { key, any_way, flow, owner: None, alarm, machine });
+        let entry = Entry { key, any_way, flow, owner: None, alarm, machine };
+        self.by_id.insert(id, Box::new(entry));
         self.by_key.insert(key, id);
         if let Some(key) = any_way {
             self.any_way.insert(key, id);
@@ -300,6 +303,12 @@ impl<O: Copy> Servers<O> {
         self.by_key.remove(&entry.key);
         if let Some(key) = entry.any_way {
             self.any_way.remove(&key);
+        }
+        give_back(&mut self.by_id);
+        give_back(&mut self.by_key);
+        give_back(&mut self.any_way);
+        if self.answered.capacity() > SMALL.max(8 * self.answered.len()) {
+            self.answered.shrink_to(2 * self.answered.len());
         }
     }
 
@@ -429,4 +438,45 @@ fn trying(request: Bytes, flow: Flow) -> Option<Bytes> {
 /// An eighth more than `limit`.
 pub(super) fn with_reserve(limit: usize) -> usize {
     limit.saturating_add(limit / 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::NodeId;
+
+    #[test]
+    fn what_a_storm_needed_is_given_back() {
+        let (mut servers, mut agenda) = (Servers::<u32>::new([9; 16], 1_000_000), Agenda::new());
+        let address = "192.0.2.1:5060".parse().unwrap();
+        let flow = Flow::udp(NodeId(1), address, address);
+        let began_at = Moment::from_secs(1_000);
+        for number in 0..50_000 {
+            let text = format!(
+                "REGISTER sip:acme.test SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK{number}\r\n\
+                 From: <sip:1@acme.test>;tag={number}\r\nTo: <sip:1@acme.test>\r\n\
+                 Call-ID: {number}\r\nCSeq: 1 REGISTER\r\n\r\n"
+            );
+            let request = Message::parse(Bytes::from(text)).unwrap();
+            let Arrival::New(id) = servers.receive(&mut agenda, began_at, flow, &request) else {
+                panic!("request {number} is not new");
+            };
+            servers.respond(&mut agenda, began_at, id, 200, Bytes::new());
+            agenda.outputs.clear();
+        }
+        assert!(servers.by_id.capacity() >= 50_000);
+
+        let now = began_at + GIVE_UP_AFTER + Duration::from_secs(1);
+        while let Some(due) = agenda.alarms.pop_due(now) {
+            if let Due::Server(id) = due {
+                servers.handle_deadline(&mut agenda, now, id);
+            }
+        }
+
+        assert_eq!(servers.len(), 0);
+        for table in [servers.by_key.capacity(), servers.any_way.capacity()] {
+            assert!(table <= SMALL, "{table} places are kept for nobody");
+        }
+        assert!(servers.by_id.capacity() <= SMALL);
+    }
 }
