@@ -203,7 +203,7 @@ impl Feed {
             Some(_) => Input::Configured(directory),
             None => {
                 let Loaded { bindings, live, .. } = loaded;
-                Input::Arrived { directory, bindings, live }
+                Input::Arrived { directory, bindings, live, lost: vec![] }
             }
         };
         // Its own lane first: no message may come there before the tenant does.

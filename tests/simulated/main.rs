@@ -3,4 +3,5 @@
 mod bad_lines;
 mod calls;
 mod limits;
+mod nodes;
 mod phones;

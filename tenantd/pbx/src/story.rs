@@ -208,6 +208,8 @@ pub enum Event {
         /// Our answer.
         status: u16,
     },
+    /// The node that carried the call's sound was lost, and the call with it.
+    NodeLost,
 }
 
 /// Why a registration ended.

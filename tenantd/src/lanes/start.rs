@@ -308,6 +308,7 @@ fn begin_lane(
         nonce_key: common.keys.nonces,
         sip: setup.sip.clone(),
         media: setup.sound.clone(),
+        own: vec![],
         inner: IpAddr::V4(Ipv4Addr::LOCALHOST),
         policy: setup.policy,
         unknown_domain: setup.unknown_domain,

@@ -1,6 +1,6 @@
 //! The world around a switch, and the ladder of what was said in it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use pbx::switch::{Load, Setup, Switch};
 
 use super::Company;
 use super::network::{Datagram, Network};
+use super::nodes::{Leases, Life};
 use super::phone::{Account, Phone};
 
 const TOKEN_KEY: [u8; 16] = [3; 16];
-const NODE: NodeId = NodeId(1);
 const NONCE_KEY: [u8; 16] = [4; 16];
 
 /// A switch, its phones and what lies between.
@@ -47,19 +47,26 @@ pub struct World {
     pub bindings: BTreeMap<BindingId, Binding>,
     /// Sound that is open, with its port.
     pub sides: BTreeMap<Side, u16>,
-    companies: Vec<Company>,
-    stages: Vec<Stage>,
+    pub(super) companies: Vec<Company>,
+    pub(super) stages: Vec<Stage>,
+    pub(super) leases: Leases,
     ladder: Vec<String>,
     said_at: Moment,
 }
 
 /// The switch and what it waits for.
 #[derive(Debug)]
-struct Stage {
-    switch: Switch,
-    edge: Edge,
-    address: SocketAddr,
-    boot: u32,
+pub(super) struct Stage {
+    pub(super) node: NodeId,
+    pub(super) switch: Switch,
+    pub(super) edge: Edge,
+    pub(super) address: SocketAddr,
+    pub(super) boot: u32,
+    pub(super) life: Life,
+    /// Sound that it carries.
+    pub(super) sides: BTreeSet<Side>,
+    /// Which tenants it believes to be at home here, and since which epoch.
+    pub(super) epochs: BTreeMap<TenantId, u64>,
     kept: VecDeque<(Moment, Record)>,
     inner: VecDeque<(InnerPath, Bytes)>,
     ports: u16,
@@ -86,6 +93,7 @@ impl World {
             sides: BTreeMap::new(),
             companies,
             stages: (0..nodes).map(|node| Stage::new(node, 1)).collect(),
+            leases: Leases::default(),
             ladder: vec![],
             said_at: now,
         };
@@ -147,22 +155,22 @@ impl World {
         for (node, stage) in self.stages.iter_mut().enumerate() {
             *stage = Stage::new(node, stage.boot + 1);
         }
+        self.leases = Leases::default();
         self.sides.clear();
         self.say("pbx -> pbx", "killed and started again".to_owned());
         self.admit_all();
         self.settle();
     }
 
-    /// How much the switch has in hand.
+    /// How much living switches have in hand.
     pub fn load(&self) -> Load {
-        self.stages.iter().map(|stage| stage.switch.load()).fold(Load::default(), |sum, load| {
-            Load {
-                tenants: sum.tenants + load.tenants,
-                calls: sum.calls + load.calls,
-                transactions: sum.transactions + load.transactions,
-                bindings: sum.bindings + load.bindings,
-                waiting: sum.waiting + load.waiting,
-            }
+        let alive = self.stages.iter().filter(|stage| stage.life == Life::Alive);
+        alive.map(|stage| stage.switch.load()).fold(Load::default(), |sum, load| Load {
+            tenants: sum.tenants + load.tenants,
+            calls: sum.calls + load.calls,
+            transactions: sum.transactions + load.transactions,
+            bindings: sum.bindings + load.bindings,
+            waiting: sum.waiting + load.waiting,
         })
     }
 
@@ -181,6 +189,7 @@ impl World {
     }
 
     fn admit_all(&mut self) {
+        self.link_all();
         for company in self.companies.clone() {
             let tenant = company.tenant();
             let home = self.home_of(&company.directory.domain);
@@ -188,29 +197,24 @@ impl World {
             for stage in &mut self.stages {
                 let numbers = numbers.clone();
                 stage.switch.handle_input(self.now, Input::Numbers { tenant, numbers });
+                stage.edge.learn(company.served());
             }
-            self.stages[home].edge.learn(company.served());
-            let users = &company.directory.users;
-            let of_tenant = |binding: &&Binding| users.contains_key(&binding.user);
-            let bindings = self.bindings.values().filter(of_tenant).cloned().collect();
-            let live = self.live.values().filter(|(whose, _)| *whose == tenant);
-            let live = live.map(|(_, facts)| facts.clone()).collect();
-            let directory = Box::new(company.directory);
-            let arrived = Input::Arrived { directory, bindings, live };
-            self.stages[home].switch.handle_input(self.now, arrived);
+            let live = self.facts_of(tenant);
+            self.bring_home(company, home, live, vec![]);
         }
     }
 
     fn next_at(&self) -> Option<Moment> {
         let phones = self.phones.values().filter_map(Phone::deadline);
-        let switch = self.stages.iter().filter_map(|stage| stage.switch.deadline());
-        let kept = self.stages.iter().filter_map(|stage| Some(stage.kept.front()?.0));
+        let alive = || self.stages.iter().filter(|stage| stage.life == Life::Alive);
+        let switch = alive().filter_map(|stage| stage.switch.deadline());
+        let kept = alive().filter_map(|stage| Some(stage.kept.front()?.0));
         phones.chain(switch).chain(kept).chain(self.network.next_at()).min()
     }
 
     fn step(&mut self) {
         let now = self.now;
-        for stage in &mut self.stages {
+        for stage in self.stages.iter_mut().filter(|stage| stage.life == Life::Alive) {
             if stage.switch.deadline().is_some_and(|at| at <= now) {
                 stage.switch.handle_deadline(now);
             }
@@ -221,9 +225,11 @@ impl World {
             }
         }
         for node in 0..self.stages.len() {
-            while self.stages[node].kept.front().is_some_and(|(at, _)| *at <= now) {
+            while self.stages[node].life == Life::Alive
+                && self.stages[node].kept.front().is_some_and(|(at, _)| *at <= now)
+            {
                 if let Some((_, record)) = self.stages[node].kept.pop_front() {
-                    self.store(&record);
+                    self.store(node, &record);
                     self.stages[node].switch.handle_input(now, Input::Kept(record.id));
                 }
             }
@@ -237,13 +243,16 @@ impl World {
     fn deliver(&mut self, datagram: Datagram) {
         let Datagram { from, to, bytes } = datagram;
         if let Some(node) = self.stages.iter().position(|stage| stage.address == to) {
-            let flow = Flow::udp(NODE, to, from);
+            if self.stages[node].life == Life::Dead {
+                return;
+            }
+            let flow = Flow::udp(self.stages[node].node, to, from);
             match self.stages[node].edge.place(self.now, &flow, bytes) {
                 Placed::Drop(_) => {}
                 Placed::Answer(bytes) => self.send(node, flow, bytes),
                 Placed::For { tenant, by, message } => {
                     let input = Input::Received { tenant, by, flow, message };
-                    self.stages[node].switch.handle_input(self.now, input);
+                    self.forward(node, tenant, input);
                 }
             }
         } else if let Some(phone) = self.phones.values_mut().find(|phone| phone.address == to) {
@@ -252,17 +261,20 @@ impl World {
     }
 
     /// Performs all that is wished, until nobody wishes anything.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         loop {
             let mut quiet = true;
             for node in 0..self.stages.len() {
                 while let Some(output) = self.stages[node].switch.poll_output() {
                     quiet = false;
+                    if self.stages[node].life == Life::Dead {
+                        continue;
+                    }
                     self.perform(node, output);
                 }
                 while let Some((path, bytes)) = self.stages[node].inner.pop_front() {
                     quiet = false;
-                    self.hand_over(path, bytes);
+                    self.hand_over(node, path, bytes);
                 }
             }
             let mut said = vec![];
@@ -284,18 +296,15 @@ impl World {
     }
 
     /// SIP as data: from one tenant's switch to the other's, wherever it is.
-    fn hand_over(&mut self, path: InnerPath, bytes: Bytes) {
+    fn hand_over(&mut self, node: usize, path: InnerPath, bytes: Bytes) {
         let message = Message::parse(bytes).expect("a switch writes what can be read");
         let (tenant, flow) = (path.there, Flow::Inner(path.reversed()));
         let by = Placement::Inner;
-        let home = self.companies.iter().position(|company| company.tenant() == tenant);
-        let node = home.unwrap_or(0) % self.stages.len();
-        let input = Input::Received { tenant, by, flow, message };
-        self.stages[node].switch.handle_input(self.now, input);
+        self.forward(node, tenant, Input::Received { tenant, by, flow, message });
     }
 
     /// The node on which a tenant lives: they are dealt out in order.
-    fn home_of(&self, domain: &str) -> usize {
+    pub(super) fn home_of(&self, domain: &str) -> usize {
         let place = self.companies.iter().position(|company| company.directory.domain == domain);
         place.unwrap_or(0) % self.stages.len()
     }
@@ -312,6 +321,7 @@ impl World {
 
     fn send(&mut self, node: usize, flow: Flow, bytes: Bytes) {
         match flow {
+            Flow::Net(path) if !self.is_linked(node, path.node) => {}
             Flow::Net(Path { local, peer, .. }) => {
                 let phone = self.phones.values().find(|phone| phone.address == peer);
                 let name = phone.map_or_else(|| peer.to_string(), |phone| phone.name.clone());
@@ -330,12 +340,15 @@ impl World {
             (Wait::ForCommit, Some(after)) => {
                 self.stages[node].kept.push_back((self.now + after, record));
             }
-            (Wait::ForCommit, None) | (Wait::No, _) => self.store(&record),
+            (Wait::ForCommit, None) | (Wait::No, _) => self.store(node, &record),
         }
     }
 
-    fn store(&mut self, record: &Record) {
+    fn store(&mut self, node: usize, record: &Record) {
         let tenant = record.tenant;
+        if !self.may_write(node, record) {
+            return self.leases.refused.push(record.clone());
+        }
         match &record.what {
             Memory::Bound(binding) => {
                 self.bindings.insert(binding.id, (**binding).clone());
@@ -361,10 +374,13 @@ impl World {
                 self.stages[node].ports += 2;
                 let port = port.unwrap_or(self.stages[node].ports);
                 self.sides.insert(side, port);
+                self.stages[node].sides.insert(side);
                 Sound::Opened { side, port }
             }
             Wish::Close { side } => {
-                assert!(self.sides.remove(&side).is_some(), "closed twice, or never opened");
+                let carried = self.stages[node].sides.remove(&side);
+                assert!(carried, "closed twice, or never opened");
+                self.sides.remove(&side);
                 Sound::Closed { side, heard: Heard::default() }
             }
             Wish::Aim { .. } | Wish::Join { .. } => return,
@@ -372,7 +388,7 @@ impl World {
         self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
 
-    fn say(&mut self, who: &str, what: String) {
+    pub(super) fn say(&mut self, who: &str, what: String) {
         let line = format!("{who:<18} {what}");
         // A pause of the line itself is not worth a word.
         let pause = (self.now - self.said_at).as_millis();
@@ -391,20 +407,23 @@ impl World {
 }
 
 impl Stage {
-    fn new(node: usize, boot: u32) -> Self {
+    pub(super) fn new(node: usize, boot: u32) -> Self {
         let number = u8::try_from(node + 1).unwrap_or(u8::MAX);
+        let node = NodeId(number.into());
+        let address = SocketAddr::from(([203, 0, 113, number], 5060));
         let mut seed = [number; 32];
         seed[0] = u8::try_from(boot % 251).unwrap_or(0);
         let advertised = Advertised::default();
         let setup = Setup {
-            node: NODE,
+            node,
             boot,
             seed,
             token_key: TOKEN_KEY,
             nonce_key: NONCE_KEY,
             sip: advertised.clone(),
             media: advertised.clone(),
-            inner: [127, 0, 0, 1].into(),
+            own: vec![address.ip()],
+            inner: address.ip(),
             policy: Policy::default(),
             unknown_domain: UnknownDomain::Drop,
         };
@@ -417,10 +436,14 @@ impl Stage {
             unknown_domain: UnknownDomain::Drop,
         };
         Self {
+            node,
             switch: Switch::new(setup),
             edge: Edge::new(edge),
-            address: SocketAddr::from(([203, 0, 113, number], 5060)),
+            address,
             boot,
+            life: Life::Alive,
+            sides: BTreeSet::new(),
+            epochs: BTreeMap::new(),
             kept: VecDeque::new(),
             inner: VecDeque::new(),
             ports: 26_000,

@@ -7,7 +7,7 @@ use super::{Due, Line, Switch, Tenant};
 use crate::board::What;
 use crate::call::{Call, Owner, Task};
 use crate::flow::{Flow, FlowId};
-use crate::id::TenantId;
+use crate::id::{NodeId, TenantId};
 use crate::moment::Moment;
 use crate::output::Output;
 use crate::record::{Binding, Ending};
@@ -21,6 +21,15 @@ use crate::tenant::directory::Directory;
 use crate::tenant::guard::{self, Guard};
 use crate::tenant::limits::LiveCalls;
 
+/// What a tenant's calls were when it came, as facts.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    /// They go on.
+    pub(super) live: Vec<Vec<u8>>,
+    /// The node that carried their sound is lost, so they end.
+    pub(super) lost: Vec<Vec<u8>>,
+}
+
 impl Switch {
     /// A tenant came to this switch.
     pub(super) fn admit(
@@ -28,7 +37,7 @@ impl Switch {
         now: Moment,
         directory: Box<Directory>,
         bindings: Vec<Binding>,
-        live: &[Vec<u8>],
+        calls: Inherited,
     ) {
         let id = directory.tenant;
         if self.tenants.contains_key(&id) {
@@ -54,8 +63,11 @@ impl Switch {
         self.take_over(now, id, changes);
         self.show_phones(now, id);
         self.probe_doubtful(now, id);
-        for facts in live {
+        for facts in &calls.live {
             self.revive(now, id, facts);
+        }
+        for facts in &calls.lost {
+            self.bury(now, id, facts);
         }
     }
 
@@ -63,7 +75,7 @@ impl Switch {
     pub(super) fn configure(&mut self, now: Moment, directory: Box<Directory>) {
         let id = directory.tenant;
         let Some(tenant) = self.tenants.get_mut(&id) else {
-            return self.admit(now, directory, Vec::new(), &[]);
+            return self.admit(now, directory, Vec::new(), Inherited::default());
         };
         let changes = tenant.registrar.configure(now, &directory);
         let old = std::mem::replace(&mut tenant.directory, directory);
@@ -71,7 +83,7 @@ impl Switch {
         self.take_over(now, id, changes);
     }
 
-    /// A tenant is gone: its calls end, and nothing of it is left.
+    /// A tenant is gone from here: its calls end, and nothing of it is left.
     pub(super) fn remove(&mut self, now: Moment, id: TenantId) {
         self.end_calls(now, id, Ending::ServerStopped);
         self.handle_transactions(now);
@@ -109,6 +121,15 @@ impl Switch {
             for number in numbers {
                 self.settle(id, number);
             }
+        }
+    }
+
+    /// Connections of a node's earlier processes went down with them.
+    pub(super) fn lose_older(&mut self, now: Moment, node: NodeId, boot: u32) {
+        let is_older = |stream: &FlowId| stream.node == node && stream.boot != boot;
+        let older: Vec<FlowId> = self.streams.keys().copied().filter(is_older).collect();
+        for stream in older {
+            self.lose(now, stream);
         }
     }
 
@@ -153,6 +174,17 @@ impl Switch {
         if let Some(call) = Call::revive(&mut desk, facts) {
             let number = call.number;
             self.sounds.insert(call.id, (id, number));
+            calls.insert(number, Line { call, alarm: Alarm::default() });
+            self.settle(id, number);
+        }
+    }
+
+    /// A call whose sound is lost: phones that can be told hear that it is over, and it is noted.
+    fn bury(&mut self, now: Moment, id: TenantId, facts: &[u8]) {
+        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        let (mut desk, calls) = tenant.desk(now, &self.elsewhere, &mut self.office);
+        if let Some(call) = Call::bury(&mut desk, facts) {
+            let number = call.number;
             calls.insert(number, Line { call, alarm: Alarm::default() });
             self.settle(id, number);
         }

@@ -33,6 +33,7 @@ mod arrival;
 mod refusal;
 mod registering;
 
+use admission::Inherited;
 use refusal::Refusal;
 use registering::Waiting;
 
@@ -58,7 +59,9 @@ pub struct Setup {
     pub sip: Advertised,
     /// Our addresses in SDP.
     pub media: Advertised,
-    /// Where sound between two tenants goes.
+    /// This node's own addresses, one a family at most.
+    pub own: Vec<IpAddr>,
+    /// Where sound between two tenants goes: an address that every node of ours reaches.
     pub inner: IpAddr,
     /// How long registrations last.
     pub policy: Policy,
@@ -158,6 +161,8 @@ impl Switch {
                 chance,
                 transactions: Transactions::new(table_key, MOST_TRANSACTIONS),
                 tokens: TokenKey::new(setup.token_key),
+                here: setup.node,
+                own: setup.own,
                 nodes: BTreeMap::from([(setup.node, here)]),
                 media: setup.media,
                 inner: setup.inner,
@@ -188,8 +193,8 @@ impl Switch {
             Input::Received { tenant, by, flow, message } => {
                 self.receive(now, Arrived { tenant, by, flow }, message);
             }
-            Input::Arrived { directory, bindings, live } => {
-                self.admit(now, directory, bindings, &live);
+            Input::Arrived { directory, bindings, live, lost } => {
+                self.admit(now, directory, bindings, Inherited { live, lost });
             }
             Input::Configured(directory) => self.configure(now, directory),
             Input::Removed(tenant) => self.remove(now, tenant),
@@ -204,6 +209,7 @@ impl Switch {
             Input::Media(event) => self.hear(now, event),
             Input::Node { node, boot, sip } => {
                 self.office.nodes.insert(node, LinkedNode { boot, sip });
+                self.lose_older(now, node, boot);
             }
             Input::NodeGone(node) => drop(self.office.nodes.remove(&node)),
             Input::SoundMoved(advertised) => self.office.media = advertised,

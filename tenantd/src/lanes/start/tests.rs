@@ -166,7 +166,8 @@ fn admit(lanes: &Lanes, number: u8) {
         exceptions: BTreeMap::new(),
     };
     let numbers: Vec<_> = directory.numbers.keys().cloned().collect();
-    let arrived = Input::Arrived { directory: Box::new(directory), bindings: vec![], live: vec![] };
+    let (bindings, live, lost) = (vec![], vec![], vec![]);
+    let arrived = Input::Arrived { directory: Box::new(directory), bindings, live, lost };
     lanes.post(home).unwrap().order(Order::Tell(Box::new(arrived))).unwrap();
     for lane in lanes.ids() {
         let post = lanes.post(lane).unwrap();
