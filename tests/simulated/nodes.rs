@@ -53,6 +53,18 @@ fn phones_on_another_node_register_call_hold_and_hang_up() {
 }
 
 #[test]
+fn the_first_challenge_of_another_node_is_good_for_the_home() {
+    let mut world = World::on(2, vec![company(1, ALPHA), company(2, BETA)]);
+    world.run_for(Duration::from_secs(1));
+    world.phone_at(1, "alice", ALPHA, "101");
+    world.tell("alice", |phone, now| phone.register(now, 600));
+    world.run_for(Duration::from_secs(1));
+    let ladder = world.take_ladder();
+    assert_eq!(ladder.matches("401").count(), 1, "{ladder}");
+    assert_eq!(world.phones["alice"].registered, Some(200));
+}
+
+#[test]
 fn sound_goes_to_the_home_whatever_node_a_phone_reached() {
     let mut world = world();
     let (home, edge) = (world.address_of(0).ip(), world.address_of(1).ip());

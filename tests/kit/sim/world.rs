@@ -92,7 +92,7 @@ impl World {
             bindings: BTreeMap::new(),
             sides: BTreeMap::new(),
             companies,
-            stages: (0..nodes).map(|node| Stage::new(node, 1)).collect(),
+            stages: (0..nodes).zip(1..).map(|(node, boot)| Stage::new(node, boot)).collect(),
             leases: Leases::default(),
             ladder: vec![],
             said_at: now,

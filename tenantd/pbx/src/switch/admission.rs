@@ -43,6 +43,7 @@ impl Switch {
         if self.tenants.contains_key(&id) {
             return self.configure(now, directory);
         }
+        self.nonces.admit(now, directory.route);
         let mut registrar = Registrar::default();
         let open = |id: FlowId| self.office.nodes.get(&id.node).is_some_and(|n| n.boot == id.boot);
         for binding in &bindings {
@@ -90,6 +91,7 @@ impl Switch {
         let Some(mut tenant) = self.tenants.remove(&id) else { return };
         let (mut desk, _) = tenant.desk(now, &self.elsewhere, &mut self.office);
         desk.show(What::Cleared);
+        self.nonces.forget(tenant.directory.route);
         self.office.outputs.push_back(Output::Retire(tenant.directory));
         self.streams.retain(|_, tenants| {
             tenants.remove(&id);
