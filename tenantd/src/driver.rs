@@ -59,7 +59,7 @@ impl Lane {
     /// the deadline that is due.
     pub fn run(mut self) {
         let (mut reader, mut writer) = (Reader::default(), Writer::default());
-        let mut wishes = Wishes::default();
+        let mut wishes = Wishes::on(self.world.node);
         let mut told =
             Told { stage: Stage::Opening, storage: Storage::Here, load_at: self.clock.now() };
         loop {
@@ -148,6 +148,9 @@ impl Lane {
     fn perform(&mut self, wishes: &mut Wishes, writer: &mut Writer) {
         for (path, answer) in self.dispatch.answers() {
             wishes.send(path, answer);
+        }
+        for (path, bytes) in (0..INPUTS).map_while(|_| self.inbox.next_outgoing()) {
+            wishes.put_out(path, bytes);
         }
         while let Some(output) = self.switch.poll_output() {
             wishes.add(output);

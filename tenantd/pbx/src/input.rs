@@ -1,5 +1,7 @@
 //! Everything a switch can be told.
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{NodeId, RecordId, TenantId};
 use crate::media;
 use crate::record::Binding;
@@ -73,7 +75,7 @@ pub enum Input {
 }
 
 /// What says that a message is a tenant's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Placement {
     /// Our own branch or tag, or a live INVITE: it is a piece of something we know.
     Known,

@@ -1,23 +1,25 @@
 //! What other threads put before a lane: mail from other lanes, reports of sound and storage,
-//! orders of the feed. Each has a ring of its own, and each ring its limit.
+//! orders of the feed, what peer nodes have for our phones. Each has a ring of its own, and each
+//! ring its limit.
 //!
 //! A producer wakes the lane once a batch, and only if it sleeps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use pbx::edge::Served;
-use pbx::flow::Flow;
+use pbx::flow::{Flow, Path};
 use pbx::id::{RecordId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media;
 use pbx::sip::message::Message;
 use tokio::sync::oneshot;
 
-use super::LaneId;
+use super::Home;
 
 /// Messages that may wait. When full, a request is answered 503 by the lane that has it.
 pub const MAIL: usize = 4_096;
@@ -28,6 +30,10 @@ pub const REPORTS: usize = 16_384;
 
 /// Orders that may wait. When full, the feed waits.
 pub const ORDERS: usize = 256;
+
+/// Messages of other nodes' tenants for phones of ours that may wait. When full, one is dropped and
+/// counted, like a datagram that the network drops.
+pub const OUTGOING: usize = 8_192;
 
 /// A message, and whose it is.
 #[derive(Debug)]
@@ -56,8 +62,8 @@ pub enum Report {
 pub enum Order {
     /// Tell the switch.
     Tell(Box<Input>),
-    /// The door shall know this tenant, which lives on that lane.
-    Learn(Box<Served>, LaneId),
+    /// The door shall know this tenant, which lives there.
+    Learn(Box<Served>, Home),
     /// The door shall forget this tenant.
     Forget(TenantId),
     /// Say that all orders before this one are done.
@@ -69,6 +75,7 @@ struct Rings {
     mail: ArrayQueue<Mail>,
     reports: ArrayQueue<Report>,
     orders: ArrayQueue<Order>,
+    outgoing: ArrayQueue<(Path, Bytes)>,
     asleep: AtomicBool,
     bell: EventFd,
 }
@@ -87,6 +94,7 @@ pub fn inbox() -> Result<(Inbox, Post), Errno> {
         mail: ArrayQueue::new(MAIL),
         reports: ArrayQueue::new(REPORTS),
         orders: ArrayQueue::new(ORDERS),
+        outgoing: ArrayQueue::new(OUTGOING),
         asleep: AtomicBool::new(false),
         bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
     });
@@ -111,6 +119,12 @@ impl Post {
         self.0.orders.push(order)
     }
 
+    /// Has the lane put bytes on a path of this node; false if there is no room.
+    #[must_use]
+    pub fn put_out(&self, path: Path, bytes: Bytes) -> bool {
+        self.0.outgoing.push((path, bytes)).is_ok()
+    }
+
     /// Wakes the lane if it sleeps; once after a batch.
     pub fn wake(&self) {
         // The lane says that it sleeps and then looks at the rings; we fill a ring and then look
@@ -124,6 +138,11 @@ impl Post {
     /// Messages, reports and orders that wait.
     pub fn lengths(&self) -> [usize; 3] {
         [self.0.mail.len(), self.0.reports.len(), self.0.orders.len()]
+    }
+
+    /// Messages that wait to be put out.
+    pub fn outgoing(&self) -> usize {
+        self.0.outgoing.len()
     }
 }
 
@@ -143,6 +162,11 @@ impl Inbox {
         self.0.orders.pop()
     }
 
+    /// What to put out next.
+    pub fn next_outgoing(&self) -> Option<(Path, Bytes)> {
+        self.0.outgoing.pop()
+    }
+
     /// Sleeps by way of `sleep`, which must end when the bell rings, unless something is there.
     pub fn sleep(&self, sleep: impl FnOnce(&EventFd)) {
         self.0.asleep.store(true, Ordering::SeqCst);
@@ -155,7 +179,8 @@ impl Inbox {
     }
 
     fn is_empty(&self) -> bool {
-        self.0.mail.is_empty() && self.0.reports.is_empty() && self.0.orders.is_empty()
+        let own = self.0.mail.is_empty() && self.0.outgoing.is_empty();
+        own && self.0.reports.is_empty() && self.0.orders.is_empty()
     }
 }
 

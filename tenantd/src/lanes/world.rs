@@ -24,6 +24,8 @@ use super::sound::Sounds;
 use crate::boards::Gathered;
 use crate::journal::LaneJournal;
 use crate::metrics::{Count, Tally};
+use crate::net::link::frame::Frame;
+use crate::net::link::{Links, Unsent};
 use crate::net::udp::{Socket, UdpPath, Writer};
 use crate::write_behind::{Handed, Outbound};
 
@@ -37,6 +39,8 @@ pub struct World {
     pub sockets: Vec<Socket>,
     /// Its journal, and whoever takes it to Postgres.
     pub memory: Memory,
+    /// The ways to other nodes.
+    pub links: Arc<Links>,
     /// All sound.
     pub media: Arc<Media>,
     /// Who hears of which sound.
@@ -71,8 +75,11 @@ pub enum Disk {
 /// The wishes of a turn.
 #[derive(Debug, Default)]
 pub struct Wishes {
+    here: NodeId,
     records: Vec<Record>,
     datagrams: Vec<(UdpPath, Bytes)>,
+    /// On paths of other nodes.
+    away: Vec<(Path, Bytes)>,
     inner: VecDeque<(InnerPath, Bytes)>,
     sound: Vec<Wish>,
     shows: Vec<Change>,
@@ -82,6 +89,11 @@ pub struct Wishes {
 }
 
 impl Wishes {
+    /// No wishes yet, on this node.
+    pub fn on(here: NodeId) -> Self {
+        Self { here, ..Self::default() }
+    }
+
     /// Takes a wish in.
     pub fn add(&mut self, output: Output) {
         match output {
@@ -95,8 +107,16 @@ impl Wishes {
         }
     }
 
-    /// A message for a peer.
+    /// A message for a peer, on a path of any node.
     pub fn send(&mut self, path: Path, bytes: Bytes) {
+        match path.node == self.here || path.node == NodeId::default() {
+            true => self.put_out(path, bytes),
+            false => self.away.push((path, bytes)),
+        }
+    }
+
+    /// A message for a peer, on a path of this node.
+    pub fn put_out(&mut self, path: Path, bytes: Bytes) {
         match path.link {
             Link::Udp => {
                 self.datagrams.push((UdpPath { local: path.local, peer: path.peer }, bytes));
@@ -115,6 +135,7 @@ impl World {
         inner: impl FnMut((InnerPath, Bytes)),
     ) {
         self.remember(std::mem::take(&mut wishes.records));
+        self.forward(wishes);
         self.send(&mut wishes.datagrams, writer);
         wishes.inner.drain(..).for_each(inner);
         for wish in wishes.sound.drain(..) {
@@ -156,6 +177,19 @@ impl World {
         match self.memory.outbound.hand_over(at, records) {
             Handed::Taken | Handed::LeftInJournal => {}
             Handed::Lost => self.tally.add(Count::RecordsLost, count),
+        }
+    }
+
+    /// Hands other nodes what goes out there. A datagram's address may have come over to us together
+    /// with the tenants of a node that is lost; a connection never does.
+    fn forward(&mut self, wishes: &mut Wishes) {
+        for (path, bytes) in std::mem::take(&mut wishes.away) {
+            let frame = Frame::Send { path, bytes: bytes.clone() };
+            match self.links.send(path.node, frame) {
+                Ok(()) => {}
+                Err(Unsent::Unlinked) if path.link == Link::Udp => wishes.put_out(path, bytes),
+                Err(Unsent::Unlinked | Unsent::Full) => self.tally.count(Count::SendFailed),
+            }
         }
     }
 

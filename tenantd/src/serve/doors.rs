@@ -39,7 +39,11 @@ impl Doors {
             true => config.sip.udp.iter().filter_map(v4).collect(),
             false => Vec::new(),
         };
-        let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?;
+        let link = match config.does(Role::Sip) {
+            true => tcp(&config.link.listen)?,
+            false => Vec::new(),
+        };
+        let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?.with_link(link);
         let web = match config.does(Role::Web) {
             true => tcp(&config.web.http)?,
             false => Vec::new(),

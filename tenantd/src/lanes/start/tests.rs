@@ -1,7 +1,7 @@
 //! Lanes on loopback, with everything real but Postgres.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::*;
+use crate::lanes::Home;
 use crate::lanes::inbox::Order;
 use crate::scratch::Scratch;
 
@@ -104,6 +105,8 @@ impl Rig {
         let to = SocketAddr::V4(listeners.addresses()[0]);
         let setup = Setup {
             node: "n1".to_owned(),
+            link: None,
+            own: Own { sound: vec![], inner: IpAddr::V4(Ipv4Addr::LOCALHOST) },
             journal: scratch.path().join("journal"),
             journal_quota: quota,
             sip: Advertised::default(),
@@ -117,7 +120,8 @@ impl Rig {
         let keys = Keys { node: NodeId(1), boot: 1, tokens: [1; 16], nonces: [2; 16] };
         let (retired, _) = mpsc::channel(1);
         let common =
-            Common::new(setup, Clock::start(), keys, lanes.clone(), retired, &metrics).unwrap();
+            Common::new(setup, Clock::start(), keys, (lanes.clone(), None), retired, &metrics)
+                .unwrap();
         let mut threads = vec![];
         for (lane, (sockets, inbox)) in lanes.ids().zip(listeners.by_lane.into_iter().zip(inboxes))
         {
@@ -171,7 +175,7 @@ fn admit(lanes: &Lanes, number: u8) {
     lanes.post(home).unwrap().order(Order::Tell(Box::new(arrived))).unwrap();
     for lane in lanes.ids() {
         let post = lanes.post(lane).unwrap();
-        post.order(Order::Learn(Box::new(served.clone()), home)).unwrap();
+        post.order(Order::Learn(Box::new(served.clone()), Home::Lane(home))).unwrap();
         let numbers = Input::Numbers { tenant, numbers: numbers.clone() };
         post.order(Order::Tell(Box::new(numbers))).unwrap();
         post.wake();

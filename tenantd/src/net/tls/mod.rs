@@ -1,0 +1,3 @@
+//! Encryption of what we send and receive: the one home of `rustls`.
+
+pub mod link;
