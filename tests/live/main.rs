@@ -7,6 +7,7 @@ mod calls;
 mod demo;
 mod instruments;
 mod isolation;
+mod nodes;
 mod page;
 mod process;
 mod provisioning;

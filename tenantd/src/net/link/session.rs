@@ -208,11 +208,13 @@ async fn tell(
     loop {
         match timeout(PING_EVERY, queued.recv_many(&mut batch, BATCH)).await {
             Ok(0) => return Ended::Replaced,
-            Ok(_) => {}
+            Ok(_) => {
+                let taken = batch.iter().map(Frame::weight).sum();
+                waiting.fetch_sub(taken, Ordering::Relaxed);
+            }
             Err(_) => batch.push(Frame::Ping),
         }
         for frame in batch.drain(..) {
-            waiting.fetch_sub(frame.weight(), Ordering::Relaxed);
             if frame.write(&mut bytes).is_err() {
                 links.tally().count(Count::LinkFull);
             }

@@ -121,6 +121,20 @@ async fn a_peer_that_does_not_read_costs_a_bounded_queue() {
 }
 
 #[tokio::test]
+async fn a_link_that_was_idle_takes_messages_as_before() {
+    let (one, two) = (Rig::new(1, [7; 32]).await, Rig::new(2, [7; 32]).await);
+    one.call(&two).await;
+    two.links.set_home(tenant(1), Some(LaneId(0)));
+    sleep(SILENT_FOR + PING_EVERY).await;
+    assert_eq!(
+        one.links.send(NodeId(2), Frame::Mail(letter(tenant(1), Flow::Net(path(1))))),
+        Ok(())
+    );
+    two.find(|inbox| inbox.next_mail()).await;
+    assert_eq!(one.links.last_serial.load(Ordering::Relaxed), 1, "the link was never lost");
+}
+
+#[tokio::test]
 async fn what_finds_no_home_is_refused_only_where_nobody_repeats_it() {
     let (one, two) = (Rig::new(1, [7; 32]).await, Rig::new(2, [7; 32]).await);
     one.call(&two).await;
