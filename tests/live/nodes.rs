@@ -45,15 +45,14 @@ fn phones_of_one_company_on_two_nodes_call_each_other() {
         for (number, node) in [("101", home), ("102", edge)] {
             twins.push(phone(scene, &cluster, &beta, number, (node, 1_000))?);
         }
-        for (caller, callee, number) in [(&mut ada, &mut bob, "102")] {
-            caller.dial(number)?;
-            callee.wait_for("CALL_ESTABLISHED")?;
-            caller.wait_for("CALL_ESTABLISHED")?;
-            caller.wait_for_sound(75)?;
-            callee.wait_for_sound(75)?;
-            caller.hang_up()?;
-            callee.wait_for("CALL_CLOSED")?;
-        }
+        ada.dial("102")?;
+        bob.wait_for("CALL_ESTABLISHED")?;
+        ada.wait_for("CALL_ESTABLISHED")?;
+        ada.wait_for_sound(75)?;
+        bob.wait_for_sound(75)?;
+        ada.hang_up()?;
+        bob.wait_for("CALL_CLOSED")?;
+        ada.wait_for("CALL_CLOSED")?;
         bob.check_heard(440.0)?;
         ada.check_heard(700.0)?;
         bob.dial("101")?;
@@ -132,6 +131,11 @@ fn when_the_home_is_killed_calls_work_again_within_five_seconds() {
         let mut twin = phone(scene, &cluster, &beta, "102", (edge, 1_000))?;
         ada.dial("102")?;
         bob.wait_for("CALL_ESTABLISHED")?;
+        // What Postgres does not know yet went down with the home's disk.
+        wait::until("the call's facts in Postgres", SOON, || {
+            let facts = cluster.ask(|urls| &urls.node, "SELECT count(*) FROM live_call")?;
+            Ok((facts == "1").then_some(()))
+        })?;
         let server = cluster.nodes[edge].at.sip;
         let caller = Caller { company: &alpha, number: "104", server };
         caller.call_until_answered("103", SOON)?;
@@ -187,6 +191,7 @@ fn without_postgres_both_serve_on_and_nobody_is_taken_over() {
             ada.dial("102")?;
             bob.wait_for("CALL_ESTABLISHED")?;
             ada.wait_for("CALL_ESTABLISHED")?;
+            ada.wait_for_sound(50)?;
             ada.hang_up()?;
             bob.wait_for("CALL_CLOSED")?;
             ada.wait_for("CALL_CLOSED")?;
@@ -223,11 +228,9 @@ fn a_company_that_is_deleted_is_gone_from_both_nodes_and_its_calls_end() {
         ada.dial("102")?;
         bob.wait_for("CALL_ESTABLISHED")?;
 
-        // There is no command for it yet. A row's owner is held to row-level security too.
-        let delete = "BEGIN; ALTER TABLE tenant NO FORCE ROW LEVEL SECURITY; \
-            DELETE FROM tenant WHERE id = (SELECT id FROM tenant WHERE name = 'alpha.test'); \
-            ALTER TABLE tenant FORCE ROW LEVEL SECURITY; COMMIT";
-        cluster.ask(|urls| &urls.migrate, delete)?;
+        // There is no command for it yet.
+        let delete = "DELETE FROM tenant WHERE name = 'alpha.test'";
+        cluster.ask(|urls| &urls.provider, delete)?;
 
         ada.wait_for("CALL_CLOSED")?;
         bob.wait_for("CALL_CLOSED")?;
