@@ -14,7 +14,7 @@ use pbx::input::{Input, Storage};
 use pbx::record::Binding;
 use pbx::tenant::directory::{Algorithm, Directory, User};
 use store::node::calls::LiveCall;
-use store::node::feed::{Heard, Listener, Tenancy, versions};
+use store::node::feed::{Heard, Listener, Tenancy, fingerprint, versions};
 use store::node::nodes::Seen;
 use store::node::{bindings, calls, directory, nodes, upkeep};
 use store::{ClusterKey, Failure};
@@ -61,6 +61,16 @@ pub struct Feed {
     weights: BTreeMap<LaneId, usize>,
     /// Versions that cannot be loaded: told once, and not tried again before the next.
     unfit: BTreeMap<TenantId, i64>,
+    /// What Postgres and links said when there was nothing left to do.
+    settled: Option<Settled>,
+}
+
+/// A state of the world in which nothing is to be done.
+#[derive(Debug, PartialEq, Eq)]
+struct Settled {
+    fingerprint: String,
+    nodes: Vec<Seen>,
+    linked: BTreeSet<NodeId>,
 }
 
 /// What the lanes know of a tenant.
@@ -116,7 +126,8 @@ impl Feed {
         let weights = lanes.ids().map(|lane| (lane, 0)).collect();
         let (known, unfit) = (BTreeMap::new(), BTreeMap::new());
         let homes = Homes::new(node.shown.clone());
-        Self { node, key, lanes, links, clock, homes, known, weights, unfit }
+        let settled = None;
+        Self { node, key, lanes, links, clock, homes, known, weights, unfit, settled }
     }
 
     /// Brings the lanes up to date, for as long as it is let.
@@ -153,6 +164,7 @@ impl Feed {
         let caught_up = self.follow().await;
         if caught_up.is_err() {
             self.homes.lose_sight();
+            self.settled = None;
         }
         caught_up
     }
@@ -161,12 +173,20 @@ impl Feed {
         self.node.stay().await?;
         let database = self.node.database();
         let others = nodes::all(database).await?;
+        let now = Settled {
+            fingerprint: fingerprint(database).await?,
+            nodes: others.clone(),
+            linked: self.links.linked(),
+        };
+        if self.settled.as_ref() == Some(&now) {
+            return Ok(());
+        }
         let tenancies = versions(database).await?;
         self.links.set_peers(&peers(&others));
         self.let_go(&tenancies).await;
-        self.take_home(&tenancies, &others).await?;
-        let now: BTreeMap<_, _> = tenancies.iter().map(|t| (t.tenant, t.version)).collect();
-        self.unfit.retain(|tenant, version| now.get(tenant) == Some(version));
+        let taken = self.take_home(&tenancies, &others).await?;
+        let published: BTreeMap<_, _> = tenancies.iter().map(|t| (t.tenant, t.version)).collect();
+        self.unfit.retain(|tenant, version| published.get(tenant) == Some(version));
         let epochs = self.node.epochs();
         let mut wanted = vec![];
         for tenancy in tenancies {
@@ -190,7 +210,11 @@ impl Feed {
                 wanted.push(Wanted { tenant, version, scope, elsewhere });
             }
         }
-        self.load_all(wanted).await
+        // Whoever is silent now may be lost a moment later, which Postgres does not tell.
+        let is_settled = taken == 0 && wanted.is_empty() && self.homes.is_settled(&others);
+        self.load_all(wanted).await?;
+        self.settled = is_settled.then_some(now);
+        Ok(())
     }
 
     /// What is gone, and what another node has taken.
@@ -208,7 +232,11 @@ impl Feed {
         }
     }
 
-    async fn take_home(&mut self, tenancies: &[Tenancy], others: &[Seen]) -> Result<(), Failure> {
+    async fn take_home(
+        &mut self,
+        tenancies: &[Tenancy],
+        others: &[Seen],
+    ) -> Result<usize, Failure> {
         let linked = self.links.linked();
         let sight = Sight { tenancies, nodes: others, linked: &linked };
         let wanted = self.homes.wanted(Instant::now(), sight, &self.node.epochs());
@@ -216,7 +244,7 @@ impl Feed {
         if taken > 0 {
             info!(tenants = taken, "tenants come to this node");
         }
-        Ok(())
+        Ok(taken)
     }
 
     /// A tenant lives on that node from now on, as every door must know.

@@ -79,14 +79,9 @@ impl Homes {
         wanted
     }
 
-    /// Whether another node has tenants that we may soon have to take: its link is down, but it
-    /// still counts as alive.
-    pub fn is_waiting(&self, sight: Sight<'_>) -> bool {
-        self.me.link.is_some()
-            && sight.nodes.iter().any(|node| {
-                let is_peer = node.shown.name != self.me.name && node.shown.link.is_some();
-                is_peer && !sight.linked.contains(&node.number)
-            })
+    /// Whether nothing will be wanted until something changes: nothing is free, and nobody silent.
+    pub fn is_settled(&self, nodes: &[Seen]) -> bool {
+        self.free_since.is_empty() && nodes.iter().all(|node| node.life == Life::Alive)
     }
 
     fn is_free(&self, tenancy: &Tenancy, sight: Sight<'_>, patience: bool) -> bool {

@@ -17,8 +17,23 @@ const VERSIONS: &str = "
       AND EXISTS (SELECT FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'canonical')
     ORDER BY t.id";
 
+/// Changes whenever an answer to [`VERSIONS`] does, and is one row.
+const FINGERPRINT: &str = "
+    SELECT count(*) || ':' || coalesce(sum(hashtextextended(
+        concat_ws(' ', t.id, t.version, l.node, l.epoch), 0)), 0)
+    FROM tenant t LEFT JOIN lease l ON l.tenant_id = t.id AND l.until_at > now()";
+
 /// The queries of this file.
-pub const QUERIES: &[Query] = &[Query::node("versions", VERSIONS)];
+pub const QUERIES: &[Query] =
+    &[Query::node("versions", VERSIONS), Query::node("fingerprint", FINGERPRINT)];
+
+/// What can be compared to know whether any tenant came, changed, moved or went.
+///
+/// # Errors
+/// If Postgres is away.
+pub async fn fingerprint(database: &Database) -> Result<String, Failure> {
+    Ok(sqlx::query_scalar(FINGERPRINT).fetch_one(&database.node).await?)
+}
 
 /// A tenant that can be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
