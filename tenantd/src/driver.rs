@@ -15,8 +15,8 @@ use pbx::switch::{Load, Switch};
 
 use crate::clock::Clock;
 use crate::dispatch::Dispatch;
-use crate::lanes::inbox::{Inbox, Report};
-use crate::lanes::{Lanes, Stage, Wishes, World};
+use crate::lanes::inbox::{Arrival, Inbox, Report};
+use crate::lanes::{LaneId, Lanes, Stage, Wishes, World};
 use crate::metrics::{Count, Gauge, Tally};
 use crate::net::udp::{BATCH, Reader, Writer};
 
@@ -68,9 +68,10 @@ impl Lane {
                 self.switch.handle_deadline(now);
             }
             self.hear_signals(now, &mut told);
-            let more = self.take_in(now, &mut reader, told.stage);
+            let mut more = self.take_in(now, &mut reader, told.stage);
             self.serve(now);
             self.perform(&mut wishes, &mut writer);
+            more |= self.hear_what_is_gone(now, &mut wishes);
             if told.stage == Stage::Ended {
                 break;
             }
@@ -128,6 +129,7 @@ impl Lane {
                 self.world.tally.add(Count::DroppedTruncated, read.unusable as u64);
                 more |= read.datagrams == BATCH;
             }
+            more |= self.take_in_arrivals(now);
         }
         let reports = (0..INPUTS).map_while(|_| self.inbox.next_report());
         let reported = reports.map(|report| match report {
@@ -135,6 +137,34 @@ impl Lane {
             Report::Media(event) => self.switch.handle_input(now, Input::Media(event)),
         });
         more | (reported.count() == INPUTS)
+    }
+
+    fn take_in_arrivals(&mut self, now: Moment) -> bool {
+        let arrivals = (0..INPUTS).map_while(|_| self.inbox.next_arrival());
+        let arrived = arrivals.map(|arrival| match arrival {
+            Arrival::Message { path, bytes } => {
+                self.dispatch.receive(now, Flow::Net(path), bytes);
+            }
+            Arrival::Gone(flow) => {
+                // Every lane hears it, and one of them tells the other nodes.
+                if self.world.lane == LaneId(0) {
+                    self.world.tell_peers_gone(flow);
+                }
+                self.switch.handle_input(now, Input::FlowGone(flow));
+            }
+        });
+        arrived.count() == INPUTS
+    }
+
+    /// Whatever still believes in a connection that is gone learns of it here: it was told when
+    /// the connection ended, and may have heard of it only after that.
+    fn hear_what_is_gone(&mut self, now: Moment, wishes: &mut Wishes) -> bool {
+        let gone = std::iter::from_fn(|| wishes.next_gone());
+        let heard = gone.map(|flow| {
+            self.world.tell_peers_gone(flow);
+            self.switch.handle_input(now, Input::FlowGone(flow));
+        });
+        heard.count() > 0
     }
 
     fn serve(&mut self, now: Moment) {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test tells by failing")]
 
 mod mutate;
+mod stream;
 mod wire;
 
 use std::fs;
@@ -45,6 +46,19 @@ fn break_messages(count: u32, chance: [u8; 32]) {
     }
     // Mutations that reach only one side of the checks would test nothing.
     assert!(taken > count / 10 && refused > count / 10, "{taken} taken, {refused} refused");
+}
+
+#[test]
+fn broken_streams_are_cut_the_same_in_any_pieces() {
+    let seeds = messages("rfc4475").into_iter().chain(messages("rfc5118")).collect::<Vec<_>>();
+    let mut mutations = Mutations::of(&seeds, [5; 32]);
+    let (streams, mut cut) = (8_000, 0);
+    for _ in 0..streams {
+        let stream = [mutations.next(), mutations.next(), mutations.next()].concat();
+        cut += stream::cut_in_pieces(&stream);
+    }
+    // Streams that all end at once would test nothing.
+    assert!(cut > streams, "{cut} messages");
 }
 
 /// The torture messages of that folder, in the order of their names.

@@ -5,8 +5,10 @@
 
 mod calls;
 mod demo;
+mod encryption;
 mod instruments;
 mod isolation;
+mod messages;
 mod nodes;
 mod page;
 mod process;
@@ -14,3 +16,4 @@ mod provisioning;
 mod registration;
 mod restart;
 mod strangers;
+mod transports;

@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Base, Config, Problem, Span};
 use crate::demo::{self, Demo};
+use crate::net::tls;
 use crate::{postgres, serve};
 use store::provision::{Absent, NotApplied, Options, Run};
 
@@ -91,6 +92,8 @@ enum Failure {
     #[error(transparent)]
     Key(#[from] store::secrets::BadKey),
     #[error(transparent)]
+    Tls(#[from] tls::Failure),
+    #[error(transparent)]
     Postgres(#[from] postgres::Failure),
     #[error(transparent)]
     Store(#[from] store::Failure),
@@ -117,6 +120,7 @@ impl Failure {
         match self {
             Self::Config(_)
             | Self::Key(store::secrets::BadKey::Text { .. })
+            | Self::Tls(_)
             | Self::NotApplied(NotApplied::File(_))
             | Self::Provision(_)
             | Self::File { .. }

@@ -1,6 +1,6 @@
 //! What other threads put before a lane: mail from other lanes, reports of sound and storage,
-//! orders of the feed, what peer nodes have for our phones. Each has a ring of its own, and each
-//! ring its limit.
+//! orders of the feed, messages that connections bring, what peer nodes have for our phones. Each has
+//! a ring of its own, and each ring its limit.
 //!
 //! A producer wakes the lane once a batch, and only if it sleeps.
 
@@ -12,7 +12,7 @@ use crossbeam_queue::ArrayQueue;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use pbx::edge::Served;
-use pbx::flow::{Flow, Path};
+use pbx::flow::{Flow, FlowId, Path};
 use pbx::id::{RecordId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media;
@@ -34,6 +34,9 @@ pub const ORDERS: usize = 256;
 /// Messages of other nodes' tenants for phones of ours that may wait. When full, one is dropped and
 /// counted, like a datagram that the network drops.
 pub const OUTGOING: usize = 8_192;
+/// Messages of connections that may wait. When full, whoever reads connections waits, and so do
+/// their peers.
+pub const ARRIVALS: usize = 1_024;
 
 /// A message, and whose it is.
 #[derive(Debug)]
@@ -70,12 +73,27 @@ pub enum Order {
     Report(oneshot::Sender<()>),
 }
 
+/// What a connection brings.
+#[derive(Debug)]
+pub enum Arrival {
+    /// One whole message, nobody knows whose.
+    Message {
+        /// The way back.
+        path: Path,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// The connection is gone.
+    Gone(FlowId),
+}
+
 #[derive(Debug)]
 struct Rings {
     mail: ArrayQueue<Mail>,
     reports: ArrayQueue<Report>,
     orders: ArrayQueue<Order>,
     outgoing: ArrayQueue<(Path, Bytes)>,
+    arrivals: ArrayQueue<Arrival>,
     asleep: AtomicBool,
     bell: EventFd,
 }
@@ -95,6 +113,7 @@ pub fn inbox() -> Result<(Inbox, Post), Errno> {
         reports: ArrayQueue::new(REPORTS),
         orders: ArrayQueue::new(ORDERS),
         outgoing: ArrayQueue::new(OUTGOING),
+        arrivals: ArrayQueue::new(ARRIVALS),
         asleep: AtomicBool::new(false),
         bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
     });
@@ -125,6 +144,16 @@ impl Post {
         self.0.outgoing.push((path, bytes)).is_ok()
     }
 
+    /// Gives the lane what a connection brings; a full ring gives it back, to be tried again.
+    pub fn arrive(&self, arrival: Arrival) -> Result<(), Arrival> {
+        self.0.arrivals.push(arrival)
+    }
+
+    /// Whether connections bring more than the lane takes in.
+    pub fn is_crowded(&self) -> bool {
+        self.0.arrivals.len() > ARRIVALS / 2
+    }
+
     /// Wakes the lane if it sleeps; once after a batch.
     pub fn wake(&self) {
         // The lane says that it sleeps and then looks at the rings; we fill a ring and then look
@@ -135,9 +164,10 @@ impl Post {
         }
     }
 
-    /// Messages, reports and orders that wait.
-    pub fn lengths(&self) -> [usize; 3] {
-        [self.0.mail.len(), self.0.reports.len(), self.0.orders.len()]
+    /// Messages, reports, orders and arrivals that wait.
+    pub fn lengths(&self) -> [usize; 4] {
+        let Rings { mail, reports, orders, arrivals, .. } = &*self.0;
+        [mail.len(), reports.len(), orders.len(), arrivals.len()]
     }
 
     /// Messages that wait to be put out.
@@ -167,6 +197,11 @@ impl Inbox {
         self.0.outgoing.pop()
     }
 
+    /// What a connection brought next.
+    pub fn next_arrival(&self) -> Option<Arrival> {
+        self.0.arrivals.pop()
+    }
+
     /// Sleeps by way of `sleep`, which must end when the bell rings, unless something is there.
     pub fn sleep(&self, sleep: impl FnOnce(&EventFd)) {
         self.0.asleep.store(true, Ordering::SeqCst);
@@ -179,8 +214,9 @@ impl Inbox {
     }
 
     fn is_empty(&self) -> bool {
-        let own = self.0.mail.is_empty() && self.0.outgoing.is_empty();
-        own && self.0.reports.is_empty() && self.0.orders.is_empty()
+        let Rings { mail, reports, orders, arrivals, outgoing, .. } = &*self.0;
+        let no_mail = mail.is_empty() && arrivals.is_empty() && outgoing.is_empty();
+        no_mail && reports.is_empty() && orders.is_empty()
     }
 }
 
@@ -240,7 +276,7 @@ mod tests {
             assert!(post.report(Report::Kept(RecordId(Uuid::nil()))));
         }
         assert!(!post.report(Report::Kept(RecordId(Uuid::nil()))));
-        assert_eq!(post.lengths(), [0, REPORTS, 0]);
+        assert_eq!(post.lengths(), [0, REPORTS, 0, 0]);
         assert!(inbox.next_report().is_some());
         assert!(post.report(Report::Kept(RecordId(Uuid::nil()))));
     }

@@ -1,5 +1,6 @@
 //! Lanes at work, and how they come to an end: let go, hang up, write down, leave.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use web::boards::Boards;
 
 use super::{Lanes, Stage};
 use crate::feed::Feed;
+use crate::net::connections::Connections;
+use crate::net::tcp::{self, Speech};
 use crate::nodes::Node;
 
 /// How long phones get to hear that their calls are over, and sound to say what it heard.
@@ -43,6 +46,7 @@ pub struct Running {
     node: Arc<Node>,
     media: Arc<Media>,
     boards: Boards,
+    connections: Option<Arc<Connections>>,
     tasks: Tasks,
 }
 
@@ -54,11 +58,24 @@ impl Running {
         boards: Boards,
         tasks: Tasks,
     ) -> Self {
-        Self { lanes, node, media, boards, tasks }
+        Self { lanes, node, media, boards, connections: None, tasks }
     }
 
     pub(super) fn with_feed(mut self, feed: Feed) -> Self {
         self.tasks.helpers.spawn(feed.run());
+        self
+    }
+
+    /// Takes connections from now on.
+    pub(super) fn with_connections(
+        mut self,
+        connections: Arc<Connections>,
+        listeners: Vec<(TcpListener, Speech)>,
+    ) -> Self {
+        for (listener, speech) in listeners {
+            self.tasks.helpers.spawn(tcp::listen(listener, speech, connections.clone()));
+        }
+        self.connections = Some(connections);
         self
     }
 
@@ -104,12 +121,15 @@ impl Running {
         }
         sleep(LOOK_EVERY * 2).await;
         self.wait_until_idle(HANG_UP_FOR).await;
-        let Self { lanes, node, media, tasks, .. } = self;
+        let Self { lanes, node, media, connections, tasks, .. } = self;
         let Tasks { threads, mut writers, mut helpers } = tasks;
         lanes.advance(Stage::Ended);
         let joined = spawn_blocking(|| threads.into_iter().try_for_each(JoinHandle::join)).await;
         if !matches!(joined, Ok(Ok(()))) {
             warn!("a lane did not end well");
+        }
+        if let Some(connections) = connections {
+            connections.end().await;
         }
         let written = async { while writers.join_next().await.is_some() {} };
         if timeout(WRITE_FOR, written).await.is_err() {

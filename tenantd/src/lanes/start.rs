@@ -1,7 +1,7 @@
 //! Starting all of it: sockets, journal, lanes, sound, and what keeps them up to date.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,10 +35,11 @@ use crate::driver::Lane;
 use crate::feed::Feed;
 use crate::journal::{self, LaneJournal, ReplayFailure, Room, replay};
 use crate::metrics::Metrics;
+use crate::net::connections::{Connections, Limits};
 use crate::net::link::proof::LinkKey;
 use crate::net::link::{self, Links, Me, Means, Reception};
-use crate::net::tls;
-use crate::net::tls::link::{Files, Tls};
+use crate::net::tcp::Speech;
+use crate::net::tls::link::{Failure as LinkFailure, Files, Tls};
 use crate::net::udp::{self, Socket};
 use crate::nodes::{HOLD_FOR, Node};
 use crate::write_behind::{Desk, Inbound, Setback, between, run};
@@ -115,7 +116,7 @@ pub enum Failure {
     Media(#[from] media::Failure),
     /// Links cannot be encrypted.
     #[error(transparent)]
-    Link(#[from] tls::link::Failure),
+    Link(#[from] LinkFailure),
     /// The system has no thread or bell for a lane.
     #[error("a lane cannot be started: {0}")]
     System(#[from] io::Error),
@@ -142,10 +143,10 @@ impl From<Errno> for Failure {
 }
 
 /// Every lane's sockets, open before anything else begins.
-#[derive(Debug)]
 pub struct Listeners {
     by_lane: Vec<Vec<Socket>>,
     link: Vec<TcpListener>,
+    streams: Vec<(TcpListener, Speech)>,
 }
 
 impl Listeners {
@@ -153,18 +154,15 @@ impl Listeners {
     ///
     /// # Errors
     /// If an address is in use, or is none of this machine's.
-    pub fn open(
-        addresses: &[SocketAddrV4],
-        lanes: Option<NonZeroU16>,
-    ) -> Result<Self, udp::Failure> {
+    pub fn open(addresses: &[SocketAddr], lanes: Option<NonZeroU16>) -> Result<Self, udp::Failure> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let lanes = lanes.map_or(cores, |lanes| usize::from(lanes.get()));
         let mut by_lane: Vec<Vec<Socket>> = (0..lanes).map(|_| vec![]).collect();
         for address in addresses {
-            let sockets = udp::open(*address, lanes)?;
+            let Some(sockets) = udp::open(*address, lanes)? else { continue };
             by_lane.iter_mut().zip(sockets).for_each(|(lane, socket)| lane.push(socket));
         }
-        Ok(Self { by_lane, link: vec![] })
+        Ok(Self { by_lane, link: vec![], streams: vec![] })
     }
 
     /// With listeners for peer nodes beside those for phones.
@@ -172,8 +170,13 @@ impl Listeners {
         Self { link, ..self }
     }
 
-    /// The addresses that are open.
-    pub fn addresses(&self) -> Vec<SocketAddrV4> {
+    /// Takes connections, too.
+    pub fn add_streams(&mut self, listeners: Vec<TcpListener>, speech: &Speech) {
+        self.streams.extend(listeners.into_iter().map(|listener| (listener, speech.clone())));
+    }
+
+    /// The addresses that are open for datagrams.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
         self.by_lane
             .first()
             .map(|lane| lane.iter().map(Socket::address).collect())
@@ -200,6 +203,7 @@ struct Common {
     links: Arc<Links>,
     media: Arc<Media>,
     sounds: Arc<Sounds>,
+    connections: Arc<Connections>,
     retired: mpsc::Sender<Box<Directory>>,
 }
 
@@ -277,7 +281,7 @@ impl Prepared {
         let boards = Boards::default();
         tasks.helpers.spawn(boards::run(shown, boards.clone()));
         tasks.helpers.spawn(async move { while to_drop.recv().await.is_some() {} });
-        let Common { lanes, links, media, .. } = common;
+        let Common { lanes, links, media, connections, .. } = common;
         tasks.helpers.spawn(links.clone().tell_lanes());
         for listener in listeners.link {
             tasks.helpers.spawn(link::listen(listener, links.clone()));
@@ -293,7 +297,7 @@ impl Prepared {
             sleep(TRY_AGAIN_AFTER).await;
         }
         lanes.advance(Stage::Serving);
-        Ok(running.with_feed(feed))
+        Ok(running.with_feed(feed).with_connections(connections, listeners.streams))
     }
 }
 
@@ -313,7 +317,11 @@ impl Common {
         let told = sounds.clone();
         let media = Arc::new(Media::start(&setup.media, move |event| told.report(event))?);
         let room = Arc::new(Room::new(setup.journal_quota));
-        Ok(Self { setup, clock, keys, room, lanes, links, media, sounds, retired })
+        let limits = Limits::of_this_process();
+        let (tally, of_lanes) = (metrics.tally(), lanes.clone());
+        let connections = Connections::new(keys.node, keys.boot, of_lanes, limits, tally);
+        let connections = Arc::new(connections);
+        Ok(Self { setup, clock, keys, room, lanes, links, media, sounds, connections, retired })
     }
 }
 
@@ -348,6 +356,7 @@ fn begin_lane(
         node: common.keys.node,
         lane,
         sockets,
+        connections: common.connections.clone(),
         memory: Memory { journal, outbound, disk: Disk::Works },
         links: common.links.clone(),
         media: common.media.clone(),
@@ -397,7 +406,7 @@ fn door(setup: &Setup, keys: Keys) -> Edge {
     })
 }
 
-fn means(link: &Link, key: &ClusterKey) -> Result<Means, tls::link::Failure> {
+fn means(link: &Link, key: &ClusterKey) -> Result<Means, LinkFailure> {
     let tls = match &link.files {
         Some(files) => Tls::of_authority(files)?,
         None => Tls::of_key()?,
@@ -428,12 +437,11 @@ async fn write(node: Arc<Node>, desk: Desk, inbound: Inbound) {
 
 /// Every queue of a lane is seen from outside.
 fn watch(metrics: &Metrics, common: &Common, lane: LaneId, journal: &LaneJournal) {
-    use super::inbox::{MAIL, ORDERS, OUTGOING, REPORTS};
+    use super::inbox::{ARRIVALS, MAIL, ORDERS, OUTGOING, REPORTS};
     let name = |queue: &str| format!("lane_{}_{queue}", lane.0);
     let Some(post) = common.lanes.post(lane) else { return };
-    for (which, (queue, limit)) in
-        [("mail", MAIL), ("reports", REPORTS), ("orders", ORDERS)].into_iter().enumerate()
-    {
+    let queues = [("mail", MAIL), ("reports", REPORTS), ("orders", ORDERS), ("arrivals", ARRIVALS)];
+    for (which, (queue, limit)) in queues.into_iter().enumerate() {
         let post = post.clone();
         metrics.queue(name(queue), limit, move || {
             post.lengths().get(which).copied().unwrap_or_default()
@@ -457,6 +465,8 @@ fn watch_shared(metrics: &Metrics, common: &Common) {
     // A side takes two ports.
     let sides = common.setup.media.ports.len() / 2;
     metrics.queue("calls_with_sound", sides, move || sounds.len());
+    let connections = common.connections.clone();
+    metrics.queue("connections", connections.limits().in_all, move || connections.count());
 }
 
 fn half(key: [u8; 32]) -> [u8; 16] {

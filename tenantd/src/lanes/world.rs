@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use media::Media;
 use pbx::board::Change;
-use pbx::flow::{Flow, InnerPath, Link, Path};
+use pbx::flow::{Flow, FlowId, InnerPath, Link, Path};
 use pbx::id::NodeId;
 use pbx::media::Wish;
 use pbx::output::Output;
@@ -24,6 +24,7 @@ use super::sound::Sounds;
 use crate::boards::Gathered;
 use crate::journal::LaneJournal;
 use crate::metrics::{Count, Tally};
+use crate::net::connections::{Connections, Sent};
 use crate::net::link::frame::Frame;
 use crate::net::link::{Links, Unsent};
 use crate::net::udp::{Socket, UdpPath, Writer};
@@ -37,6 +38,8 @@ pub struct World {
     pub lane: LaneId,
     /// Its sockets, one a listener.
     pub sockets: Vec<Socket>,
+    /// This node's connections.
+    pub connections: Arc<Connections>,
     /// Its journal, and whoever takes it to Postgres.
     pub memory: Memory,
     /// The ways to other nodes.
@@ -80,6 +83,9 @@ pub struct Wishes {
     datagrams: Vec<(UdpPath, Bytes)>,
     /// On paths of other nodes.
     away: Vec<(Path, Bytes)>,
+    streams: Vec<(FlowId, Bytes)>,
+    /// Connections that something was to be sent on, and that are gone.
+    gone: Vec<FlowId>,
     inner: VecDeque<(InnerPath, Bytes)>,
     sound: Vec<Wish>,
     shows: Vec<Change>,
@@ -117,12 +123,15 @@ impl Wishes {
 
     /// A message for a peer, on a path of this node.
     pub fn put_out(&mut self, path: Path, bytes: Bytes) {
-        match path.link {
-            Link::Udp => {
-                self.datagrams.push((UdpPath { local: path.local, peer: path.peer }, bytes));
-            }
-            Link::Stream { .. } => debug!(%path, "a connection that no longer exists"),
+        match path.stream() {
+            None => self.datagrams.push((UdpPath { local: path.local, peer: path.peer }, bytes)),
+            Some(flow) => self.streams.push((flow, bytes)),
         }
+    }
+
+    /// A connection that something was to be sent on, and that is gone.
+    pub fn next_gone(&mut self) -> Option<FlowId> {
+        self.gone.pop()
     }
 }
 
@@ -137,6 +146,7 @@ impl World {
         self.remember(std::mem::take(&mut wishes.records));
         self.forward(wishes);
         self.send(&mut wishes.datagrams, writer);
+        self.send_on_streams(wishes);
         wishes.inner.drain(..).for_each(inner);
         for wish in wishes.sound.drain(..) {
             self.sounds.expect(self.lane, &wish);
@@ -180,6 +190,11 @@ impl World {
         }
     }
 
+    /// A connection of ours is gone: homes elsewhere may believe in it.
+    pub fn tell_peers_gone(&self, flow: FlowId) {
+        self.links.send_all(&Frame::FlowGone(flow));
+    }
+
     /// Hands other nodes what goes out there. A datagram's address may have come over to us together
     /// with the tenants of a node that is lost; a connection never does.
     fn forward(&mut self, wishes: &mut Wishes) {
@@ -194,9 +209,7 @@ impl World {
     }
 
     fn send(&mut self, datagrams: &mut Vec<(UdpPath, Bytes)>, writer: &mut Writer) {
-        let responses = datagrams.iter().filter(|(_, bytes)| is_response(bytes)).count();
-        self.tally.add(Count::ResponsesSent, responses as u64);
-        self.tally.add(Count::RequestsForwarded, (datagrams.len() - responses) as u64);
+        self.count_sent(datagrams);
         let mut failed = 0;
         // One pass a listener; nearly always there is one, and this copies nothing.
         for run in datagrams.chunk_by(|(a, _), (b, _)| self.through(a) == self.through(b)) {
@@ -210,6 +223,27 @@ impl World {
             self.tally.add(Count::SendFailed, failed as u64);
         }
         datagrams.clear();
+    }
+
+    fn send_on_streams(&mut self, wishes: &mut Wishes) {
+        self.count_sent(&wishes.streams);
+        for (flow, bytes) in wishes.streams.drain(..) {
+            match self.connections.send(flow, bytes) {
+                Sent::Taken => {}
+                Sent::Gone => {
+                    self.tally.count(Count::SendFailed);
+                    if !wishes.gone.contains(&flow) {
+                        wishes.gone.push(flow);
+                    }
+                }
+            }
+        }
+    }
+
+    fn count_sent<T>(&self, messages: &[(T, Bytes)]) {
+        let responses = messages.iter().filter(|(_, bytes)| is_response(bytes)).count();
+        self.tally.add(Count::ResponsesSent, responses as u64);
+        self.tally.add(Count::RequestsForwarded, (messages.len() - responses) as u64);
     }
 
     /// The listener that a path goes through; one that is gone is replaced by the first.

@@ -72,6 +72,26 @@ series! {
     LinkFull = "tenantd_link_frames_dropped_total"["reason": "full"],
         "Frames for peer nodes that were dropped.";
     SendFailed = "tenantd_sip_send_failed_total", "Messages that the system would not send.";
+    ConnectionsAccepted = "tenantd_sip_connections_accepted_total",
+        "Connections of phones that were taken.";
+    ConnectionsRefused = "tenantd_sip_connections_refused_total"["reason": "full"],
+        "Connections closed at once, for there were too many.";
+    ConnectionsRefusedOfAddress = "tenantd_sip_connections_refused_total"["reason": "address"],
+        "Connections closed at once, for there were too many.";
+    ConnectionsEndedByPeer = "tenantd_sip_connections_ended_total"["reason": "peer"],
+        "Connections that ended, by why.";
+    ConnectionsFailed = "tenantd_sip_connections_ended_total"["reason": "failed"],
+        "Connections that ended, by why.";
+    ConnectionsEndedNotSip = "tenantd_sip_connections_ended_total"["reason": "not_sip"],
+        "Connections that ended, by why.";
+    ConnectionsEndedIdle = "tenantd_sip_connections_ended_total"["reason": "idle"],
+        "Connections that ended, by why.";
+    ConnectionsEndedSlow = "tenantd_sip_connections_ended_total"["reason": "slow"],
+        "Connections that ended, by why.";
+    ConnectionsNotEncrypted = "tenantd_sip_connections_ended_total"["reason": "handshake"],
+        "Connections that ended, by why.";
+    ConnectionsEndedStopped = "tenantd_sip_connections_ended_total"["reason": "stopped"],
+        "Connections that ended, by why.";
     CallsSucceeded = "tenantd_calls_succeeded_total", "Calls that were answered, once they ended.";
     CallsFailed = "tenantd_calls_failed_total", "Calls that ended without an answer.";
     EndedByCaller = "tenantd_calls_ended_total"["ending": "caller_hung_up"],
@@ -133,6 +153,7 @@ series! {
     Registrations = "tenantd_registrations", "Phones that are registered.";
     Calls = "tenantd_calls", "Calls under way.";
     Transactions = "tenantd_sip_transactions", "SIP transactions that are not over.";
+    Connections = "tenantd_sip_connections", "Connections of phones that are open.";
     Tenants = "tenantd_tenants", "Tenants that live here.";
     Links = "tenantd_links", "Peer nodes that are linked.";
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::doors::{Addresses, Doors, serve_pages, serve_probes};
+use super::doors::{Addresses, Doors, serve_encrypted_pages, serve_pages, serve_probes};
 use super::ground::{Place, TRY_AGAIN_AFTER, key, open_database, own, watch_over};
 use super::{setup, sound};
 use crate::config::Config;
@@ -15,6 +15,8 @@ use crate::demo::{self, Demo};
 use crate::health::{Health, Phase, Postgres};
 use crate::lanes::{self, Prepared, Running};
 use crate::metrics::Metrics;
+use crate::net::tcp::Speech;
+use crate::net::tls::{self, Certificates, Terminator};
 use crate::postgres::{self, Server};
 use crate::reach::Reach;
 use crate::signals::Signals;
@@ -58,6 +60,9 @@ pub enum Failure {
     /// A SIP address cannot be opened.
     #[error(transparent)]
     Udp(#[from] crate::net::udp::Failure),
+    /// There is no certificate for encrypted connections.
+    #[error(transparent)]
+    Tls(#[from] tls::Failure),
     /// The demo's companies cannot be made.
     #[error(transparent)]
     Demo(#[from] demo::Failure),
@@ -102,13 +107,14 @@ fn say_what_is_odd(config: &Config) {
 async fn serve(
     config: &Config,
     demo: Option<&Demo>,
-    doors: Doors,
+    mut doors: Doors,
     place: &Place,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
     let (health, metrics) = (Arc::new(Health::new()), Arc::new(Metrics::new()));
     let (end, ended) = watch::channel(false);
     let addresses = doors.addresses();
+    let encryption = encryption(config, demo, &doors)?;
     let mut pages = serve_probes(doors.admin, &health, &metrics, &ended);
 
     let database = match or_stop(open_database(&place.urls(config)), signals).await {
@@ -131,7 +137,12 @@ async fn serve(
     let Some(prepared) = or_stop(prepare(&setup, &database), signals).await else {
         return Ok(());
     };
-    let running = prepared?.start(doors.sip, key.clone(), &metrics).await?;
+    doors.udp.add_streams(doors.tcp, &Speech::Plain);
+    if let Some(certificates) = &encryption {
+        let speech = Speech::Encrypted(Terminator::for_phones(certificates.clone())?);
+        doors.udp.add_streams(doors.tls, &speech);
+    }
+    let running = prepared?.start(doors.udp, key.clone(), &metrics).await?;
     let portal = web::Portal {
         database: database.clone(),
         cookie_key: key.derive("web cookies"),
@@ -141,7 +152,13 @@ async fn serve(
         reach: reach.sip.map_or_else(String::new, |sip| sip.to_string()),
         throttle: web::Throttle::default(),
     };
-    serve_pages(&mut pages, doors.web, &portal, &ended);
+    serve_pages(&mut pages, doors.http, &portal, &ended);
+    if let Some(certificates) = encryption {
+        let terminator = Terminator::for_browsers(certificates.clone())?;
+        let encrypted = (terminator, certificates.clone());
+        serve_encrypted_pages(&mut pages, doors.https, encrypted, &portal, &ended);
+        tokio::spawn(certificates.watch());
+    }
     sound::show(&running.media(), &metrics);
     let watching = tokio::spawn(watch_over(database.clone(), health.clone(), metrics));
     health.enter(Phase::Serving);
@@ -156,6 +173,19 @@ async fn serve(
     let _ = timeout(LAST_PAGES_FOR, async { while pages.join_next().await.is_some() {} }).await;
     database.close().await;
     Ok(())
+}
+
+/// The certificates, if any door needs one.
+fn encryption(
+    config: &Config,
+    demo: Option<&Demo>,
+    doors: &Doors,
+) -> Result<Option<Arc<Certificates>>, tls::Failure> {
+    if !doors.are_encrypted() {
+        return Ok(None);
+    }
+    let setup = setup::tls(config, demo.into_iter().flat_map(Demo::domains));
+    Certificates::open(setup).map(Some)
 }
 
 /// Refuses what is new, lets what is under way finish for a while, then ends it.

@@ -9,6 +9,7 @@ use tokio::net::lookup_host;
 
 use crate::config::{Config, External, Link, Network, Role, UnknownDomain};
 use crate::lanes;
+use crate::net::tls;
 use crate::net::tls::link::Files;
 
 /// Everything that lanes are set up by.
@@ -83,6 +84,21 @@ fn routed(v4: bool) -> Option<IpAddr> {
     let socket = UdpSocket::bind(from).ok()?;
     socket.connect(to).ok()?;
     socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Where certificates are; the self-signed one is for these domains, too.
+pub(super) fn tls<'a>(config: &Config, domains: impl Iterator<Item = &'a str>) -> tls::Setup {
+    let external = config.sip.external.iter().map(|external| match external {
+        External::Address(address) => address.to_string(),
+        External::Name(name) => name.clone(),
+    });
+    let here = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    tls::Setup {
+        default: config.tls.certificate.clone().zip(config.tls.key.clone()),
+        directory: config.tls.directory.clone(),
+        own: config.data_dir.join("tls"),
+        names: here.into_iter().chain(external).chain(domains.map(str::to_owned)).collect(),
+    }
 }
 
 /// Our public addresses, one a family.

@@ -12,6 +12,7 @@ pub mod digest;
 pub mod draft;
 pub mod escape;
 pub mod flaw;
+pub mod frame;
 pub mod host;
 mod letters;
 pub mod list;

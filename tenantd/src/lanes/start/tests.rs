@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pbx::edge::Served;
+use pbx::flow::{Link, Path, Transport};
 use pbx::id::{TenantId, UserId};
 use pbx::input::Input;
 use pbx::sip::digest;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::lanes::Home;
-use crate::lanes::inbox::Order;
+use crate::lanes::inbox::{Arrival, Order};
 use crate::scratch::Scratch;
 
 #[test]
@@ -88,9 +89,33 @@ fn strangers_hear_nothing_and_options_are_answered_by_any_lane() {
     stranger.hears_nothing();
 }
 
+#[test]
+fn who_registers_over_a_connection_that_is_gone_already_is_not_believed_to_be_there() {
+    let rig = Rig::new(2, JOURNAL_QUOTA);
+    let phone = rig.phone(1, "101");
+    phone.send(&phone.request("REGISTER", "1", ""));
+    let challenge = phone.hear("SIP/2.0 401");
+    let proof = phone.proof(&challenge, "REGISTER", &format!("sip:{}", phone.domain));
+    let request = phone.request("REGISTER", "2", &format!("Authorization: {proof}\r\n"));
+    // All lanes were told of its end before this was read: nobody tells them again.
+    let link = Link::Stream { transport: Transport::Tcp, boot: 1, number: 7 };
+    let path = Path { node: NodeId(1), link, local: rig.to, peer: rig.to };
+    // By way of the lane on which the company does not live.
+    let post = rig.common.lanes.post(LaneId(1)).unwrap();
+    post.arrive(Arrival::Message { path, bytes: request.into() }).unwrap();
+    post.wake();
+    let wanted = "tenantd_registrations_disconnected_total 1";
+    let began_at = Instant::now();
+    while !rig.metrics.render().contains(wanted) {
+        assert!(began_at.elapsed() < Duration::from_secs(10), "{}", rig.metrics.render());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Lanes, each with one of two companies in turn.
 struct Rig {
     common: Common,
+    metrics: Metrics,
     threads: Vec<JoinHandle<()>>,
     to: SocketAddr,
     _tokio: Runtime,
@@ -102,7 +127,7 @@ impl Rig {
         let (tokio, scratch, metrics) = (Runtime::new().unwrap(), Scratch::new(), Metrics::new());
         let listeners = Listeners::open(&["127.0.0.1:0".parse().unwrap()], NonZeroU16::new(lanes));
         let listeners = listeners.unwrap();
-        let to = SocketAddr::V4(listeners.addresses()[0]);
+        let to = listeners.addresses()[0];
         let setup = Setup {
             node: "n1".to_owned(),
             link: None,
@@ -133,7 +158,7 @@ impl Rig {
             admit(&lanes, number);
         }
         lanes.advance(Stage::Serving);
-        Self { common, threads, to, _tokio: tokio, _scratch: scratch }
+        Self { common, metrics, threads, to, _tokio: tokio, _scratch: scratch }
     }
 
     fn phone(&self, company: u8, user: &'static str) -> Phone {
