@@ -1,8 +1,9 @@
 //! What is heard: threads that own the ports of calls and relay sound between their sides.
 //!
 //! Wishes in, events out, as plain data of [`pbx::media`]. The pure half (`session`, `stream`,
-//! `latch`, `contest`, `control`, `measure`, `allowance`, `rtp`) takes time as an argument and has no socket;
-//! `worker`, `socket` and `inbox` are the only files that touch the system.
+//! `latch`, `contest`, `control`, `measure`, `allowance`, `rtp`) takes time as an argument and has
+//! no socket; `worker`, `socket` and `inbox` are the only files that touch the system. Beside them
+//! stands [`stun`], which tells phones their public address, and needs neither.
 
 mod allowance;
 mod clock;
@@ -16,7 +17,9 @@ mod ports;
 mod rtp;
 mod session;
 mod socket;
+pub mod storm;
 mod stream;
+pub mod stun;
 mod worker;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -26,6 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pbx::id::CallId;
 use pbx::media::{Event, Wish};
 
 use crate::clock::Clock;
@@ -121,15 +125,27 @@ impl Media {
     /// Beyond a worker's limit an [`Wish::Open`] is answered by [`Event::NoPorts`] at once, and
     /// what else is dropped is counted in [`Counters::refused`]; a [`Wish::Close`] never is.
     pub fn wish(&self, wish: Wish) {
-        // One call, one worker, as long as the process lives.
-        let mut hasher = DefaultHasher::new();
-        wish.call().hash(&mut hasher);
-        let share = hasher.finish() % self.workers.len().max(1) as u64;
-        let Some(worker) = self.workers.get(share as usize) else { return };
-        if let Err(Wish::Open { side, .. }) = worker.inbox.push(wish) {
-            let refuse = self.refuse.lock().unwrap_or_else(PoisonError::into_inner);
-            refuse(Event::NoPorts { side });
+        self.wish_all([wish]);
+    }
+
+    /// The same for many: however many they are, a worker is woken once.
+    pub fn wish_all(&self, wishes: impl IntoIterator<Item = Wish>) {
+        for wish in wishes {
+            let Some(worker) = self.worker_for(wish.call()) else { return };
+            if let Err(Wish::Open { side, .. }) = worker.inbox.push(wish) {
+                let refuse = self.refuse.lock().unwrap_or_else(PoisonError::into_inner);
+                refuse(Event::NoPorts { side });
+            }
         }
+        self.workers.iter().for_each(|worker| worker.inbox.ring());
+    }
+
+    /// One call, one worker, as long as the process lives.
+    fn worker_for(&self, call: CallId) -> Option<&Shared> {
+        let mut hasher = DefaultHasher::new();
+        call.hash(&mut hasher);
+        let share = hasher.finish() % self.workers.len().max(1) as u64;
+        self.workers.get(share as usize).map(|worker| &**worker)
     }
 
     /// What was carried so far, and what is open now.

@@ -5,8 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use media::stun;
 use pbx::edge::{Dropped, Edge, Placed};
-use pbx::flow::{Delivery, Flow, InnerPath, Path};
+use pbx::flow::{Delivery, Flow, InnerPath, Link, Path};
 use pbx::id::{NodeId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::moment::Moment;
@@ -15,7 +16,7 @@ use pbx::sip::message::Message;
 use tracing::{info, warn};
 
 use crate::journal::Room;
-use crate::lanes::inbox::{Mail, Order};
+use crate::lanes::inbox::{Mail, Order, Report};
 use crate::lanes::{Fair, Home, LaneId, Lanes};
 use crate::metrics::{Count, Tally};
 use crate::net::link::frame::{Frame, Letter};
@@ -96,6 +97,7 @@ impl Dispatch {
                 self.homes.remove(&tenant);
                 self.edge.forget(tenant);
             }
+            Order::Advertise(advertised) => self.edge.advertise(advertised),
             // The feed waits for it, unless it has ended.
             Order::Report(done) => drop(done.send(())),
         }
@@ -104,8 +106,14 @@ impl Dispatch {
 
     /// Bytes came over a flow.
     pub fn receive(&mut self, now: Moment, flow: Flow, bytes: Bytes) {
+        if let Flow::Net(path @ Path { link: Link::Udp, .. }) = flow
+            && stun::is_stun(&bytes)
+        {
+            return self.answer_stun(path, &bytes);
+        }
         match self.edge.place(now, &flow, bytes) {
             Placed::Drop(why) => self.count_dropped(why),
+            Placed::KeepsOpen(tenant) => self.tell_kept_open(tenant, &flow),
             Placed::Answer(answer) => {
                 self.tally.count(Count::RequestsReceived);
                 self.answer(flow, answer);
@@ -121,6 +129,38 @@ impl Dispatch {
                     false => self.turn_away(mail),
                 }
             }
+        }
+    }
+
+    /// RFC 5626 §3.5.2: a phone keeps its path open, and sees if its router has moved it.
+    fn answer_stun(&mut self, path: Path, question: &[u8]) {
+        self.tally.count(Count::StunReceived);
+        match stun::answer(question, path.peer, stun::Place::Alone) {
+            Some(answer) => {
+                self.tally.count(Count::StunAnswered);
+                self.answers.push((path, answer.bytes.into()));
+            }
+            None => self.tally.count(Count::StunDropped),
+        }
+    }
+
+    /// A phone keeps its way open by itself: its tenant's switch need not ask it.
+    fn tell_kept_open(&mut self, tenant: TenantId, flow: &Flow) {
+        let Some(peer) = flow.peer() else { return };
+        match self.homes.get(&tenant).copied() {
+            Some(Home::Lane(lane)) => {
+                let post = self.lanes.post(lane);
+                if post.is_some_and(|post| post.report(Report::KeptOpen(tenant, peer)))
+                    && !self.to_wake.contains(&lane)
+                {
+                    self.to_wake.push(lane);
+                }
+            }
+            Some(Home::Node(node)) => {
+                // If it gets lost, the phone is asked once more than it need be.
+                let _ = self.links.send(node, Frame::KeptOpen { tenant, peer });
+            }
+            Some(Home::Nowhere) | None => {}
         }
     }
 
@@ -371,6 +411,23 @@ mod tests {
         assert_eq!(rig.tally.counted(Count::DroppedUnlinked), 2);
     }
 
+    #[test]
+    fn stun_is_answered_beside_sip_and_troubles_nobody() {
+        let mut rig = Rig::new();
+        let question = Bytes::from_static(b"\0\x01\0\0\x21\x12\xa4\x42ABCDEFGHIJKL");
+        rig.dispatch.receive(Moment::EPOCH, udp(), question.clone());
+        // An answer is no question: two servers would talk for ever.
+        let echo = [&b"\x01\x01"[..], &question[2..]].concat();
+        rig.dispatch.receive(Moment::EPOCH, udp(), echo.into());
+        let answers: Vec<_> = rig.dispatch.answers().collect();
+        assert_eq!(answers.len(), 1);
+        assert_eq!((Flow::Net(answers[0].0), &answers[0].1[..2]), (udp(), &[1, 1][..]));
+        let counted = |what| rig.tally.counted(what);
+        assert_eq!(counted(Count::StunReceived), 2);
+        assert_eq!((counted(Count::StunAnswered), counted(Count::StunDropped)), (1, 1));
+        assert_eq!((counted(Count::RequestsReceived), counted(Count::DroppedNotSip)), (0, 0));
+    }
+
     /// The first of two lanes; the second one's tenant has the domain `x.test`.
     struct Rig {
         dispatch: Dispatch,
@@ -409,6 +466,8 @@ mod tests {
                 route: number,
                 realm: domain.to_owned(),
                 domains: vec![domain.to_owned()],
+                label: None,
+                trusted: vec![],
                 offered: vec![Algorithm::Md5],
                 exceptions: Default::default(),
             };

@@ -458,6 +458,8 @@ fn served(directory: &Directory) -> Served {
         route: directory.route,
         realm: directory.domain.clone(),
         domains: directory.aliases.iter().chain([&directory.domain]).cloned().collect(),
+        label: directory.label.as_ref().map(|label| label.to_ascii_lowercase()),
+        trusted: directory.trusted.clone(),
         offered,
         exceptions,
     }

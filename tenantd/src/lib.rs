@@ -22,6 +22,7 @@ pub mod net;
 pub mod nodes;
 pub mod postgres;
 pub mod reach;
+pub mod resolver;
 pub mod secret;
 pub mod serve;
 pub mod signals;

@@ -213,9 +213,10 @@ fn a_secret_can_come_from_a_file_and_is_never_shown() {
 
 #[test]
 fn what_is_not_built_yet_is_named() {
-    assert_eq!(Folder::new().load("", &[]).unwrap().unbuilt(), ["[stun].udp"]);
-    let text = "roles = [\"sip\"]\n[sip]\nudp = [\"0.0.0.0:5060\"]\ntcp = []\ntls = []\n";
-    assert!(Folder::new().load(text, &[]).unwrap().unbuilt().is_empty());
+    assert!(Folder::new().load("", &[]).unwrap().unbuilt().is_empty());
+    let text = "[sip]\nws = [\"127.0.0.1:5080\"]\n[mail]\nsmtp_url = \"smtp://localhost\"\n";
+    let config = Folder::new().load(text, &[]).unwrap();
+    assert_eq!(config.unbuilt(), ["[sip].ws", "[mail].smtp_url"]);
 }
 
 #[test]

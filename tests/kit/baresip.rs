@@ -33,6 +33,8 @@ pub struct Setup<'a> {
     pub number: &'a str,
     /// The outbound proxy.
     pub proxy: SocketAddr,
+    /// Its own address.
+    pub ip: IpAddr,
     /// The tone it plays to whoever it talks to, in Hz.
     pub tone: u32,
     /// Whether it answers by itself.
@@ -103,8 +105,8 @@ impl<'a> Setup<'a> {
     /// A phone that answers by itself.
     pub fn new(company: &'a Company, number: &'a str, proxy: SocketAddr, tone: u32) -> Self {
         let answer = Answer::ByItself;
-        let over = Over::Udp;
-        Self { company, number, proxy, tone, answer, expires: 600, password: None, over }
+        let (ip, over) = (here(proxy), Over::Udp);
+        Self { company, number, proxy, ip, tone, answer, expires: 600, password: None, over }
     }
 }
 
@@ -126,7 +128,7 @@ impl Phone {
         let (first_rtp, last_rtp) = scene.ports.many(10)?;
         fs::write(folder.join("accounts"), account(setup))?;
         fs::write(folder.join("contacts"), "\"Nobody\" <sip:nobody@invalid.test>\n")?;
-        let at = SocketAddr::new(here(setup.proxy), sip);
+        let at = SocketAddr::from((setup.ip, sip));
         let config = config(&folder, setup.tone, at, control, (first_rtp, last_rtp));
         fs::write(folder.join("config"), config)?;
         let mut command = Command::new("baresip");
@@ -419,14 +421,14 @@ fn account(setup: &Setup<'_>) -> String {
 
 /// The tone source wants 48 kHz and two channels. There is no sound card: the player is a bridge
 /// to nowhere, and what comes is recorded on its way there.
-fn config(folder: &Path, tone: u32, sip: SocketAddr, control: u16, rtp: (u16, u16)) -> String {
+fn config(folder: &Path, tone: u32, at: SocketAddr, control: u16, rtp: (u16, u16)) -> String {
     let heard = folder.join("heard");
     let modules = ["g711", "sndfile", "ausine", "aubridge"];
     let applications = ["contact", "debug_cmd", "menu", "ctrl_tcp"];
     let mut lines = vec![
         "poll_method epoll".to_owned(),
-        format!("sip_listen {sip}"),
-        format!("net_interface {}", sip.ip()),
+        format!("sip_listen {at}"),
+        format!("net_interface {}", at.ip()),
         "call_local_timeout 60".to_owned(),
         "audio_player aubridge,nowhere".to_owned(),
         format!("audio_source ausine,{tone}"),

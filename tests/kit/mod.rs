@@ -1,5 +1,6 @@
 //! What the tests are made with.
 
+pub mod bare_phone;
 pub mod baresip;
 pub mod browser;
 pub mod cluster;
@@ -15,6 +16,7 @@ pub mod ladder;
 pub mod licence;
 pub mod line;
 pub mod metadata;
+pub mod netns;
 pub mod ports;
 pub mod postgres;
 pub mod probe;
@@ -25,6 +27,7 @@ pub mod sim;
 pub mod sipp;
 pub mod tls;
 pub mod tone;
+pub mod twins;
 pub mod ulaw;
 pub mod wait;
 pub mod wav;

@@ -6,9 +6,12 @@
 mod calls;
 mod demo;
 mod encryption;
+mod families;
+mod faults;
 mod instruments;
 mod isolation;
 mod messages;
+mod nat;
 mod nodes;
 mod page;
 mod process;
@@ -16,4 +19,5 @@ mod provisioning;
 mod registration;
 mod restart;
 mod strangers;
+mod stun;
 mod transports;

@@ -2,6 +2,8 @@
 
 mod bad_lines;
 mod calls;
+mod carriers;
 mod limits;
+mod nat;
 mod nodes;
 mod phones;

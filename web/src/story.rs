@@ -71,6 +71,13 @@ fn rest(language: Language, event: &Event) -> String {
         Event::Disconnected { number, from } => {
             fill("story.disconnected", &[("number", number), ("from", from)])
         }
+        Event::NotAnswering { number, from } => {
+            fill("story.not_answering", &[("number", number), ("from", from)])
+        }
+        Event::AnsweringAgain { number, from } => {
+            fill("story.answering_again", &[("number", number), ("from", from)])
+        }
+        Event::SipAlg { number, .. } => fill("story.sip_alg", &[("number", number)]),
         Event::Unregistered { number, .. } => fill("story.unregistered", &[("number", number)]),
         Event::WrongPassword { username, from } => {
             fill("story.wrong_password", &[("username", username), ("from", from)])

@@ -1,5 +1,7 @@
 //! Everything a switch can be told.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{NodeId, RecordId, TenantId};
@@ -23,6 +25,13 @@ pub enum Input {
         flow: Flow,
         /// The message.
         message: Message,
+    },
+    /// A phone of this tenant sent something that only keeps its way open.
+    KeptOpen {
+        /// Whose.
+        tenant: TenantId,
+        /// Where it is.
+        peer: SocketAddr,
     },
     /// The tenant came to this switch, with what was remembered of it.
     Arrived {

@@ -208,6 +208,29 @@ pub enum Event {
         /// Our answer.
         status: u16,
     },
+    /// A phone behind a router does not answer any more; it is not called until it does.
+    NotAnswering {
+        /// Its extension.
+        number: String,
+        /// Where it was.
+        from: String,
+    },
+    /// It answers again.
+    AnsweringAgain {
+        /// Its extension.
+        number: String,
+        /// Where it is.
+        from: String,
+    },
+    /// A phone's router rewrites its messages (SIP ALG).
+    SipAlg {
+        /// Its extension.
+        number: String,
+        /// Where it is.
+        from: String,
+        /// What shows it, as `contact port`.
+        signs: String,
+    },
     /// The node that carried the call's sound was lost, and the call with it.
     NodeLost,
 }

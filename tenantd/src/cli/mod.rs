@@ -196,7 +196,10 @@ fn span(text: &str) -> Result<Span, String> {
 
 fn serve(config: Config, demo: Option<Demo>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    Ok(runtime.block_on(serve::run(config, demo))?)
+    let outcome = runtime.block_on(serve::run(config, demo));
+    // All work is done; what may be left is a question to a name server, which cannot be taken back.
+    runtime.shutdown_background();
+    Ok(outcome?)
 }
 
 /// Says something to whoever called.

@@ -370,7 +370,6 @@ impl Config {
             note("[sip].wss", !self.sip.wss.is_empty());
             note("[sip].flood_per_source", self.sip.flood_per_source > 0);
         }
-        note("[stun].udp", self.does(Role::Stun) && !self.stun.udp.is_empty());
         note("[objects]", self.objects != Objects::default());
         note("[mail].smtp_url", self.mail.smtp_url.is_some());
         keys.into_iter().map(str::to_owned).collect()

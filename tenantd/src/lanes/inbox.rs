@@ -4,6 +4,7 @@
 //!
 //! A producer wakes the lane once a batch, and only if it sleeps.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +13,7 @@ use crossbeam_queue::ArrayQueue;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use pbx::edge::Served;
-use pbx::flow::{Flow, FlowId, Path};
+use pbx::flow::{Advertised, Flow, FlowId, Path};
 use pbx::id::{RecordId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media;
@@ -58,6 +59,8 @@ pub enum Report {
     Kept(RecordId),
     /// Something happened to a call's sound.
     Media(media::Event),
+    /// A phone of this tenant keeps its way open itself. Losing it costs a question too many.
+    KeptOpen(TenantId, SocketAddr),
 }
 
 /// What the feed has for a lane.
@@ -69,6 +72,8 @@ pub enum Order {
     Learn(Box<Served>, Home),
     /// The door shall forget this tenant.
     Forget(TenantId),
+    /// Our public addresses changed: the door shall know them as its own.
+    Advertise(Advertised),
     /// Say that all orders before this one are done.
     Report(oneshot::Sender<()>),
 }
@@ -208,9 +213,10 @@ impl Inbox {
         if self.is_empty() {
             sleep(&self.0.bell);
         }
-        self.0.asleep.store(false, Ordering::SeqCst);
-        // It fails if the bell has not rung.
-        let _ = self.0.bell.read();
+        if !self.0.asleep.swap(false, Ordering::SeqCst) {
+            // Whoever woke us has rung, or is about to: then the next sleep is a short one.
+            let _ = self.0.bell.read();
+        }
     }
 
     fn is_empty(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Lanes: threads of which each owns a switch, a door and its sockets, and what joins them.
 
 mod fair;
+mod herald;
 pub mod inbox;
 mod running;
 mod signals;
@@ -18,6 +19,7 @@ use tokio::time::sleep;
 use tracing::info;
 
 pub use fair::Fair;
+pub use herald::Herald;
 pub use running::Running;
 pub use signals::{Signals, Stage, Witness};
 pub use sound::Sounds;

@@ -13,9 +13,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use web::boards::Boards;
 
-use super::{Lanes, Stage};
+use super::{Herald, Lanes, Stage};
 use crate::feed::Feed;
 use crate::net::connections::Connections;
+use crate::net::link::Links;
 use crate::net::tcp::{self, Speech};
 use crate::nodes::Node;
 
@@ -43,6 +44,7 @@ pub(super) struct Tasks {
 /// Lanes at work. To be stopped: dropped, it leaves them without their helpers.
 pub struct Running {
     lanes: Arc<Lanes>,
+    links: Arc<Links>,
     node: Arc<Node>,
     media: Arc<Media>,
     boards: Boards,
@@ -53,12 +55,13 @@ pub struct Running {
 impl Running {
     pub(super) fn new(
         lanes: Arc<Lanes>,
+        links: Arc<Links>,
         node: Arc<Node>,
         media: Arc<Media>,
         boards: Boards,
         tasks: Tasks,
     ) -> Self {
-        Self { lanes, node, media, boards, connections: None, tasks }
+        Self { lanes, links, node, media, boards, connections: None, tasks }
     }
 
     pub(super) fn with_feed(mut self, feed: Feed) -> Self {
@@ -77,6 +80,12 @@ impl Running {
         }
         self.connections = Some(connections);
         self
+    }
+
+    /// Who tells lanes and peers of our public addresses.
+    pub fn herald(&self) -> Herald {
+        let (lanes, links) = (self.lanes.clone(), self.links.clone());
+        Herald { lanes, links, node: self.node.number, boot: self.node.shown.boot }
     }
 
     /// What the portal shows live.

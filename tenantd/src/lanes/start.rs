@@ -286,8 +286,8 @@ impl Prepared {
         for listener in listeners.link {
             tasks.helpers.spawn(link::listen(listener, links.clone()));
         }
-        let mut feed = Feed::new(node.clone(), key, lanes.clone(), links, clock);
-        let running = Running::new(lanes.clone(), node, media, boards, tasks);
+        let mut feed = Feed::new(node.clone(), key, lanes.clone(), links.clone(), clock);
+        let running = Running::new(lanes.clone(), links, node, media, boards, tasks);
         while let Err(failure) = feed.catch_up().await {
             if !failure.is_away() {
                 running.stop().await;

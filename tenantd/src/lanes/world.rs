@@ -148,9 +148,9 @@ impl World {
         self.send(&mut wishes.datagrams, writer);
         self.send_on_streams(wishes);
         wishes.inner.drain(..).for_each(inner);
-        for wish in wishes.sound.drain(..) {
-            self.sounds.expect(self.lane, &wish);
-            self.media.wish(wish);
+        if !wishes.sound.is_empty() {
+            self.sounds.expect(self.lane, &wishes.sound);
+            self.media.wish_all(wishes.sound.drain(..));
         }
         if !wishes.shows.is_empty() {
             self.shown.gather(wishes.shows.drain(..));
@@ -192,7 +192,10 @@ impl World {
 
     /// A connection of ours is gone: homes elsewhere may believe in it.
     pub fn tell_peers_gone(&self, flow: FlowId) {
-        self.links.send_all(&Frame::FlowGone(flow));
+        // A peer takes only what is said of our own.
+        if flow.node == self.node {
+            self.links.send_all(&Frame::FlowGone(flow));
+        }
     }
 
     /// Hands other nodes what goes out there. A datagram's address may have come over to us together
@@ -242,8 +245,11 @@ impl World {
 
     fn count_sent<T>(&self, messages: &[(T, Bytes)]) {
         let responses = messages.iter().filter(|(_, bytes)| is_response(bytes)).count();
+        // No SIP message begins with such a byte.
+        let stun =
+            messages.iter().filter(|(_, bytes)| matches!(bytes.first(), Some(0 | 1))).count();
         self.tally.add(Count::ResponsesSent, responses as u64);
-        self.tally.add(Count::RequestsForwarded, (messages.len() - responses) as u64);
+        self.tally.add(Count::RequestsForwarded, (messages.len() - responses - stun) as u64);
     }
 
     /// The listener that a path goes through; one that is gone is replaced by the first.

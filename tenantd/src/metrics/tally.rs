@@ -72,6 +72,11 @@ series! {
     LinkFull = "tenantd_link_frames_dropped_total"["reason": "full"],
         "Frames for peer nodes that were dropped.";
     SendFailed = "tenantd_sip_send_failed_total", "Messages that the system would not send.";
+    StunReceived = "tenantd_stun_received_total",
+        "Datagrams that came to a STUN address, or as STUN to SIP's.";
+    StunAnswered = "tenantd_stun_answered_total", "STUN questions that were answered.";
+    StunDropped = "tenantd_stun_dropped_total",
+        "Datagrams for STUN that were no question, or could not be answered.";
     ConnectionsAccepted = "tenantd_sip_connections_accepted_total",
         "Connections of phones that were taken.";
     ConnectionsRefused = "tenantd_sip_connections_refused_total"["reason": "full"],
@@ -128,6 +133,10 @@ series! {
         "Registrations that ended: by the phone, replaced, run out, or the extension gone.";
     Disconnected = "tenantd_registrations_disconnected_total",
         "Phones whose connection broke; they are called again when they are back.";
+    NotAnswering = "tenantd_phones_fell_silent_total",
+        "Phones behind routers that no longer answered; they are not called until they do.";
+    SipAlg = "tenantd_phones_behind_alg_total",
+        "Phones whose router was seen to rewrite their messages.";
     WrongPassword = "tenantd_passwords_wrong_total", "Requests with a wrong password.";
     SlowedDown = "tenantd_passwords_slowed_down_total",
         "Requests held off because passwords were wrong too often.";
@@ -204,6 +213,8 @@ impl Tally {
             Event::Registered { .. } => self.count(Count::Registered),
             Event::Disconnected { .. } => self.count(Count::Disconnected),
             Event::Unregistered { .. } => self.count(Count::Unregistered),
+            Event::NotAnswering { .. } => self.count(Count::NotAnswering),
+            Event::SipAlg { .. } => self.count(Count::SipAlg),
             Event::WrongPassword { .. } => self.count(Count::WrongPassword),
             Event::SlowedDown { .. } => self.count(Count::SlowedDown),
             Event::RequestRefused { .. } => self.count(Count::RequestsRefused),

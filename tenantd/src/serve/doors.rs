@@ -16,6 +16,7 @@ use crate::health::Health;
 use crate::lanes::Listeners;
 use crate::listen;
 use crate::metrics::Metrics;
+use crate::net::stun;
 use crate::net::tls::{self, Certificates, Terminator};
 use crate::reach::Reach;
 
@@ -28,6 +29,7 @@ pub(super) struct Doors {
     pub(super) udp: Listeners,
     pub(super) tcp: Vec<TcpListener>,
     pub(super) tls: Vec<TcpListener>,
+    pub(super) stun: stun::Listeners,
     pub(super) http: Vec<TcpListener>,
     pub(super) https: Vec<TcpListener>,
     pub(super) admin: Vec<TcpListener>,
@@ -38,6 +40,7 @@ pub(super) struct Addresses {
     udp: Vec<SocketAddr>,
     tcp: Vec<SocketAddr>,
     tls: Vec<SocketAddr>,
+    stun: Vec<SocketAddr>,
     http: Vec<SocketAddr>,
     https: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
@@ -50,15 +53,19 @@ impl Doors {
             true => tcp(listens),
             false => Ok(Vec::new()),
         };
-        let udp: Vec<_> = match config.does(Role::Sip) {
-            true => config.sip.udp.iter().map(|listen| listen.0).collect(),
-            false => Vec::new(),
+        let datagrams = |role: Role, listens: &[Listen]| -> Vec<SocketAddr> {
+            match config.does(role) {
+                true => listens.iter().map(|listen| listen.0).collect(),
+                false => Vec::new(),
+            }
         };
+        let udp = datagrams(Role::Sip, &config.sip.udp);
         let link = of(Role::Sip, &config.link.listen)?;
         Ok(Self {
             udp: Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?.with_link(link),
             tcp: of(Role::Sip, &config.sip.tcp)?,
             tls: of(Role::Sip, &config.sip.tls)?,
+            stun: stun::Listeners::open(&datagrams(Role::Stun, &config.stun.udp))?,
             http: of(Role::Web, &config.web.http)?,
             https: of(Role::Web, &config.web.https)?,
             admin: tcp(&config.admin.listen)?,
@@ -71,6 +78,7 @@ impl Doors {
             udp: self.udp.addresses(),
             tcp: addresses(&self.tcp),
             tls: addresses(&self.tls),
+            stun: self.stun.addresses(),
             http: addresses(&self.http),
             https: addresses(&self.https),
             admin: addresses(&self.admin),
@@ -116,6 +124,7 @@ impl fmt::Display for Addresses {
             of("sip udp", &self.udp),
             of("sip tcp", &self.tcp),
             of("sip tls", &self.tls),
+            of("stun udp", &self.stun),
             of("http", &self.http),
             of("https", &self.https),
             of("admin", &self.admin),

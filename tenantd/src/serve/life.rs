@@ -19,6 +19,7 @@ use crate::net::tcp::Speech;
 use crate::net::tls::{self, Certificates, Terminator};
 use crate::postgres::{self, Server};
 use crate::reach::Reach;
+use crate::resolver::Resolver;
 use crate::signals::Signals;
 use crate::{listen, lock, log};
 
@@ -57,7 +58,7 @@ pub enum Failure {
     /// The switches do not start.
     #[error(transparent)]
     Lanes(#[from] lanes::Failure),
-    /// A SIP address cannot be opened.
+    /// A SIP or STUN address cannot be opened.
     #[error(transparent)]
     Udp(#[from] crate::net::udp::Failure),
     /// There is no certificate for encrypted connections.
@@ -76,7 +77,7 @@ pub enum Failure {
 /// # Errors
 /// If it cannot start, or cannot end well.
 pub async fn run(config: Config, demo: Option<Demo>) -> Result<(), Failure> {
-    log::start(&config.log);
+    let _log = log::start(&config.log);
     let mut signals = Signals::catch()?;
     say_what_is_odd(&config);
     let doors = Doors::open(&config)?;
@@ -115,6 +116,8 @@ async fn serve(
     let (end, ended) = watch::channel(false);
     let addresses = doors.addresses();
     let encryption = encryption(config, demo, &doors)?;
+    // It needs neither Postgres nor a company, so that it answers before they are there.
+    let stun = doors.stun.serve(metrics.tally())?;
     let mut pages = serve_probes(doors.admin, &health, &metrics, &ended);
 
     let database = match or_stop(open_database(&place.urls(config)), signals).await {
@@ -126,7 +129,8 @@ async fn serve(
     if let Some(demo) = demo {
         demo.prepare(&database, &key).await?;
     }
-    let setup = setup::setup(config).await;
+    let mut resolver = Resolver::new(&config.sip.external, &config.media.external);
+    let setup = setup::setup(config, resolver.refresh().await);
     let reach = addresses.reach(&setup.sip.external);
     if let Some(demo) = demo {
         let page = reach.page.map_or_else(String::new, |page| format!("http://{page}/"));
@@ -161,6 +165,8 @@ async fn serve(
     }
     sound::show(&running.media(), &metrics);
     let watching = tokio::spawn(watch_over(database.clone(), health.clone(), metrics));
+    let (herald, known) = (running.herald(), config.clone());
+    let following = tokio::spawn(async move { setup::follow(resolver, herald, &known).await });
     health.enter(Phase::Serving);
     // That nobody listens is no reason not to serve.
     let _ = announce(config, &addresses, &reach, demo);
@@ -168,6 +174,8 @@ async fn serve(
     signals.stop().await;
     let_go(config, &health, running).await;
     watching.abort();
+    drop(stun);
+    following.abort();
     let _ = end.send(true);
     // Whoever reads a page too slowly is cut off.
     let _ = timeout(LAST_PAGES_FOR, async { while pages.join_next().await.is_some() {} }).await;
@@ -203,6 +211,7 @@ async fn end_at_once(mut signals: Signals, server: Option<Server>) {
     if let Some(server) = server {
         server.abandon();
     }
+    log::flush();
     std::process::exit(1);
 }
 

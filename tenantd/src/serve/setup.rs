@@ -5,26 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use pbx::edge;
 use pbx::flow::Advertised;
 use pbx::registrar::Policy;
-use tokio::net::lookup_host;
 
 use crate::config::{Config, External, Link, Network, Role, UnknownDomain};
-use crate::lanes;
+use crate::lanes::{self, Herald};
 use crate::net::tls;
 use crate::net::tls::link::Files;
+use crate::resolver::{Addresses, Resolver};
 
 /// Everything that lanes are set up by.
-pub(super) async fn setup(config: &Config) -> lanes::Setup {
-    let of_sip = addresses(&config.sip.external).await;
-    let of_sound = match config.media.external.is_empty() {
-        true => of_sip.clone(),
-        false => addresses(&config.media.external).await,
-    };
-    let local_networks: Vec<(IpAddr, u8)> = config
-        .sip
-        .local_networks
-        .iter()
-        .map(|Network { address, prefix }| (*address, *prefix))
-        .collect();
+pub(super) fn setup(config: &Config, addresses: Addresses) -> lanes::Setup {
+    let local_networks = local_networks(config);
     let advertised = |external| Advertised { external, local_networks: local_networks.clone() };
     lanes::Setup {
         node: config.node.0.clone(),
@@ -32,8 +22,8 @@ pub(super) async fn setup(config: &Config) -> lanes::Setup {
         own: own(config),
         journal: config.data_dir.join("journal"),
         journal_quota: lanes::JOURNAL_QUOTA,
-        sip: advertised(of_sip),
-        sound: advertised(of_sound),
+        sip: advertised(addresses.sip),
+        sound: advertised(addresses.sound),
         media: media::Config {
             ports: config.media.ports.first..=config.media.ports.last,
             threads: usize::from(config.media.threads),
@@ -101,44 +91,19 @@ pub(super) fn tls<'a>(config: &Config, domains: impl Iterator<Item = &'a str>) -
     }
 }
 
-/// Our public addresses, one a family.
-async fn addresses(external: &[External]) -> Vec<IpAddr> {
-    let mut found: Vec<IpAddr> = Vec::new();
-    for address in external {
-        let these = match address {
-            External::Address(address) => vec![*address],
-            External::Name(name) => resolved(name).await,
-        };
-        for address in these {
-            if !found.iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
-                found.push(address);
-            }
-        }
-    }
-    found
+/// Keeps the lanes' knowledge of our public addresses as new as the name servers'.
+pub(super) async fn follow(resolver: Resolver, herald: Herald, config: &Config) {
+    let local_networks = local_networks(config);
+    let tell = |addresses: Addresses| {
+        let (herald, local_networks) = (herald.clone(), local_networks.clone());
+        let advertised =
+            move |external| Advertised { external, local_networks: local_networks.clone() };
+        async move { herald.tell(advertised(addresses.sip), advertised(addresses.sound)).await }
+    };
+    resolver.run(tell).await;
 }
 
-/// A name without an address is worth waking someone, but phones in our own network are served.
-async fn resolved(name: &str) -> Vec<IpAddr> {
-    match lookup_host((name, 0)).await {
-        Ok(addresses) => addresses.map(|address| address.ip()).collect(),
-        Err(error) => {
-            tracing::warn!("the external name {name} leads to no address: {error}");
-            Vec::new()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn one_address_a_family_is_told_to_phones() {
-        let external = |text: &str| External::try_from(text.to_owned()).unwrap();
-        let external = ["203.0.113.7", "localhost"].map(external);
-        let found = addresses(&external).await;
-        assert_eq!(found.first(), Some(&IpAddr::from([203, 0, 113, 7])));
-        assert_eq!(found.iter().filter(|address| address.is_ipv4()).count(), 1);
-    }
+fn local_networks(config: &Config) -> Vec<(IpAddr, u8)> {
+    let networks = config.sip.local_networks.iter();
+    networks.map(|Network { address, prefix }| (*address, *prefix)).collect()
 }

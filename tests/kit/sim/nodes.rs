@@ -81,7 +81,7 @@ impl World {
     pub fn come_back(&mut self, node: usize) {
         self.leases.cut.retain(|(a, b)| *a != node && *b != node);
         if self.stages[node].life == Life::Dead {
-            self.stages[node] = Stage::new(node, self.stages[node].boot + 1);
+            self.stages[node] = Stage::new(node, self.stages[node].boot + 1, self.unknown_domain);
             for company in self.companies.clone() {
                 let (tenant, now) = (company.tenant(), self.now);
                 let numbers = company.directory.numbers.keys().cloned().collect();
@@ -127,7 +127,8 @@ impl World {
         self.stages[node].epochs.insert(tenant, epoch);
         let users = &company.directory.users;
         let of_tenant = |binding: &&Binding| users.contains_key(&binding.user);
-        let bindings = self.bindings.values().filter(of_tenant).cloned().collect();
+        let stored = self.bindings.values().chain(self.twins.bindings.values());
+        let bindings = stored.filter(of_tenant).cloned().collect();
         let directory = Box::new(company.directory);
         let arrived = Input::Arrived { directory, bindings, live, lost };
         self.stages[node].switch.handle_input(self.now, arrived);

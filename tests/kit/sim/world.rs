@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pbx::board::Board;
 use pbx::edge::{self, Edge, Placed, UnknownDomain};
 use pbx::flow::{Advertised, Flow, InnerPath, Path};
 use pbx::id::{BindingId, CallId, NodeId, TenantId};
@@ -22,11 +23,15 @@ use super::Company;
 use super::network::{Datagram, Network};
 use super::nodes::{Leases, Life};
 use super::phone::{Account, Phone};
+use super::router::Router;
+use super::trunk::CARRIER;
+use super::twins::Twins;
 
 const TOKEN_KEY: [u8; 16] = [3; 16];
 const NONCE_KEY: [u8; 16] = [4; 16];
 
-/// A switch, its phones and what lies between.
+/// A switch, its phones and what lies between; and next door a company whose phones look the same,
+/// which must notice nothing, whatever the scenario (see `twins`).
 #[derive(Debug)]
 pub struct World {
     /// The time.
@@ -45,13 +50,30 @@ pub struct World {
     pub live: BTreeMap<CallId, (TenantId, Vec<u8>)>,
     /// Registrations that are stored.
     pub bindings: BTreeMap<BindingId, Binding>,
+    /// The routers before phones, by the phone's name.
+    pub routers: BTreeMap<String, Router>,
     /// Sound that is open, with its port.
     pub sides: BTreeMap<Side, u16>,
+    /// Whether sound tells at once that a side is closed.
+    pub closing: Closing,
+    /// What each company sees.
+    pub boards: BTreeMap<TenantId, Board>,
+    pub(super) twins: Twins,
+    pub(super) unknown_domain: UnknownDomain,
     pub(super) companies: Vec<Company>,
     pub(super) stages: Vec<Stage>,
     pub(super) leases: Leases,
     ladder: Vec<String>,
     said_at: Moment,
+}
+
+/// When sound tells that a side is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// As soon as it is asked to close it.
+    AtOnce,
+    /// Not before the process is killed.
+    TooLate,
 }
 
 /// The switch and what it waits for.
@@ -79,7 +101,9 @@ impl World {
     }
 
     /// A world with these tenants dealt out to so many nodes, a switch each.
-    pub fn on(nodes: usize, companies: Vec<Company>) -> Self {
+    pub fn on(nodes: usize, mut companies: Vec<Company>) -> Self {
+        let twins = Twins::new();
+        companies.push(twins.company.clone());
         let now = Moment::from_secs(1_800_000_000);
         let mut world = Self {
             now,
@@ -90,9 +114,17 @@ impl World {
             notes: vec![],
             live: BTreeMap::new(),
             bindings: BTreeMap::new(),
+            routers: BTreeMap::new(),
             sides: BTreeMap::new(),
+            closing: Closing::AtOnce,
+            boards: BTreeMap::new(),
+            twins,
+            unknown_domain: UnknownDomain::Drop,
             companies,
-            stages: (0..nodes).zip(1..).map(|(node, boot)| Stage::new(node, boot)).collect(),
+            stages: (0..nodes)
+                .zip(1..)
+                .map(|(node, boot)| Stage::new(node, boot, UnknownDomain::Drop))
+                .collect(),
             leases: Leases::default(),
             ladder: vec![],
             said_at: now,
@@ -109,9 +141,46 @@ impl World {
             user: user.to_owned(),
             password: format!("secret-{user}"),
             domain: domain.to_owned(),
+            device: name.to_owned(),
+            claims: address,
             switch: self.stages[self.home_of(domain)].address,
         };
-        self.phones.entry(name.to_owned()).or_insert_with(|| Phone::new(name, address, account))
+        let next_door = self.stages[self.home_of(&self.twins.company.directory.domain)].address;
+        let phone = self.phones.entry(name.to_owned());
+        let phone = phone.or_insert_with(|| Phone::new(name, address, account));
+        self.twins.add(self.now, phone, next_door);
+        phone
+    }
+
+    /// A carrier that no company has heard of.
+    pub fn carrier(&mut self, name: &str) -> &mut Phone {
+        let phone = self.phone(name, CARRIER, "gateway");
+        phone.account_mut().password.clear();
+        phone
+    }
+
+    /// Our address, as carriers write it.
+    pub fn host(&self) -> String {
+        self.stages[0].address.ip().to_string()
+    }
+
+    /// What strangers hear from now on, instead of nothing.
+    pub fn treat_strangers(&mut self, unknown_domain: UnknownDomain) {
+        self.unknown_domain = unknown_domain;
+        for (node, stage) in self.stages.iter_mut().enumerate() {
+            *stage = Stage::new(node, stage.boot, unknown_domain);
+        }
+        self.admit_all();
+    }
+
+    /// A registered phone in another company that differs from one of ours in nothing but its
+    /// domain and the address that it is seen at, randomness included.
+    pub fn lookalike(&mut self, name: &str, of: &str, domain: &str) {
+        let account = self.phones[of].lookalike(domain, self.stages[self.home_of(domain)].address);
+        let user = account.user.clone();
+        let phone = self.phone(name, domain, &user);
+        *phone = Phone::new(name, phone.address, account);
+        self.registered(name, domain, &user);
     }
 
     /// A phone that is registered, without its REGISTER in the ladder.
@@ -153,25 +222,58 @@ impl World {
     /// Ends the process in an instant and starts it again with what was written down.
     pub fn restart(&mut self) {
         for (node, stage) in self.stages.iter_mut().enumerate() {
-            *stage = Stage::new(node, stage.boot + 1);
+            *stage = Stage::new(node, stage.boot + 1, self.unknown_domain);
         }
         self.leases = Leases::default();
         self.sides.clear();
+        self.boards.clear();
+        self.twins.board = Board::default();
         self.say("pbx -> pbx", "killed and started again".to_owned());
         self.admit_all();
         self.settle();
     }
 
-    /// How much living switches have in hand.
+    /// At the end of a scenario: the company next door was there, and nobody spoke of it. (Whatever
+    /// reaches it has ended the scenario before.)
+    pub fn finish(&self) {
+        self.twins.check_registered();
+        self.twins.check_unnamed(&format!("{:?} {:?}", self.calls, self.boards));
+        for (_, facts) in self.live.values() {
+            self.twins.check_unnamed(&String::from_utf8_lossy(facts));
+        }
+    }
+
+    /// Lets every phone de-register, next door as well, over a line that loses nothing.
+    pub fn switch_off(&mut self) {
+        let now = self.now;
+        self.network = Network::new(1);
+        for phone in self.phones.values_mut() {
+            phone.register(now, 0);
+        }
+        self.twins.switch_off(now);
+        self.run_for(Duration::from_secs(1));
+    }
+
+    /// Whether anybody still waits for a moment to come: a phone, a switch, or a datagram.
+    pub fn is_waiting(&self) -> bool {
+        self.next_at().is_some()
+    }
+
+    /// How much living switches have in hand, the company next door left out.
     pub fn load(&self) -> Load {
-        let alive = self.stages.iter().filter(|stage| stage.life == Life::Alive);
-        alive.map(|stage| stage.switch.load()).fold(Load::default(), |sum, load| Load {
+        let twin = self.twins.tenant();
+        let alive = || self.stages.iter().filter(|stage| stage.life == Life::Alive);
+        let next_door = alive().filter(|stage| stage.epochs.contains_key(&twin)).count();
+        let phones = next_door * self.twins.board.phones.len();
+        let all = alive().map(|stage| stage.switch.load());
+        let all = all.fold(Load::default(), |sum, load| Load {
             tenants: sum.tenants + load.tenants,
             calls: sum.calls + load.calls,
             transactions: sum.transactions + load.transactions,
             bindings: sum.bindings + load.bindings,
             waiting: sum.waiting + load.waiting,
-        })
+        });
+        Load { tenants: all.tenants - next_door, bindings: all.bindings - phones, ..all }
     }
 
     /// The ladder so far, and begins a new one.
@@ -209,7 +311,8 @@ impl World {
         let alive = || self.stages.iter().filter(|stage| stage.life == Life::Alive);
         let switch = alive().filter_map(|stage| stage.switch.deadline());
         let kept = alive().filter_map(|stage| Some(stage.kept.front()?.0));
-        phones.chain(switch).chain(kept).chain(self.network.next_at()).min()
+        let own = phones.chain(switch).chain(kept).chain(self.network.next_at());
+        own.chain(self.twins.next_at()).min()
     }
 
     fn step(&mut self) {
@@ -234,6 +337,9 @@ impl World {
                 }
             }
         }
+        for datagram in self.twins.handle_deadline(now) {
+            self.deliver(datagram);
+        }
         while let Some(datagram) = self.network.arrive(now) {
             self.deliver(datagram);
         }
@@ -249,14 +355,21 @@ impl World {
             let flow = Flow::udp(self.stages[node].node, to, from);
             match self.stages[node].edge.place(self.now, &flow, bytes) {
                 Placed::Drop(_) => {}
+                Placed::KeepsOpen(tenant) => {
+                    self.forward(node, tenant, Input::KeptOpen { tenant, peer: from });
+                }
                 Placed::Answer(bytes) => self.send(node, flow, bytes),
                 Placed::For { tenant, by, message } => {
                     let input = Input::Received { tenant, by, flow, message };
                     self.forward(node, tenant, input);
                 }
             }
-        } else if let Some(phone) = self.phones.values_mut().find(|phone| phone.address == to) {
-            phone.handle_datagram(self.now, bytes);
+        } else if let Some(name) = self.name_of(to) {
+            let router = self.routers.get_mut(&name);
+            let arrives = router.is_none_or(|router| router.lets_in(self.now, to));
+            if let Some(phone) = self.phones.get_mut(&name).filter(|_| arrives) {
+                phone.handle_datagram(self.now, bytes);
+            }
         }
     }
 
@@ -287,6 +400,8 @@ impl World {
                 quiet = false;
                 self.say(&format!("{name} -> pbx"), summary(&bytes));
                 let to = self.phones[&name].switch();
+                let router = self.routers.get_mut(&name);
+                let from = router.map_or(from, |router| router.pass_out(self.now));
                 self.network.send(self.now, Datagram { from, to, bytes });
             }
             if quiet {
@@ -299,6 +414,7 @@ impl World {
     fn hand_over(&mut self, node: usize, path: InnerPath, bytes: Bytes) {
         let message = Message::parse(bytes).expect("a switch writes what can be read");
         let (tenant, flow) = (path.there, Flow::Inner(path.reversed()));
+        assert!(![path.here, tenant].contains(&self.twins.tenant()), "a twin takes part: {path:?}");
         let by = Placement::Inner;
         self.forward(node, tenant, Input::Received { tenant, by, flow, message });
     }
@@ -314,17 +430,34 @@ impl World {
             Output::Remember(record) => self.remember(node, record),
             Output::Send { flow, bytes } => self.send(node, flow, bytes),
             Output::Media(wish) => self.sound(node, wish),
-            Output::Note(note) => self.notes.push(note),
-            Output::Show(_) | Output::Retire(_) => {}
+            Output::Note(note) if note.tenant == self.twins.tenant() => {
+                self.twins.hear(&note.event);
+            }
+            Output::Note(note) => {
+                self.twins.check_unnamed(&format!("{note:?}"));
+                self.notes.push(note);
+            }
+            // A home that was given up shows nobody anything.
+            Output::Show(change) if self.home(change.tenant) != node => {}
+            Output::Show(change) if change.tenant == self.twins.tenant() => {
+                self.twins.show(change.what);
+            }
+            Output::Show(change) => {
+                self.boards.entry(change.tenant).or_default().apply(change.what);
+            }
+            Output::Retire(_) => {}
         }
     }
 
     fn send(&mut self, node: usize, flow: Flow, bytes: Bytes) {
         match flow {
             Flow::Net(path) if !self.is_linked(node, path.node) => {}
+            Flow::Net(Path { local, peer, .. }) if self.twins.live_at(peer) => {
+                self.twins.send(self.now, Datagram { from: local, to: peer, bytes });
+            }
             Flow::Net(Path { local, peer, .. }) => {
-                let phone = self.phones.values().find(|phone| phone.address == peer);
-                let name = phone.map_or_else(|| peer.to_string(), |phone| phone.name.clone());
+                self.twins.check_unnamed(&String::from_utf8_lossy(&bytes));
+                let name = self.name_of(peer).unwrap_or_else(|| peer.to_string());
                 self.say(&format!("pbx -> {name}"), summary(&bytes));
                 self.network.send(self.now, Datagram { from: local, to: peer, bytes });
             }
@@ -333,6 +466,15 @@ impl World {
                 self.stages[node].inner.push_back((path, bytes));
             } // No phone of a simulation has a stream.
         }
+    }
+
+    /// The phone that has this address, or whose router has it.
+    fn name_of(&self, peer: SocketAddr) -> Option<String> {
+        let behind = self.routers.iter().find(|(_, router)| router.outside == peer);
+        let open =
+            |phone: &&Phone| phone.address == peer && !self.routers.contains_key(&phone.name);
+        let phone = || self.phones.values().find(open).map(|phone| phone.name.clone());
+        behind.map(|(name, _)| name.clone()).or_else(phone)
     }
 
     fn remember(&mut self, node: usize, record: Record) {
@@ -346,6 +488,12 @@ impl World {
 
     fn store(&mut self, node: usize, record: &Record) {
         let tenant = record.tenant;
+        if tenant == self.twins.tenant() {
+            if self.may_write(node, record) {
+                self.twins.store(record);
+            }
+            return;
+        }
         if !self.may_write(node, record) {
             return self.leases.refused.push(record.clone());
         }
@@ -381,9 +529,16 @@ impl World {
                 let carried = self.stages[node].sides.remove(&side);
                 assert!(carried, "closed twice, or never opened");
                 self.sides.remove(&side);
+                if self.closing == Closing::TooLate {
+                    return;
+                }
                 Sound::Closed { side, heard: Heard::default() }
             }
-            Wish::Aim { .. } | Wish::Join { .. } => return,
+            Wish::Aim { rtp, near, .. } => {
+                self.twins.check_sound(rtp.map(|address| address.ip()));
+                return self.twins.check_sound(near);
+            }
+            Wish::Join { .. } => return,
         };
         self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
@@ -400,14 +555,15 @@ impl World {
         self.ladder.push(format!("{}{after}", line.trim_end()));
     }
 
-    /// The tenants of this world.
+    /// The tenants of this world, without the one next door.
     pub fn tenants(&self) -> Vec<TenantId> {
-        self.companies.iter().map(Company::tenant).collect()
+        let all = self.companies.iter().map(Company::tenant);
+        all.filter(|tenant| *tenant != self.twins.tenant()).collect()
     }
 }
 
 impl Stage {
-    pub(super) fn new(node: usize, boot: u32) -> Self {
+    pub(super) fn new(node: usize, boot: u32, unknown_domain: UnknownDomain) -> Self {
         let number = u8::try_from(node + 1).unwrap_or(u8::MAX);
         let node = NodeId(number.into());
         let address = SocketAddr::from(([203, 0, 113, number], 5060));
@@ -425,7 +581,7 @@ impl Stage {
             own: vec![address.ip()],
             inner: address.ip(),
             policy: Policy::default(),
-            unknown_domain: UnknownDomain::Drop,
+            unknown_domain,
         };
         let edge = edge::Setup {
             token_key: TOKEN_KEY,
@@ -433,7 +589,7 @@ impl Stage {
             boot,
             seed: [number.wrapping_add(100); 32],
             advertised,
-            unknown_domain: UnknownDomain::Drop,
+            unknown_domain,
         };
         Self {
             node,

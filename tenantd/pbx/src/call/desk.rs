@@ -1,7 +1,7 @@
 //! What a switch lends to a call while it works: the time, chance, transactions and the way out.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -26,6 +26,7 @@ use crate::sip::uri::{Scheme, Uri};
 use crate::story::{Event, Note};
 use crate::tenant::directory::Directory;
 use crate::tenant::limits::LiveCalls;
+use crate::tenant::name::name_in;
 
 /// Methods that we serve, for the Allow header (RFC 3261 §20.5).
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO";
@@ -91,6 +92,22 @@ pub struct SoundAddress {
     pub told: IpAddr,
 }
 
+impl SoundAddress {
+    /// The same for a phone whose sound has another address family than its signalling: it would
+    /// not reach us at this one. Without a public address of that family there is none to tell.
+    pub fn for_sound_at(self, phone: Option<SocketAddr>, ours: &Advertised) -> Self {
+        let Some(phone) = phone.filter(|at| at.is_ipv4() != self.bound.is_ipv4()) else {
+            return self;
+        };
+        let told = ours.external.iter().find(|ip| ip.is_ipv4() == phone.is_ipv4());
+        let bound = match phone {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        told.map_or(self, |told| Self { bound, told: *told })
+    }
+}
+
 impl Office {
     /// The host and port that a peer on this flow shall know us by.
     pub fn host(&self, flow: &Flow) -> String {
@@ -98,7 +115,7 @@ impl Office {
             Flow::Net(Path { node, local, peer, .. }) => {
                 let advertised = self.nodes.get(node);
                 let ip = advertised.map_or(local.ip(), |n| n.sip.towards(peer.ip(), local.ip()));
-                std::net::SocketAddr::new(ip, local.port()).to_string()
+                SocketAddr::new(ip, local.port()).to_string()
             }
             Flow::Inner(_) => "switch.invalid".to_owned(),
         }
@@ -275,5 +292,33 @@ pub fn forwards(desk: &Desk<'_>, flow: &Flow, response: &Message) -> Vec<String>
     let mut contacts: Vec<_> = contacts.iter().collect();
     contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q().unwrap_or(1_000)));
     let uris = contacts.into_iter().filter_map(|contact| contact.uri().ok());
-    uris.filter(ours).map(|uri| uri.user().into_owned()).filter(|user| !user.is_empty()).collect()
+    uris.filter(ours)
+        .map(|uri| name_in(desk.tenant, &uri).into_owned())
+        .filter(|user| !user.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phone_is_told_an_address_that_its_sound_can_reach() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let at = |text: &str| Some(text.parse::<SocketAddr>().unwrap());
+        let ours = |external: &[&str]| Advertised {
+            external: external.iter().map(|text| ip(text)).collect(),
+            ..Advertised::default()
+        };
+        let v6 = SoundAddress { bound: ip("2001:db8::1"), told: ip("2001:db8::1") };
+        let both = ours(&["2001:db8::7", "203.0.113.7"]);
+        assert_eq!(v6.for_sound_at(at("[2001:db8::9]:4000"), &both), v6);
+        assert_eq!(v6.for_sound_at(None, &both), v6, "it has not said yet");
+        let crossed = SoundAddress { bound: ip("0.0.0.0"), told: ip("203.0.113.7") };
+        assert_eq!(v6.for_sound_at(at("198.51.100.9:4000"), &both), crossed);
+        assert_eq!(v6.for_sound_at(at("198.51.100.9:4000"), &ours(&["2001:db8::7"])), v6);
+        let v4 = SoundAddress { bound: ip("192.0.2.1"), told: ip("203.0.113.7") };
+        let crossed = SoundAddress { bound: ip("::"), told: ip("2001:db8::7") };
+        assert_eq!(v4.for_sound_at(at("[2001:db8::9]:4000"), &both), crossed);
+    }
 }

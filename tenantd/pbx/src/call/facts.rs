@@ -59,6 +59,10 @@ impl Call {
     /// Takes a call over. `None`: the facts are of another layout, or damaged.
     pub fn revive(desk: &mut Desk<'_>, facts: &[u8]) -> Option<Self> {
         let mut call = Self::restore(desk, facts)?;
+        if call.ledger.ended.is_some() {
+            call.settle_up(desk);
+            return Some(call);
+        }
         for leg in &mut call.legs {
             leg.open_sound(desk, call.id);
         }
@@ -71,6 +75,10 @@ impl Call {
     /// can be reached. `None`: the facts are of another layout, or damaged.
     pub fn bury(desk: &mut Desk<'_>, facts: &[u8]) -> Option<Self> {
         let mut call = Self::restore(desk, facts)?;
+        if call.ledger.ended.is_some() {
+            call.settle_up(desk);
+            return Some(call);
+        }
         call.tell(desk, Event::NodeLost);
         call.end(desk, Ending::ServerStopped);
         Some(call)

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::desk::{ALLOW, Desk, SDP, finish};
+use super::desk::{ALLOW, Desk, SDP, SoundAddress, finish};
 use super::verdict::Fate;
 use super::{Owner, Task};
 use crate::flow::Flow;
@@ -204,8 +204,13 @@ impl Leg {
     /// Asks for its ports.
     pub fn open_sound(&mut self, desk: &mut Desk<'_>, call: CallId) {
         self.voice.ports = Ports::Open;
-        let local = desk.office.sound(&self.flow).bound;
+        let local = self.sound_address(desk).bound;
         desk.wish(Wish::Open { side: self.side(call), local, port: self.voice.port });
+    }
+
+    fn sound_address(&self, desk: &Desk<'_>) -> SoundAddress {
+        let office = &desk.office;
+        office.sound(&self.flow).for_sound_at(self.voice.aim, &office.media)
     }
 
     /// Lets its ports go.
@@ -225,7 +230,7 @@ impl Leg {
 
     /// What the other phone said, as this one shall read it: with our address in it.
     pub fn tell_sound(&mut self, desk: &Desk<'_>, description: &Description) -> Option<String> {
-        let address = desk.office.sound(&self.flow).told;
+        let address = self.sound_address(desk).told;
         let mut anchor = Anchor {
             address,
             port: self.voice.port?,

@@ -152,6 +152,18 @@ impl Call {
         }
     }
 
+    /// A phone registered from elsewhere: its router gave it another port, and what we say goes there.
+    pub fn handle_phone_moved(&mut self, desk: &mut Desk<'_>, from: Flow, to: Flow) {
+        let mut moved = false;
+        for leg in self.legs.iter_mut().filter(|leg| leg.flow == from) {
+            leg.flow = to;
+            moved = true;
+        }
+        if moved {
+            self.keep_facts(desk);
+        }
+    }
+
     /// A connection is gone: a caller who waits on it for an answer has hung up. Who talks comes back
     /// over another, or is missed.
     pub fn handle_flow_gone(&mut self, desk: &mut Desk<'_>, stream: FlowId) {
@@ -306,6 +318,11 @@ impl Call {
             return;
         }
         self.ledger.ended = Some((desk.now, ending, status));
+        let talked_s = self.ledger.talked_s(desk.now);
+        self.tell(desk, Event::Ended { ending, status, talked_s });
+        // The record waits for the sides' measurements, the answer to a BYE does not: a call that
+        // ended just before a kill must not come back as one that is alive.
+        self.keep_facts(desk);
         self.phase = Phase::Ending { until: desk.now + LINGER_FOR, written: Written::No };
         for leg in &mut self.legs {
             leg.close_sound(desk, self.id);
@@ -316,8 +333,6 @@ impl Call {
         if let Some(permit) = self.permit.take() {
             desk.live.end(permit);
         }
-        let talked_s = self.ledger.talked_s(desk.now);
-        self.tell(desk, Event::Ended { ending, status, talked_s });
         self.show(desk);
         self.write_down(desk);
     }
@@ -342,6 +357,16 @@ impl Call {
                 leg.voice.ports = Ports::Closed;
             }
         }
+        self.write_down(desk);
+    }
+
+    /// A call that ended just before the process did: hangs up once more, since nobody knows whether
+    /// that was heard, and writes the record without what was measured.
+    fn settle_up(&mut self, desk: &mut Desk<'_>) {
+        let number = self.number;
+        self.legs.iter_mut().for_each(|leg| leg.part(desk, number));
+        self.permit.take().into_iter().for_each(|permit| desk.live.end(permit));
+        self.phase = Phase::Ending { until: desk.now + LINGER_FOR, written: Written::No };
         self.write_down(desk);
     }
 

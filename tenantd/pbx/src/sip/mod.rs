@@ -19,6 +19,7 @@ pub mod list;
 pub mod message;
 pub mod method;
 pub mod name;
+pub mod nat;
 pub mod nonce;
 pub mod params;
 mod parse;

@@ -171,7 +171,7 @@ impl Description {
     fn address(&self) -> Option<IpAddr> {
         let media = &self.session.medias[self.audio];
         let connection = media.connections.first().or(self.session.connection.as_ref())?;
-        connection.connection_address.split('/').next()?.trim().parse().ok()
+        ip(connection.connection_address.split('/').next()?)
     }
 
     /// RFC 3605: `a=rtcp:53020` or `a=rtcp:53020 IN IP4 126.16.64.4`; else the port above.
@@ -182,9 +182,18 @@ impl Description {
         };
         let mut words = value.split_ascii_whitespace();
         let port = words.next()?.parse().ok().filter(|port| *port != 0)?;
-        let ip = words.nth(2).and_then(|ip| ip.parse().ok()).unwrap_or(rtp.ip());
+        let ip = words.nth(2).and_then(ip).unwrap_or(rtp.ip());
         Some(SocketAddr::new(ip, port))
     }
+}
+
+/// An address as phones write it: the RFC's way, as in a URI, or with the name of a wire that only
+/// they know. What is IPv4 in disguise is taken for what it is.
+fn ip(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let address = bare.split('%').next()?;
+    address.parse::<IpAddr>().ok().map(|address| address.to_canonical())
 }
 
 fn strip(attributes: &mut Vec<Attribute>) {
@@ -236,6 +245,42 @@ mod tests {
         let read = Description::read(modern.as_bytes()).unwrap();
         assert_eq!(read.sound().direction, Direction::Inactive);
         assert!(differs(&read.anchored(&anchor(1)), OFFER));
+    }
+
+    #[test]
+    fn speaks_of_ipv6_as_of_ipv4() {
+        let v6 = OFFER
+            .replace("IN IP4 192.168.1.10", "IN IP6 2001:db8::10")
+            .replace("a=rtcp:4001", "a=rtcp:4001 IN IP6 2001:db8::11");
+        let read = Description::read(v6.as_bytes()).unwrap();
+        assert_eq!(read.sound().rtp, Some("[2001:db8::10]:4000".parse().unwrap()));
+        assert_eq!(read.sound().rtcp, Some("[2001:db8::11]:4001".parse().unwrap()));
+        assert!(read.anchored(&anchor(1)).contains("\r\nc=IN IP4 203.0.113.7\r\n"));
+        let address = "2001:db8::7".parse().unwrap();
+        let ours = read.anchored(&Anchor { address, ..anchor(1) });
+        assert!(ours.contains("\r\no=- 77 1 IN IP6 2001:db8::7\r\n"), "{ours}");
+        assert!(ours.contains("\r\nc=IN IP6 2001:db8::7\r\n") && !ours.contains("::1"), "{ours}");
+
+        let held = v6.replace("2001:db8::10", "::");
+        let read = Description::read(held.as_bytes()).unwrap();
+        assert_eq!((read.sound().rtp, read.sound().direction), (None, Direction::SendOnly));
+    }
+
+    #[test]
+    fn knows_an_address_however_it_is_written() {
+        for (written, meant) in [
+            ("IP6 [2001:db8::10]", "[2001:db8::10]:4000"),
+            ("IP6 fe80::10%eth0", "[fe80::10]:4000"),
+            ("IP6 ::ffff:192.0.2.1", "192.0.2.1:4000"),
+            ("IP6 ff15::101/3", "[ff15::101]:4000"),
+            ("IP4 2001:db8::10", "[2001:db8::10]:4000"),
+        ] {
+            let offer = OFFER.replace("IP4 192.168.1.10", written);
+            let read = Description::read(offer.as_bytes()).unwrap();
+            assert_eq!(read.sound().rtp, Some(meant.parse().unwrap()), "{written}");
+        }
+        let named = OFFER.replace("IP4 192.168.1.10", "IP6 phone.example");
+        assert_eq!(Description::read(named.as_bytes()).unwrap().sound().rtp, None);
     }
 
     #[test]

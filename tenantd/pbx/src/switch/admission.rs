@@ -11,11 +11,12 @@ use crate::id::{NodeId, TenantId};
 use crate::moment::Moment;
 use crate::output::Output;
 use crate::record::{Binding, Ending};
-use crate::registrar::Registrar;
+use crate::registrar::{Registered, Registrar};
 use crate::sip::Draft;
 use crate::sip::deadlines::Alarm;
 use crate::sip::method::Method;
 use crate::sip::name::Name;
+use crate::sip::nat::Reach;
 use crate::story::Event;
 use crate::tenant::directory::Directory;
 use crate::tenant::guard::{self, Guard};
@@ -63,6 +64,7 @@ impl Switch {
         self.tenants.insert(id, tenant);
         self.take_over(now, id, changes);
         self.show_phones(now, id);
+        self.keep_all_open(now, id);
         self.probe_doubtful(now, id);
         for facts in &calls.live {
             self.revive(now, id, facts);
@@ -202,11 +204,22 @@ impl Switch {
             .map(|registered| {
                 let binding = &registered.binding;
                 let number = users.get(&binding.user).map(|user| user.number.clone());
-                What::Phone(binding.id, phone(binding, number.unwrap_or_default()))
+                What::Phone(binding.id, phone(registered, number.unwrap_or_default()))
             })
             .collect();
         let (mut desk, _) = tenant.desk(now, &self.elsewhere, &mut self.office);
         phones.into_iter().for_each(|phone| desk.show(phone));
+    }
+
+    /// The ways to phones behind routers are kept open from the start.
+    fn keep_all_open(&mut self, now: Moment, id: TenantId) {
+        let Some(tenant) = self.tenants.get(&id) else { return };
+        let behind = |registered: &&Registered| registered.reach == Reach::BehindNat;
+        let phones: Vec<_> = tenant.registrar.iter().filter(behind).collect();
+        let phones = phones.iter().map(|phone| (phone.binding.user, phone.binding.id));
+        for phone in phones.collect::<Vec<_>>() {
+            self.keep_open(now, id, phone, None);
+        }
     }
 
     /// Phones that may or may not still be there after a crash are asked before they are called.
@@ -242,6 +255,7 @@ impl Switch {
         let Some(line) = tenant.calls.get_mut(&number) else { return };
         if line.call.is_over() {
             self.sounds.remove(&line.call.id);
+            self.due.unset(&mut line.alarm, &Due::Call(id, number));
             tenant.calls.remove(&number);
             return;
         }

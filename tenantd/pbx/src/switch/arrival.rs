@@ -27,6 +27,7 @@ use crate::story::{Event, Note};
 use crate::tenant::directory::Directory;
 use crate::tenant::guard::Verdict;
 use crate::tenant::identify::{self, Speaker};
+use crate::tenant::name::name_in;
 
 /// What a draining server tells phones: come back when another has taken over.
 const RETRY_AFTER_S: u16 = 10;
@@ -41,6 +42,9 @@ impl Switch {
         let Some(opened) = branch.and_then(|branch| self.office.tokens.read(&branch)) else {
             return;
         };
+        if self.take_answer(now, opened.key) {
+            return;
+        }
         let transactions = &mut self.office.transactions;
         if let Some(Answer { owner, .. }) = transactions.receive_response(now, opened.key, response)
         {
@@ -158,7 +162,7 @@ impl Switch {
     ) -> Result<(), Refusal> {
         let place = self.tenants.get_mut(&arrived.tenant).ok_or(Refusal::UnknownDomain)?;
         let uri = request.uri().map_err(|_| Refusal::BadRequest)?;
-        let dialled: String = uri.user().chars().take(128).collect();
+        let dialled: String = name_in(&place.directory, &uri).chars().take(128).collect();
         let caller = caller_of(&place.directory, speaker, request);
         let route = dialplan::route(&place.directory, &self.elsewhere, speaker, &dialled);
         let number = loop {
@@ -167,6 +171,10 @@ impl Switch {
                 break number;
             }
         };
+        if let Speaker::User(user) = speaker {
+            self.look_for_alg(now, arrived, user, request);
+        }
+        let place = self.tenants.get_mut(&arrived.tenant).ok_or(Refusal::UnknownDomain)?;
         let owner =
             Owner { tenant: arrived.tenant, call: number, leg: 0, task: Task::Invite, branch: 0 };
         self.office.transactions.own(server, owner);
@@ -366,11 +374,12 @@ impl Switch {
         let Some(place) = self.tenants.get_mut(&tenant) else { return };
         match status {
             Some(_) => {
-                let confirmed = place.registrar.confirm(user, binding).cloned();
+                let confirmed = place.registrar.confirm(user, binding).is_some();
                 let number = place.directory.users.get(&user).map(|user| user.number.clone());
                 let (mut desk, _) = place.desk(now, &self.elsewhere, &mut self.office);
-                if let Some(binding) = confirmed {
-                    desk.show(What::Phone(binding.id, phone(&binding, number.unwrap_or_default())));
+                if let Some(registered) = desk.registrar.find(user, binding).filter(|_| confirmed) {
+                    let phone = phone(registered, number.unwrap_or_default());
+                    desk.show(What::Phone(binding, phone));
                 }
                 self.take_over(now, tenant, Vec::new());
             }

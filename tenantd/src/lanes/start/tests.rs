@@ -15,8 +15,8 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::*;
-use crate::lanes::Home;
 use crate::lanes::inbox::{Arrival, Order};
+use crate::lanes::{Herald, Home};
 use crate::scratch::Scratch;
 
 #[test]
@@ -112,13 +112,43 @@ fn who_registers_over_a_connection_that_is_gone_already_is_not_believed_to_be_th
     }
 }
 
+#[test]
+fn a_new_public_address_is_told_by_every_lane_from_then_on() {
+    let rig = Rig::new(2, JOURNAL_QUOTA);
+    let advertised =
+        |ip: &str| Advertised { external: vec![ip.parse().unwrap()], local_networks: vec![] };
+    let (alice, bob) = (rig.phone(1, "101"), rig.phone(2, "101"));
+    for phone in [&alice, &bob] {
+        assert!(phone.register().starts_with("SIP/2.0 200"));
+    }
+    let lanes = rig.common.lanes.clone();
+    let links = rig.common.links.clone();
+    let herald = Herald { lanes, links, node: NodeId(1), boot: 1 };
+    rig.tokio.block_on(herald.tell(advertised("198.51.100.8"), advertised("198.51.100.9")));
+
+    // An address of ours is asked for by any lane's door: the orders have come there.
+    let target = "OPTIONS sip:198.51.100.8 SIP/2.0";
+    for _ in 0..4 {
+        let phone = rig.phone(1, "101");
+        let asked = phone.request("OPTIONS", "1", "");
+        phone.send(&asked.replace("OPTIONS sip:company1.test SIP/2.0", target));
+        assert!(phone.hear("SIP/2.0").starts_with("SIP/2.0 200"));
+    }
+    alice.call("+432");
+    let invite = bob.hear("INVITE");
+    let port = rig.to.port();
+    assert!(invite.contains(&format!("Via: SIP/2.0/UDP 198.51.100.8:{port};")), "{invite}");
+    assert!(invite.contains(&format!("@198.51.100.8:{port}>")), "{invite}");
+    bob.answer(&invite, "486 Busy Here");
+}
+
 /// Lanes, each with one of two companies in turn.
 struct Rig {
     common: Common,
     metrics: Metrics,
     threads: Vec<JoinHandle<()>>,
     to: SocketAddr,
-    _tokio: Runtime,
+    tokio: Runtime,
     _scratch: Scratch,
 }
 
@@ -158,7 +188,7 @@ impl Rig {
             admit(&lanes, number);
         }
         lanes.advance(Stage::Serving);
-        Self { common, metrics, threads, to, _tokio: tokio, _scratch: scratch }
+        Self { common, metrics, threads, to, tokio, _scratch: scratch }
     }
 
     fn phone(&self, company: u8, user: &'static str) -> Phone {
@@ -191,6 +221,8 @@ fn admit(lanes: &Lanes, number: u8) {
         route: directory.route,
         realm: directory.domain.clone(),
         domains: vec![directory.domain.clone()],
+        label: None,
+        trusted: vec![],
         offered: vec![Algorithm::Md5],
         exceptions: BTreeMap::new(),
     };

@@ -4,6 +4,8 @@
 //! each side proves that it holds the cluster key; the second says who it is, and in which version
 //! the rest is written.
 
+use std::net::SocketAddr;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use pbx::flow::{Advertised, Flow, FlowId, Path};
 use pbx::id::TenantId;
@@ -39,6 +41,13 @@ pub enum Frame {
     },
     /// A connection of mine is gone.
     FlowGone(FlowId),
+    /// A phone of a tenant whose home you are keeps its way to me open itself.
+    KeptOpen {
+        /// Whose.
+        tenant: TenantId,
+        /// Where the phone is.
+        peer: SocketAddr,
+    },
 }
 
 /// Who a node is.
@@ -109,7 +118,11 @@ impl Frame {
         let content = match self {
             Self::Mail(letter) => letter.bytes.len(),
             Self::Send { bytes, .. } => bytes.len(),
-            Self::Proof(_) | Self::Hello(_) | Self::Ping | Self::FlowGone(_) => 0,
+            Self::Proof(_)
+            | Self::Hello(_)
+            | Self::Ping
+            | Self::FlowGone(_)
+            | Self::KeptOpen { .. } => 0,
         };
         content + std::mem::size_of::<Self>()
     }
@@ -144,8 +157,6 @@ impl Extend<u8> for Behind<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use pbx::flow::{InnerPath, Link, Transport};
     use pbx::id::NodeId;
     use uuid::Uuid;
@@ -173,6 +184,7 @@ mod tests {
             letter(Flow::Inner(inner), Placement::Inner),
             Frame::Send { path, bytes: Bytes::from(vec![0, 255, 13, 10]) },
             Frame::FlowGone(FlowId { node: NodeId(2), boot: 8, number: 9 }),
+            Frame::KeptOpen { tenant, peer: path.peer },
         ]
     }
 

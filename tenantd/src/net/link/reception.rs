@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use pbx::input::{Input, Placement};
 use pbx::sip::message::Message;
 
 use super::frame::{Frame, Letter};
-use crate::lanes::inbox::{Mail, Order};
+use crate::lanes::inbox::{Mail, Order, Report};
 use crate::lanes::{LaneId, Lanes};
 use crate::metrics::{Count, Tally};
 
@@ -57,8 +58,7 @@ impl Reception {
             return None;
         };
         let mail = Mail { tenant, by, flow, message };
-        let home = self.homes.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).copied();
-        let Some(lane) = home else {
+        let Some(lane) = self.home_of(tenant) else {
             // The peer will soon know better. What is repeated until then is not refused.
             self.tally.count(Count::DroppedUnlinked);
             return match mail.flow.delivery() {
@@ -89,6 +89,20 @@ impl Reception {
         }
     }
 
+    /// A phone keeps its way to a peer open itself. Losing it costs a question too many.
+    pub(super) fn tell_kept_open(
+        &self,
+        tenant: TenantId,
+        phone: SocketAddr,
+        to_wake: &mut Vec<LaneId>,
+    ) {
+        let Some(lane) = self.home_of(tenant) else { return };
+        let post = self.lanes.post(lane);
+        if post.is_some_and(|post| post.report(Report::KeptOpen(tenant, phone))) {
+            note(to_wake, lane);
+        }
+    }
+
     /// A connection of a peer is gone.
     pub(super) async fn tell_gone(&self, flow: FlowId) {
         self.lanes.order_all(|| Order::Tell(Box::new(Input::FlowGone(flow)))).await;
@@ -98,6 +112,10 @@ impl Reception {
         for post in lanes.into_iter().filter_map(|lane| self.lanes.post(lane)) {
             post.wake();
         }
+    }
+
+    fn home_of(&self, tenant: TenantId) -> Option<LaneId> {
+        self.homes.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).copied()
     }
 
     fn refuse(&self, mail: &Mail) -> Option<Frame> {

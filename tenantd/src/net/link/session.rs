@@ -184,6 +184,9 @@ async fn take_all(links: &Arc<Links>, node: NodeId, read: &mut BytesMut) -> Resu
             Frame::Send { path, bytes } => {
                 links.reception.put_out(path, bytes, &mut to_wake);
             }
+            Frame::KeptOpen { tenant, peer } => {
+                links.reception.tell_kept_open(tenant, peer, &mut to_wake);
+            }
             Frame::FlowGone(flow) if flow.node == node => {
                 links.reception.tell_gone(flow).await;
             }

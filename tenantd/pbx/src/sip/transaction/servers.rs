@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::agenda::{Agenda, Due, Map, Output};
 use super::invite_server::{self, Acknowledged, InviteServer};
-use super::key::{Key, Keys, Matching};
+use super::key::{Key, Keys, Matching, Realm};
 use super::server::{self, Server};
 use super::timers::{GIVE_UP_AFTER, T2};
 use crate::flow::Flow;
@@ -115,10 +115,10 @@ impl<O: Copy> Servers<O> {
         &mut self,
         agenda: &mut Agenda<O>,
         now: Moment,
-        flow: Flow,
+        (realm, flow): (Realm, Flow),
         request: &Message,
     ) -> Arrival<O> {
-        let Ok(keys) = self.matching.keys(request) else { return Arrival::Unreadable };
+        let Ok(keys) = self.matching.keys(realm, request) else { return Arrival::Unreadable };
         let known = self.by_key.get(&keys.own).copied();
         match (request.method(), known) {
             (Method::Ack, Some(invite)) => self.receive_ack(agenda, now, invite),
