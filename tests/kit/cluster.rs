@@ -56,6 +56,7 @@ impl Cluster {
                 format!("{database}[secrets]\nkey_file = {key:?}\n[link]\nlisten = [\"{link}\"]\n");
             let mut server = Server::prepare(&scene.folder, at, &more)?;
             let config = fs::read_to_string(server.config_file())?;
+            let config = config.replace("tcp = []", &format!("tcp = [\"{}\"]", at.sip));
             fs::write(server.config_file(), format!("node = \"n{number}\"\n{config}"))?;
             server.run()?;
             cluster.nodes.push(server);

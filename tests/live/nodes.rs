@@ -1,13 +1,16 @@
 //! Two servers on one Postgres: a phone on one, its company's home on the other; a home that is
 //! killed, a Postgres that is stopped, a company that is deleted.
 
+use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use kit::baresip::{Phone, Setup};
+use kit::baresip::{Over, Phone, Setup};
 use kit::cluster::{Caller, Cluster, Places};
 use kit::company::Company;
 use kit::failure::{Failure, Outcome};
+use kit::handset::{Handset, status};
+use kit::line::Line;
 use kit::scene::{Scene, play};
 use kit::wait::{self, SOON, START};
 
@@ -73,6 +76,44 @@ fn phones_of_one_company_on_two_nodes_call_each_other() {
         let tenants: Outcome<Vec<f64>> =
             cluster.nodes.iter().map(|node| node.metric("tenantd_tenants")).collect();
         assert_eq!(tenants?.iter().sum::<f64>(), 2.0, "each company has one home");
+        Ok(())
+    });
+}
+
+#[test]
+fn connections_to_another_node_are_used_and_missed_when_they_break() {
+    play("away", |scene| {
+        let alpha = Company::new("alpha.test");
+        let cluster = Cluster::start(scene, &[&alpha])?;
+        let Places { home, edge } = cluster.places(&alpha)?;
+        let (at_home, at_edge) = (cluster.nodes[home].at.sip, cluster.nodes[edge].at.sip);
+        let over = Over::Tcp;
+        let ada = Setup { over, ..Setup::new(&alpha, "101", at_edge, 440) };
+        let mut ada = Phone::registered(scene, &ada)?;
+        let mut bob = Phone::registered(scene, &Setup::new(&alpha, "102", at_home, 700))?;
+        ada.dial("102")?;
+        bob.wait_for("CALL_ESTABLISHED")?;
+        ada.wait_for_sound(75)?;
+        bob.wait_for_sound(75)?;
+        ada.hang_up()?;
+        bob.wait_for("CALL_CLOSED")?;
+        bob.check_heard(440.0)?;
+        bob.dial("101")?;
+        ada.wait_for("CALL_ESTABLISHED")?;
+        bob.hang_up()?;
+        ada.wait_for("CALL_CLOSED")?;
+
+        let mut carl = Handset::new(&alpha, "103", Line::tcp(at_edge)?);
+        carl.register(600)?;
+        drop(carl);
+        let disconnected = "tenantd_registrations_disconnected_total";
+        cluster.nodes[home].wait_for_metric(disconnected, 1.0, SOON)?;
+        let mut caller = Handset::new(&alpha, "102", Line::udp(at_home)?);
+        let began_at = Instant::now();
+        let sound = SocketAddr::from(([127, 0, 0, 1], scene.ports.one()?));
+        let refusal = caller.invite("sip:103@alpha.test", sound)?;
+        assert_eq!(status(&refusal), 480, "{refusal}");
+        assert!(began_at.elapsed() < Duration::from_secs(3), "nobody waits for an answer");
         Ok(())
     });
 }
