@@ -183,6 +183,11 @@ impl Switch {
                 self.pings.forget(slot);
                 continue;
             }
+            if found.is_some_and(|registered| !self.office.reaches(&registered.binding.path)) {
+                kept.keepalive.handle_no_way(now);
+                self.pings.settle(slot);
+                continue;
+            }
             let step = kept.keepalive.handle_deadline(now, &mut self.office.chance);
             if matches!(step, Some(Step::Ask | Step::Lost)) {
                 kept.question = kept.question.wrapping_add(1);
@@ -407,6 +412,31 @@ mod tests {
         let firsts = switch.pings.kept.iter().flatten();
         let first = firsts.filter(|kept| kept.alarm != Alarm::default()).count();
         assert_eq!(first, 20_000, "each has an alarm");
+    }
+
+    #[test]
+    fn phones_of_a_node_that_is_lost_are_not_asked_until_it_is_back() {
+        let (mut switch, mut now) = (switch(), START);
+        let elsewhere = |mut binding: Binding| {
+            binding.path.node = NodeId(2);
+            binding
+        };
+        let bindings = (0..100).map(binding).map(elsewhere).collect();
+        let directory = Box::new(directory());
+        let arrived = Input::Arrived { directory, bindings, live: vec![], lost: vec![] };
+        switch.handle_input(START, arrived);
+        let back_at = START + Duration::from_secs(100);
+        assert!(asked(&mut switch, &mut now, back_at).is_empty());
+        let registered = |switch: &Switch| {
+            let place = switch.tenants.values().next().unwrap();
+            place.registrar.iter().filter(|registered| registered.is_reachable(now)).count()
+        };
+        assert_eq!(registered(&switch), 100, "their silence means nothing");
+
+        let sip = Advertised::default();
+        switch.handle_input(back_at, Input::Node { node: NodeId(2), boot: 1, sip });
+        let asked = asked(&mut switch, &mut now, back_at + Duration::from_secs(6));
+        assert!(asked.values().sum::<usize>() >= 100);
     }
 
     #[test]
