@@ -109,7 +109,7 @@ impl Dispatch {
         if let Flow::Net(path @ Path { link: Link::Udp, .. }) = flow
             && stun::is_stun(&bytes)
         {
-            return self.answer_stun(path, &bytes);
+            return self.answer_stun(now, path, &bytes);
         }
         match self.edge.place(now, &flow, bytes) {
             Placed::Drop(why) => self.count_dropped(why),
@@ -133,12 +133,16 @@ impl Dispatch {
     }
 
     /// RFC 5626 §3.5.2: a phone keeps its path open, and sees if its router has moved it.
-    fn answer_stun(&mut self, path: Path, question: &[u8]) {
+    fn answer_stun(&mut self, now: Moment, path: Path, question: &[u8]) {
         self.tally.count(Count::StunReceived);
         match stun::answer(question, path.peer, stun::Place::Alone) {
             Some(answer) => {
                 self.tally.count(Count::StunAnswered);
                 self.answers.push((path, answer.bytes.into()));
+                let flow = Flow::Net(path);
+                if let Some(tenant) = self.edge.keeps_open(now, &flow) {
+                    self.tell_kept_open(tenant, &flow);
+                }
             }
             None => self.tally.count(Count::StunDropped),
         }
@@ -426,6 +430,23 @@ mod tests {
         assert_eq!(counted(Count::StunReceived), 2);
         assert_eq!((counted(Count::StunAnswered), counted(Count::StunDropped)), (1, 1));
         assert_eq!((counted(Count::RequestsReceived), counted(Count::DroppedNotSip)), (0, 0));
+    }
+
+    #[test]
+    fn whoever_keeps_a_way_open_is_reported_where_its_company_lives() {
+        let mut rig = Rig::new();
+        let question = Bytes::from_static(b"\0\x01\0\0\x21\x12\xa4\x42ABCDEFGHIJKL");
+        let line_ends = Bytes::from_static(b"\r\n\r\n");
+        let at = Moment::from_secs;
+        rig.dispatch.receive(at(100), udp(), question.clone());
+        assert!(rig.there.next_report().is_none(), "nobody knows whose it is");
+        let register = String::from_utf8(invite().to_vec()).unwrap().replace("INVITE", "REGISTER");
+        rig.dispatch.receive(at(100), udp(), register.into());
+        for (now, bytes) in [(at(101), question), (at(120), line_ends)] {
+            rig.dispatch.receive(now, udp(), bytes);
+            let reported = rig.there.next_report();
+            assert!(matches!(reported, Some(Report::KeptOpen(who, _)) if who == tenant(2)));
+        }
     }
 
     /// The first of two lanes; the second one's tenant has the domain `x.test`.
