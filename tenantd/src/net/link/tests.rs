@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::frame::Letter;
 use super::*;
-use crate::lanes::inbox::{Inbox, inbox};
+use crate::lanes::inbox::{Inbox, Report, inbox};
 use crate::metrics::Metrics;
 
 const LONG: Duration = Duration::from_secs(10);
@@ -35,6 +35,19 @@ async fn a_message_reaches_its_tenants_lane_and_the_answer_comes_back() {
     let bytes = Bytes::from_static(b"SIP/2.0 200 OK\r\n\r\n");
     two.links.send(NodeId(1), Frame::Send { path, bytes: bytes.clone() }).unwrap();
     assert_eq!(one.find(|inbox| inbox.next_outgoing()).await, (path, bytes));
+}
+
+#[tokio::test]
+async fn that_a_phone_keeps_its_way_open_is_told_to_its_companys_lane() {
+    let (one, two) = (Rig::new(1, [7; 32]).await, Rig::new(2, [7; 32]).await);
+    one.call(&two).await;
+    two.links.set_home(tenant(1), Some(LaneId(0)));
+    let peer = path(1).peer;
+    for tenant in [tenant(9), tenant(1)] {
+        one.links.send(NodeId(2), Frame::KeptOpen { tenant, peer }).unwrap();
+    }
+    let reported = two.find(|inbox| inbox.next_report()).await;
+    assert!(matches!(reported, Report::KeptOpen(who, at) if (who, at) == (tenant(1), peer)));
 }
 
 #[tokio::test]
