@@ -5,6 +5,7 @@ use std::time::Duration;
 use kit::sim::{Habit, State, World, company};
 use pbx::record::Ending;
 use pbx::story::Event;
+use pbx::tenant::directory::Secrets;
 
 const ALPHA: &str = "alpha.example";
 const BETA: &str = "beta.example";
@@ -62,6 +63,30 @@ fn the_first_challenge_of_another_node_is_good_for_the_home() {
     let ladder = world.take_ladder();
     assert_eq!(ladder.matches("401").count(), 1, "{ladder}");
     assert_eq!(world.phones["alice"].registered, Some(200));
+}
+
+#[test]
+fn phones_that_can_write_no_domain_find_their_home_from_another_node() {
+    let mut alpha = company(1, ALPHA);
+    alpha.directory.label = Some("alpha".to_owned());
+    // The second phone of a world; it writes no label either.
+    alpha.directory.trusted = vec![("192.0.2.11".parse().expect("an address"), 32)];
+    for user in alpha.directory.users.values_mut() {
+        let password = format!("secret-{}", user.number);
+        let secrets = Secrets::new(&user.number, ALPHA, &password);
+        user.secrets = secrets.labelled("alpha", ALPHA, &password);
+    }
+    let mut world = World::on(2, vec![alpha, company(2, BETA)]);
+    for (name, user, number) in [("alice", "101*alpha", "101"), ("bob", "102", "102")] {
+        world.phone_at(1, name, ALPHA, user);
+        let edge = world.address_of(1).ip().to_string();
+        let account = world.phones.get_mut(name).expect("a phone").account_mut();
+        (account.domain, account.password) = (edge, format!("secret-{number}"));
+        world.tell(name, |phone, now| phone.register(now, 600));
+        world.run_for(Duration::from_secs(1));
+        assert_eq!(world.phones[name].registered, Some(200), "{}", world.take_ladder());
+    }
+    talk(&mut world, "alice", "102", "bob");
 }
 
 #[test]
