@@ -15,6 +15,7 @@ use pbx::moment::Moment;
 use pbx::record::{Binding, Memory, Record};
 use pbx::sip::message::Message;
 use pbx::sip::method::Method;
+use pbx::sip::{Address, Flaw};
 use pbx::story::Event;
 
 use super::Company;
@@ -188,12 +189,20 @@ fn names_a_twin(text: &str) -> bool {
     text.contains(DOMAIN) || text.contains(OUTSIDE)
 }
 
-/// Whether a message is the company's own: an answer to a REGISTER of its domain.
+/// Whether a message is the company's own: an answer to a REGISTER of its domain, or what keeps its
+/// phone's way open (RFC 5626): an empty line, or its own server's question whether it is there.
 fn is_own_business(bytes: &Bytes) -> bool {
-    let Ok(message) = Message::parse(bytes.clone()) else { return false };
-    let of_register = message.status().is_some() && message.method() == Method::Register;
-    let to = message.to().ok().and_then(|to| to.uri().ok());
-    of_register && to.is_some_and(|to| to.host == DOMAIN)
+    let Ok(message) = Message::parse(bytes.clone()) else {
+        return bytes.iter().all(|byte| b"\r\n".contains(byte));
+    };
+    let names_it = |address: Result<Address<'_>, Flaw>| {
+        address.ok().and_then(|address| address.uri().ok()).is_some_and(|uri| uri.host == DOMAIN)
+    };
+    match (message.status(), message.method()) {
+        (Some(_), Method::Register) => names_it(message.to()),
+        (None, Method::Options) => names_it(message.from()),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -237,6 +246,22 @@ mod tests {
     #[test]
     fn an_answer_to_its_own_register_is_nothing_to_object_to() {
         twins().send(Moment::from_secs(1), answer("REGISTER", DOMAIN));
+    }
+
+    #[test]
+    fn what_keeps_its_way_open_is_nothing_to_object_to() {
+        let options = "OPTIONS sip:101@192.0.2.10 SIP/2.0\r\nFrom: <sip:twin.example>;tag=1\r\n\
+            CSeq: 1 OPTIONS\r\n\r\n";
+        twins().send(Moment::from_secs(1), datagram(options));
+        twins().send(Moment::from_secs(1), datagram("\r\n\r\n"));
+    }
+
+    #[test]
+    #[should_panic(expected = "a twin is sent")]
+    fn somebody_elses_question_is_objected_to() {
+        let options = "OPTIONS sip:101@192.0.2.10 SIP/2.0\r\nFrom: <sip:alpha.example>;tag=1\r\n\
+            CSeq: 1 OPTIONS\r\n\r\n";
+        twins().send(Moment::from_secs(1), datagram(options));
     }
 
     #[test]
