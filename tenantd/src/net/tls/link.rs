@@ -299,3 +299,87 @@ impl std::fmt::Debug for Tls {
         f.write_str("Tls")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa,
+        KeyPair,
+    };
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[tokio::test]
+    async fn those_of_one_authority_are_linked_and_know_one_secret() {
+        let ours = Authority::new();
+        let (one, two) = (ours.issue("one"), ours.issue("two"));
+        let (caller, called) = link(&one, &two).await;
+        assert_eq!(caller.unwrap().1, called.unwrap().1);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_linked_whose_certificate_another_authority_signed() {
+        let (ours, theirs) = (Authority::new(), Authority::new());
+        let (one, two) = (ours.issue("one"), theirs.issue("two"));
+        let any = Tls::of_key().unwrap();
+        for (caller, called) in [(&one, &two), (&two, &one), (&any, &one), (&one, &any)] {
+            let (caller, called) = link(caller, called).await;
+            assert!(caller.is_err() || called.is_err());
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("none.pem");
+        let files = Files { certificate: path.clone(), key: path.clone(), ca: path };
+        let said = Tls::of_authority(&files).unwrap_err().to_string();
+        assert!(said.contains("none.pem"), "{said}");
+    }
+
+    type Outcome = io::Result<(Stream, Channel)>;
+
+    async fn link(caller: &Tls, called: &Tls) -> (Outcome, Outcome) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let calling = TcpStream::connect(listener.local_addr().unwrap());
+        let (calling, accepted) = tokio::join!(calling, listener.accept());
+        tokio::join!(caller.connect(calling.unwrap()), called.accept(accepted.unwrap().0))
+    }
+
+    struct Authority {
+        issuer: CertifiedIssuer<'static, KeyPair>,
+        scratch: Scratch,
+    }
+
+    impl Authority {
+        fn new() -> Self {
+            let mut params = CertificateParams::new(vec![]).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap());
+            Self { issuer: issuer.unwrap(), scratch: Scratch::new() }
+        }
+
+        fn issue(&self, name: &str) -> Tls {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(vec![format!("{name}.test")]).unwrap();
+            params.extended_key_usages =
+                vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+            let certificate = params.signed_by(&key, &self.issuer).unwrap();
+            let write = |end: &str, text: String| {
+                let path = self.scratch.path().join(format!("{name}-{end}"));
+                fs::write(&path, text).unwrap();
+                path
+            };
+            Tls::of_authority(&Files {
+                certificate: write("certificate.pem", certificate.pem()),
+                key: write("key.pem", key.serialize_pem()),
+                ca: write("ca.pem", self.issuer.pem()),
+            })
+            .unwrap()
+        }
+    }
+}
