@@ -84,7 +84,8 @@ fn phones_that_can_write_no_domain_find_their_home_from_another_node() {
         (account.domain, account.password) = (edge, format!("secret-{number}"));
         world.tell(name, |phone, now| phone.register(now, 600));
         world.run_for(Duration::from_secs(1));
-        assert_eq!(world.phones[name].registered, Some(200), "{}", world.take_ladder());
+        let ladder = world.take_ladder();
+        assert_eq!(world.phones[name].registered, Some(200), "{ladder}");
     }
     talk(&mut world, "alice", "102", "bob");
 }
