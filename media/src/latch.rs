@@ -146,6 +146,11 @@ impl Latch {
         self.contest.clear();
     }
 
+    /// Whether the peer names an address for its sound.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.sending == Sending::Wanted
+    }
+
     /// An RTP packet came.
     pub(crate) fn handle_packet(
         &mut self,

@@ -9,7 +9,7 @@ use pbx::moment::Moment;
 
 use crate::allowance::Pass;
 use crate::latch::Verdict;
-use crate::stream::{Aim, Stream};
+use crate::stream::{Aim, Look, Stream};
 
 /// As many sides as [`Side`] says that a call may have.
 const SIDES_OF_A_CALL: usize = 64;
@@ -53,7 +53,7 @@ pub(crate) struct Sessions {
     ends: Vec<Option<End>>,
     free: Vec<Slot>,
     slots: BTreeMap<Side, Slot>,
-    latched: VecDeque<Event>,
+    events: VecDeque<Event>,
 }
 
 #[derive(Debug)]
@@ -181,7 +181,7 @@ impl Sessions {
             Verdict::Believed => {}
             Verdict::Latched => {
                 let told = end.stream.peer().map(|peer| Event::Latched { side, peer });
-                self.latched.extend(told);
+                self.events.extend(told);
             }
         }
         if end.stream.take_allowance(now) == Pass::No {
@@ -195,9 +195,18 @@ impl Sessions {
         goes_to.map_or(Way::Unheard, |address| Way::To(joined, address))
     }
 
+    /// Finds the peers that have fallen silent.
+    pub(crate) fn look(&mut self, now: Moment) {
+        for end in self.ends.iter_mut().flatten() {
+            if end.stream.look(now) == Look::FellSilent {
+                self.events.push_back(Event::Quiet { side: end.side });
+            }
+        }
+    }
+
     /// What happened that the call must know.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.latched.pop_front()
+        self.events.pop_front()
     }
 
     fn end(&mut self, slot: Slot) -> Option<&mut End> {
@@ -290,6 +299,37 @@ mod tests {
         let ada = at("198.51.100.1:4000");
         let way = sessions.handle_datagram(NOW, (slots[0], Port::Sound), ada, &packet(1, 1, 1));
         assert_eq!(way, Way::Unheard);
+    }
+
+    #[test]
+    fn a_peer_that_falls_silent_is_told_of_once_until_it_is_heard_again() {
+        let (mut sessions, slots) = sessions(&["198.51.100.1:4000", "198.51.100.2:5000"]);
+        let after = |seconds| NOW + Duration::from_secs(seconds);
+        let speak = |sessions: &mut Sessions, seconds| {
+            let (ada, sound) = (at("198.51.100.1:4000"), packet(1, seconds as u16, 160));
+            sessions.handle_datagram(after(seconds), (slots[0], Port::Sound), ada, &sound);
+        };
+        let quiet = |sessions: &mut Sessions, seconds| {
+            sessions.look(after(seconds));
+            std::iter::from_fn(|| sessions.poll_event())
+                .filter(|event| matches!(event, Event::Quiet { .. }))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(quiet(&mut sessions, 300), [], "nobody was ever heard");
+        for second in 300..310 {
+            speak(&mut sessions, second);
+        }
+        assert_eq!(quiet(&mut sessions, 338), []);
+        assert_eq!(quiet(&mut sessions, 339), [Event::Quiet { side: side(0) }]);
+        assert_eq!(quiet(&mut sessions, 400), [], "it is told once");
+        speak(&mut sessions, 401);
+        assert_eq!(quiet(&mut sessions, 402), []);
+        sessions.aim(after(402), side(0), Aim { rtp: None, rtcp: None, near: None });
+        assert_eq!(quiet(&mut sessions, 500), [], "it is on hold");
+        let aim = Aim { rtp: Some(at("198.51.100.1:4000")), rtcp: None, near: None };
+        sessions.aim(after(505), side(0), aim);
+        assert_eq!(quiet(&mut sessions, 510), [], "it has had no time to speak");
+        assert_eq!(quiet(&mut sessions, 530), [Event::Quiet { side: side(0) }]);
     }
 
     #[test]

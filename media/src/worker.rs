@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -25,6 +26,8 @@ const READY: usize = 256;
 const TRIES: usize = 32;
 /// How many wishes are served before packets have their turn.
 const WISHES: usize = 64;
+/// How often peers that have fallen silent are looked for, while any side is open.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The token of the worker's inbox; no slot has it.
 const INBOX: u64 = u64::MAX;
 
@@ -50,6 +53,7 @@ pub(crate) struct Worker<F> {
     room: Room,
     wishes: VecDeque<Wish>,
     turn: Counters,
+    look_at: Moment,
 }
 
 impl<F: Fn(Event)> Worker<F> {
@@ -66,6 +70,7 @@ impl<F: Fn(Event)> Worker<F> {
             room: Room::new(),
             wishes: VecDeque::new(),
             turn: Counters::default(),
+            look_at: Moment::EPOCH,
         })
     }
 
@@ -73,9 +78,10 @@ impl<F: Fn(Event)> Worker<F> {
     pub(crate) fn run(mut self) {
         let mut ready = [EpollEvent::empty(); READY];
         loop {
-            let patience = match self.wishes.is_empty() {
-                true => EpollTimeout::NONE,
-                false => EpollTimeout::ZERO,
+            let patience = match (self.wishes.is_empty(), self.sessions.len()) {
+                (true, 0) => EpollTimeout::NONE,
+                (true, _) => EpollTimeout::try_from(LOOK_EVERY).unwrap_or(EpollTimeout::NONE),
+                (false, _) => EpollTimeout::ZERO,
             };
             let count = match self.epoll.wait(&mut ready, patience) {
                 Ok(count) => count,
@@ -92,6 +98,10 @@ impl<F: Fn(Event)> Worker<F> {
             }
             for event in ready {
                 self.relay(now, event.data());
+            }
+            if self.look_at <= now {
+                self.look_at = now + LOOK_EVERY;
+                self.sessions.look(now);
             }
             self.tell();
         }

@@ -109,7 +109,10 @@ impl Dispatch {
         if let Flow::Net(path @ Path { link: Link::Udp, .. }) = flow
             && stun::is_stun(&bytes)
         {
-            return self.answer_stun(now, path, &bytes);
+            if let Some(tenant) = self.edge.keeps_open(now, &flow) {
+                self.tell_kept_open(tenant, &flow);
+            }
+            return self.answer_stun(path, &bytes);
         }
         match self.edge.place(now, &flow, bytes) {
             Placed::Drop(why) => self.count_dropped(why),
@@ -133,16 +136,12 @@ impl Dispatch {
     }
 
     /// RFC 5626 §3.5.2: a phone keeps its path open, and sees if its router has moved it.
-    fn answer_stun(&mut self, now: Moment, path: Path, question: &[u8]) {
+    fn answer_stun(&mut self, path: Path, question: &[u8]) {
         self.tally.count(Count::StunReceived);
         match stun::answer(question, path.peer, stun::Place::Alone) {
             Some(answer) => {
                 self.tally.count(Count::StunAnswered);
                 self.answers.push((path, answer.bytes.into()));
-                let flow = Flow::Net(path);
-                if let Some(tenant) = self.edge.keeps_open(now, &flow) {
-                    self.tell_kept_open(tenant, &flow);
-                }
             }
             None => self.tally.count(Count::StunDropped),
         }
@@ -433,19 +432,22 @@ mod tests {
     }
 
     #[test]
-    fn whoever_keeps_a_way_open_is_reported_where_its_company_lives() {
-        let mut rig = Rig::new();
-        let question = Bytes::from_static(b"\0\x01\0\0\x21\x12\xa4\x42ABCDEFGHIJKL");
-        let line_ends = Bytes::from_static(b"\r\n\r\n");
-        let at = Moment::from_secs;
-        rig.dispatch.receive(at(100), udp(), question.clone());
-        assert!(rig.there.next_report().is_none(), "nobody knows whose it is");
-        let register = String::from_utf8(invite().to_vec()).unwrap().replace("INVITE", "REGISTER");
-        rig.dispatch.receive(at(100), udp(), register.into());
-        for (now, bytes) in [(at(101), question), (at(120), line_ends)] {
-            rig.dispatch.receive(now, udp(), bytes);
-            let reported = rig.there.next_report();
-            assert!(matches!(reported, Some(Report::KeptOpen(who, _)) if who == tenant(2)));
+    fn what_keeps_a_phones_way_open_is_told_to_the_lane_of_its_tenant() {
+        let now = Moment::from_secs(1_000);
+        for knock in [&b"\r\n\r\n"[..], b"\0\x01\0\0\x21\x12\xa4\x42ABCDEFGHIJKL"] {
+            let mut rig = Rig::new();
+            let knock = Bytes::from_static(knock);
+            rig.dispatch.receive(now, udp(), knock.clone());
+            assert!(rig.there.next_report().is_none(), "nobody knows whose it is");
+            let invite = String::from_utf8(invite().to_vec()).unwrap();
+            rig.dispatch.receive(now, udp(), Bytes::from(invite.replace("INVITE", "REGISTER")));
+            assert!(rig.there.next_mail().is_some());
+            rig.dispatch.receive(now, udp(), knock.clone());
+            rig.dispatch.receive(now, udp(), knock);
+            let told = rig.there.next_report();
+            assert!(matches!(told, Some(Report::KeptOpen(whose, peer))
+                if whose == tenant(2) && Some(peer) == udp().peer()));
+            assert!(rig.there.next_report().is_none(), "not each time");
         }
     }
 

@@ -1,6 +1,5 @@
 //! What the tests are made with.
 
-pub mod bare_phone;
 pub mod baresip;
 pub mod browser;
 pub mod cluster;
@@ -17,6 +16,7 @@ pub mod licence;
 pub mod line;
 pub mod metadata;
 pub mod netns;
+pub mod plain_phone;
 pub mod ports;
 pub mod postgres;
 pub mod probe;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -155,6 +155,7 @@ pub struct Server {
     pub at: Listeners,
     program: Option<Program>,
     twins: OnceLock<Twins>,
+    name_server: Option<IpAddr>,
 }
 
 impl Server {
@@ -196,8 +197,13 @@ impl Server {
     /// # Errors
     /// If the file cannot be written.
     pub fn prepare(folder: &Folder, at: Listeners, more: &str) -> Outcome<Self> {
-        let server =
-            Self { folder: folder.path().to_owned(), at, program: None, twins: OnceLock::new() };
+        let server = Self {
+            folder: folder.path().to_owned(),
+            at,
+            program: None,
+            twins: OnceLock::new(),
+            name_server: None,
+        };
         folder.write("tenantd.toml", &server.config(more))?;
         Ok(server)
     }
@@ -235,10 +241,30 @@ impl Server {
             .filter(|entry| entry.file_name().to_string_lossy().starts_with("server-"))
             .count();
         let log = self.folder.join(format!("server-{}.log", runs + 1));
-        let mut command = Command::new(tenantd()?);
+        let mut command = match self.name_server {
+            None => Command::new(tenantd()?),
+            Some(address) => self.with_name_server(address)?,
+        };
         command.arg("serve").arg("--config").arg(self.config_file()).current_dir(&self.folder);
         self.program = Some(Program::start(&mut command, &log)?);
         Ok(log)
+    }
+
+    /// From its next start on the process asks this name server, and no other. That takes a machine
+    /// which lets us mount (see [`can_mount`]).
+    pub fn ask_names_at(&mut self, name_server: IpAddr) {
+        self.name_server = Some(name_server);
+    }
+
+    /// The program with a `/etc/resolv.conf` of its own (mount_namespaces(7)).
+    fn with_name_server(&self, address: IpAddr) -> Outcome<Command> {
+        let file = self.folder.join("resolv.conf");
+        fs::write(&file, format!("nameserver {address}\n"))?;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg("mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"");
+        command.arg(file).arg(tenantd()?);
+        Ok(command)
     }
 
     /// The process.
@@ -451,6 +477,13 @@ impl Drop for Server {
             drop(Cluster::start(&data));
         }
     }
+}
+
+/// Whether this machine lets a process of ours have mounts of its own.
+pub fn can_mount() -> bool {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "mount", "--bind", "/etc", "/etc"]);
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 /// The program that was built with the tests.

@@ -10,10 +10,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::bare_phone::{BarePhone, SETTINGS, field};
 use crate::company::Company;
 use crate::failure::{Failure, Outcome};
 use crate::http;
+use crate::plain_phone::{PlainPhone, SETTINGS, field};
 use crate::wait::{self, SOON};
 
 const DOMAIN: &str = "twin.test";
@@ -121,7 +121,7 @@ impl Twins {
 
 impl Listening {
     fn start(company: &Company, number: &str, server: SocketAddr) -> Outcome<Self> {
-        let phone = BarePhone::new(company, number, server)?;
+        let phone = PlainPhone::new(company, number, server)?;
         let mut phone = phone.claiming(SocketAddr::from(PRIVATE));
         let answer = phone.register(EXPIRES_S)?;
         if answer.status != 200 {

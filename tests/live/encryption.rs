@@ -5,7 +5,7 @@ use std::fs::write;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kit::baresip::{Over, Phone, Setup};
 use kit::company::Company;
@@ -62,6 +62,11 @@ fn a_certificate_comes_is_renewed_expires_and_breaks_and_nobody_is_cut_off() {
         let trusting = Line::tls(server.at.tls(), "alpha.test", &authority.trust())?;
         let mut trusting = Handset::new(&alpha, "102", trusting);
         trusting.register(600)?;
+
+        // The self-signed one is shown, too, and is good for a year.
+        let until = server.metric("tenantd_certificates_valid_until_seconds")?;
+        let left = until - SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+        assert!(left > 0.0 && left <= DAY.as_secs_f64(), "{left}");
 
         // The newest is shown as long as it is valid; then the one before it again.
         let short = Duration::from_secs(9);

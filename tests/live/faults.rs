@@ -7,14 +7,14 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use kit::bare_phone::{self, Answering, BarePhone};
 use kit::baresip::{Phone, Setup};
 use kit::company::Company;
 use kit::failure::{Failure, Outcome};
+use kit::plain_phone::{self, Answering, PlainPhone};
 use kit::postgres::Postgres;
 use kit::probe::Probe;
 use kit::scene::{Scene, play};
-use kit::server::{Listeners, Server};
+use kit::server::{Listeners, Server, can_mount};
 use kit::wait::{self, SOON, START};
 use nix::sys::signal::Signal;
 
@@ -22,17 +22,19 @@ use nix::sys::signal::Signal;
 const NOTICED: Duration = Duration::from_secs(20);
 /// A phone waits for a commit for 300 ms at most; the rest is for a busy machine.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+/// A start with a new Postgres, and with patience for names.
+const NAMELESS_START: Duration = Duration::from_secs(30);
 /// A flood of strangers.
 const BURST: usize = 1_000;
 const PAUSE: Duration = Duration::from_millis(200);
 /// What is granted while nothing can be stored.
 const UNSTORED_S: u32 = 60;
 
-/// A company of bare phones: extensions 200 to 279.
+/// A company of plain phones: extensions 200 to 279.
 fn crowd() -> Company {
     let mut gamma = Company::new("gamma.test");
     gamma.extensions = (200..280).map(|number| number.to_string()).collect();
-    gamma.settings = bare_phone::SETTINGS.to_owned();
+    gamma.settings = plain_phone::SETTINGS.to_owned();
     gamma
 }
 
@@ -47,8 +49,8 @@ fn office(scene: &mut Scene) -> Outcome<(Postgres, Server, Company, Company)> {
     Ok((postgres, server, alpha, gamma))
 }
 
-fn registered(company: &Company, number: u32, server: &Server) -> Outcome<BarePhone> {
-    let mut phone = BarePhone::new(company, &number.to_string(), server.at.sip)?;
+fn registered(company: &Company, number: u32, server: &Server) -> Outcome<PlainPhone> {
+    let mut phone = PlainPhone::new(company, &number.to_string(), server.at.sip)?;
     accepted(phone.register(600)?)?;
     Ok(phone)
 }
@@ -58,7 +60,7 @@ fn answering(company: &Company, number: u32, server: &Server) -> Outcome<Answeri
     Ok(registered(company, number, server)?.answering())
 }
 
-fn accepted(answer: bare_phone::Answer) -> Outcome<bare_phone::Answer> {
+fn accepted(answer: plain_phone::Answer) -> Outcome<plain_phone::Answer> {
     match answer.status {
         200 => Ok(answer),
         _ => Err(Failure::new(answer.text)),
@@ -93,11 +95,11 @@ fn rows(ask: impl Fn(&str) -> Outcome<String>, here: &[String], gone: &[String])
 fn life_goes_on(
     server: &Server,
     gamma: &Company,
-    leaving: &mut BarePhone,
+    leaving: &mut PlainPhone,
 ) -> Outcome<(Vec<String>, Vec<String>)> {
     let mut here = vec![];
     for number in 220..240 {
-        let mut phone = BarePhone::new(gamma, &number.to_string(), server.at.sip)?;
+        let mut phone = PlainPhone::new(gamma, &number.to_string(), server.at.sip)?;
         let answer = accepted(phone.register(600)?)?;
         assert!(answer.took < PATIENCE, "{number} waited for {:?}", answer.took);
         assert!(answer.granted_s().is_some_and(|s| s <= UNSTORED_S), "{}", answer.text);
@@ -177,7 +179,7 @@ fn a_postgres_that_crawls_makes_no_phone_wait() {
             let registering = || -> Outcome<Vec<String>> {
                 let mut here = vec![];
                 for number in 200..230 {
-                    let mut phone = BarePhone::new(&gamma, &number.to_string(), server.at.sip)?;
+                    let mut phone = PlainPhone::new(&gamma, &number.to_string(), server.at.sip)?;
                     let answer = accepted(phone.register(600)?)?;
                     assert!(answer.took < PATIENCE, "{number} waited for {:?}", answer.took);
                     here.push(phone.contact());
@@ -208,7 +210,7 @@ fn storm(gamma: &Company, at: SocketAddr, numbers: &[u32], seen: &AtomicUsize) -
     let mut told = Told::default();
     let mut phones = vec![];
     for number in numbers {
-        let phone = BarePhone::new(gamma, &number.to_string(), at)?;
+        let phone = PlainPhone::new(gamma, &number.to_string(), at)?;
         phones.push((phone.patient_for(Duration::from_secs(2)), None));
     }
     'storm: loop {
@@ -237,7 +239,7 @@ fn storm(gamma: &Company, at: SocketAddr, numbers: &[u32], seen: &AtomicUsize) -
 /// Once it is told to, calls again and again until the server is gone or has no ports left; counts
 /// the calls whose BYE was answered.
 fn chatter(gamma: &Company, at: SocketAddr, go: &AtomicBool, seen: &AtomicUsize) -> Outcome<Told> {
-    let phone = BarePhone::new(gamma, "270", at)?;
+    let phone = PlainPhone::new(gamma, "270", at)?;
     let mut phone = phone.patient_for(Duration::from_secs(2));
     let mut told = Told::default();
     wait::until("word to go", START, || Ok(go.load(Ordering::Relaxed).then_some(())))?;
@@ -295,7 +297,7 @@ fn what_was_acknowledged_in_a_storm_survives_a_kill() {
                 Ok((stored >= acknowledged).then_some(()))
             })?;
             // Nobody registers again, and is called all the same.
-            let mut caller = BarePhone::new(&gamma, "270", server.at.sip)?;
+            let mut caller = PlainPhone::new(&gamma, "270", server.at.sip)?;
             accepted(caller.call_and_hang_up("271")?)?;
             drop(called);
             Ok(())
@@ -317,7 +319,7 @@ fn full_inboxes_hold_up_nobody_for_long() {
             let floods: Vec<_> =
                 (0..4).map(|_| scope.spawn(|| flood(server.at.sip, &over))).collect();
             let mut meanwhile = || -> Outcome {
-                let mut phone = BarePhone::new(&gamma, "200", server.at.sip)?;
+                let mut phone = PlainPhone::new(&gamma, "200", server.at.sip)?;
                 accepted(phone.register(600)?)?;
                 let _called = answering(&gamma, 201, &server)?;
                 accepted(phone.call_and_hang_up("201")?)?;
@@ -337,7 +339,7 @@ fn full_inboxes_hold_up_nobody_for_long() {
             let queue = format!("tenantd_queue_length{{queue=\"lane_{lane}_messages\"}}");
             server.wait_for_metric(&queue, 0.0, SOON)?;
         }
-        let mut phone = BarePhone::new(&gamma, "202", server.at.sip)?;
+        let mut phone = PlainPhone::new(&gamma, "202", server.at.sip)?;
         let answer = accepted(phone.register(600)?)?;
         assert!(answer.took < PATIENCE, "{:?}", answer.took);
         ada.hang_up()?;
@@ -401,6 +403,35 @@ fn a_mail_server_that_answers_nothing_holds_up_neither_start_nor_service() {
         server.run()?;
         server.provision(&[&gamma])?;
         registered(&gamma, 200, &server)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn names_that_nobody_answers_hold_up_neither_start_nor_service() {
+    // It is asked, and never says a word.
+    let silent = SocketAddr::from(([127, 0, 0, 97], 53));
+    let (true, Ok(_silent)) = (can_mount(), UdpSocket::bind(silent)) else {
+        eprintln!("SKIPPED: a name server that hangs: this machine allows no mount or no port 53");
+        return;
+    };
+    play("names", |scene| {
+        let gamma = crowd();
+        let at = Listeners::new(scene)?;
+        let mut server = Server::prepare(&scene.folder, at, "")?;
+        let config = std::fs::read_to_string(server.config_file())?;
+        let named = config.replace("[sip]\n", "[sip]\nexternal = [\"pbx.gamma.test\"]\n");
+        assert_ne!(config, named);
+        std::fs::write(server.config_file(), named)?;
+        server.ask_names_at(silent.ip());
+        let began_at = Instant::now();
+        server.run()?;
+        assert!(began_at.elapsed() < NAMELESS_START, "ready after {:?}", began_at.elapsed());
+        server.provision(&[&gamma])?;
+        // While the name is asked for again and again.
+        let mut phone = registered(&gamma, 200, &server)?;
+        let _called = answering(&gamma, 201, &server)?;
+        accepted(phone.call_and_hang_up("201")?)?;
         Ok(())
     });
 }

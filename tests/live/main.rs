@@ -5,6 +5,7 @@
 
 mod calls;
 mod demo;
+mod dialogs;
 mod encryption;
 mod families;
 mod faults;

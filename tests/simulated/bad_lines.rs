@@ -41,9 +41,10 @@ enum Kind {
     LateOffer,
     EarlyMedia,
     Forward,
+    Kill,
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     Kind::Register,
     Kind::Answer,
     Kind::Cancel,
@@ -58,6 +59,7 @@ const KINDS: [Kind; 14] = [
     Kind::LateOffer,
     Kind::EarlyMedia,
     Kind::Forward,
+    Kind::Kill,
 ];
 
 /// A scenario as its seed has it.
@@ -113,7 +115,8 @@ impl Scenario {
         ] {
             self.world.registered(name, domain, number);
         }
-        if self.chance.below(3) == 0 {
+        // Whom a killed process called, nobody stops: that phone's own patience does.
+        if self.chance.below(3) == 0 && self.kind != Kind::Kill {
             self.world.registered("kitchen", ALPHA, "102");
             self.habit("kitchen", Habit::Ring);
         }
@@ -136,7 +139,7 @@ impl Scenario {
             Kind::EarlyMedia => self.habit("bob", Habit::Early(Duration::from_secs(3))),
             Kind::Forward => self.habit("bob", Habit::Forward(format!("sip:103@{ALPHA}"))),
             Kind::Answer | Kind::Cancel | Kind::Hold | Kind::Glare | Kind::Group => {}
-            Kind::Elsewhere | Kind::Vanish | Kind::LateOffer => {}
+            Kind::Elsewhere | Kind::Vanish | Kind::LateOffer | Kind::Kill => {}
         }
         let number = match self.kind {
             Kind::Group => "600",
@@ -155,6 +158,7 @@ impl Scenario {
                 return;
             }
             Kind::Vanish => self.vanish(),
+            Kind::Kill => self.kill(),
             Kind::Hold | Kind::Glare => self.change(),
             _ => self.wait(70_000),
         }
@@ -179,6 +183,18 @@ impl Scenario {
         self.world.network.vanished.insert(address);
         self.vanished = Some(name);
         self.wait(10_000);
+    }
+
+    /// The process is killed and starts again; who still waits for an answer gives up.
+    fn kill(&mut self) {
+        self.wait(12_000);
+        self.world.restart();
+        self.wait(10_000);
+        self.world.tell("alice", |phone, now| {
+            if phone.state == State::Calling {
+                phone.hang_up(now);
+            }
+        });
     }
 
     /// The call is put on hold and taken back, by one or by both at once.
@@ -236,7 +252,9 @@ impl Scenario {
         let began =
             self.world.notes.iter().filter(|note| matches!(note.event, Event::Began { .. }));
         let (began, recorded) = (began.count(), self.world.calls.len());
-        if began != recorded {
+        // A call that only rang is not known any more after a kill.
+        let forgotten = usize::from(self.kind == Kind::Kill);
+        if recorded > began || recorded + forgotten < began {
             faults.push(format!("{began} calls began and {recorded} are recorded"));
         }
         faults.extend(self.world.calls.iter().filter_map(fault_of));

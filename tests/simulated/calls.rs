@@ -105,6 +105,17 @@ fn nobody_registered_and_nobody_there_are_told_apart() {
 }
 
 #[test]
+fn a_refusal_that_is_acknowledged_is_said_once() {
+    let mut world = office();
+    world.input(|| Input::Drain);
+    world.tell("alice", |phone, now| phone.call(now, "102"));
+    world.run_for(Duration::from_secs(40));
+    let ladder = world.take_ladder();
+    assert_eq!(ladder.matches("503 INVITE").count(), 1, "{ladder}");
+    assert_eq!(world.load().transactions, 0);
+}
+
+#[test]
 fn a_caller_who_gives_up_stops_every_phone() {
     let mut world = office();
     habit(&mut world, "bob", Habit::Ring);

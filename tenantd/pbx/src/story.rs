@@ -145,6 +145,16 @@ pub enum Event {
         /// From where, as `198.51.100.7:4000`.
         from: String,
     },
+    /// Nothing is heard from a side that was heard before; it is asked whether it is still there.
+    FellSilent {
+        /// Whose sound.
+        number: String,
+    },
+    /// A phone is gone without a word.
+    Vanished {
+        /// Its extension.
+        number: String,
+    },
     /// A call limit was reached.
     LimitReached {
         /// Whose limit: an extension's number, or empty for the company.

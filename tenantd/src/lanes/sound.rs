@@ -70,7 +70,7 @@ impl Sounds {
         let home = homes.get_mut(&call)?;
         let lane = home.lane;
         match event {
-            Event::Opened { .. } | Event::Latched { .. } => {}
+            Event::Opened { .. } | Event::Latched { .. } | Event::Quiet { .. } => {}
             Event::NoPorts { .. } | Event::Closed { .. } => {
                 home.sides = home.sides.saturating_sub(1);
                 if home.sides == 0 {

@@ -246,10 +246,10 @@ impl World {
     fn count_sent<T>(&self, messages: &[(T, Bytes)]) {
         let responses = messages.iter().filter(|(_, bytes)| is_response(bytes)).count();
         // No SIP message begins with such a byte.
-        let stun =
-            messages.iter().filter(|(_, bytes)| matches!(bytes.first(), Some(0 | 1))).count();
+        let stun = messages.iter().filter(|(_, bytes)| matches!(bytes.first(), Some(0 | 1)));
+        let requests = messages.len() - responses - stun.count();
         self.tally.add(Count::ResponsesSent, responses as u64);
-        self.tally.add(Count::RequestsForwarded, (messages.len() - responses - stun) as u64);
+        self.tally.add(Count::RequestsForwarded, requests as u64);
     }
 
     /// The listener that a path goes through; one that is gone is replaced by the first.

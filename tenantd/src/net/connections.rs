@@ -53,7 +53,7 @@ pub struct Limits {
 
 impl Limits {
     /// As many as this process may have files for, which is raised to what the system allows. A
-    /// quarter, at most [`FILES_FOR_OTHERS`], is left for sound, journal, pages and Postgres.
+    /// quarter, 65,536 at most, is left for sound, journal, pages and Postgres.
     pub fn of_this_process() -> Self {
         let files = match getrlimit(Resource::RLIMIT_NOFILE) {
             Ok((soft, hard)) => {

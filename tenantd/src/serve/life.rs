@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pbx::moment::Moment;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -161,6 +162,7 @@ async fn serve(
         let terminator = Terminator::for_browsers(certificates.clone())?;
         let encrypted = (terminator, certificates.clone());
         serve_encrypted_pages(&mut pages, doors.https, encrypted, &portal, &ended);
+        show_expiry(&certificates, &metrics);
         tokio::spawn(certificates.watch());
     }
     sound::show(&running.media(), &metrics);
@@ -194,6 +196,15 @@ fn encryption(
     }
     let setup = setup::tls(config, demo.into_iter().flat_map(Demo::domains));
     Certificates::open(setup).map(Some)
+}
+
+fn show_expiry(certificates: &Arc<Certificates>, metrics: &Metrics) {
+    let shown = certificates.clone();
+    metrics.show_gauge(
+        "tenantd_certificates_valid_until_seconds",
+        "When the first certificate expires that is shown to anybody, since 1970.",
+        move || shown.first_expiry().map_or(0, Moment::as_secs),
+    );
 }
 
 /// Refuses what is new, lets what is under way finish for a while, then ends it.

@@ -14,6 +14,7 @@ pub mod world;
 
 pub use company::{Company, company};
 pub use network::Network;
+pub use phone::skills::{Power, Pracks, Rings, Skills};
 pub use phone::{Habit, Phone, State};
 pub use router::Router;
 pub use trunk::{Brought, CARRIER, Offer};

@@ -20,8 +20,10 @@ use pbx::sip::transaction::{Arrival, Cancelled, Output, ServerId, Transactions};
 use pbx::sip::{Contacts, Draft};
 
 mod asking;
+pub mod skills;
 mod talk;
 
+use skills::{Power, Rings, Skills};
 use talk::{Change, Head, Intent};
 
 pub(super) use talk::Talk;
@@ -67,6 +69,12 @@ pub struct Phone {
     pub address: SocketAddr,
     /// What it does when it is called.
     pub habit: Habit,
+    /// What it knows beyond a plain call.
+    pub skills: Skills,
+    /// Final answers to what it asked within its call, as `200 UPDATE`.
+    pub answers: Vec<String>,
+    /// The last of these.
+    pub last_answer: Option<Message>,
     /// How far its call is.
     pub state: State,
     /// The status of its last REGISTER.
@@ -125,6 +133,9 @@ impl Phone {
             name: name.to_owned(),
             address,
             habit: Habit::Answer(Duration::from_secs(2)),
+            skills: Skills::default(),
+            answers: vec![],
+            last_answer: None,
             state: State::Idle,
             registered: None,
             contacts: 0,
@@ -250,7 +261,10 @@ impl Phone {
                     self.transactions.cancel(now, key, None);
                 }
             }
-            State::Ringing => self.finish_invite(now, 603),
+            State::Ringing => {
+                self.finish_invite(now, 603);
+                self.drain(now);
+            }
             State::Idle | State::Ended(_) => {}
         }
         self.drain(now);
@@ -272,17 +286,24 @@ impl Phone {
             Change::Again { at, .. } => Some(at),
             Change::None | Change::Asked => None,
         };
-        let own = [self.transactions.deadline(), self.talk.answer_at, unacked, again];
+        let announced = self.talk.announcements.deadline();
+        let own = [self.transactions.deadline(), self.talk.answer_at, unacked, again, announced];
         own.into_iter().flatten().min()
     }
 
     /// Its time has come.
     pub fn handle_deadline(&mut self, now: Moment) {
+        if self.skills.power == Power::Off {
+            self.transactions = Transactions::new([1; 16], 1_000);
+            self.talk = Talk::default();
+            return;
+        }
         self.transactions.handle_deadline(now);
         if self.talk.answer_at.is_some_and(|at| at <= now) {
             self.talk.answer_at = None;
             self.finish_invite(now, 200);
         }
+        self.announce_again(now);
         match self.talk.unacked.as_mut().and_then(|(_, unacked)| unacked.handle_deadline(now)) {
             Some(Due::Repeat(bytes)) => self.outbox.push_back(bytes),
             // RFC 3261 §13.3.1.4: whoever called is not there.
@@ -309,6 +330,9 @@ impl Phone {
     /// A datagram came.
     pub fn handle_datagram(&mut self, now: Moment, bytes: Bytes) {
         let Ok(message) = Message::parse(bytes) else { return };
+        if self.skills.power == Power::Off {
+            return;
+        }
         match message.is_request() {
             true => self.handle_request(now, message),
             false => self.handle_response(now, &message),
@@ -346,15 +370,22 @@ impl Phone {
             }
             Arrival::New(server) => {
                 let known = request.call_id().is_ok_and(|id| id == self.talk.call_id);
+                let within = request.to().is_ok_and(|to| to.tag().is_some());
                 let status = match request.method() {
                     Method::Bye if !known => 481,
-                    _ => 200,
+                    Method::Bye => 200,
+                    _ if within && !known => 481,
+                    method => self.skills.refusal(method).unwrap_or(200),
                 };
                 if request.method() == Method::Bye && known {
                     self.end(now);
                     self.talk.unacked = None;
                 }
-                let bytes = Draft::response(&request, status, None).to_tag("phone").finish();
+                let bytes = match (request.method(), status) {
+                    (Method::Update, 200) => self.answer_update(&request),
+                    (Method::Prack, _) => return self.confirmed(now, server, &request),
+                    _ => Draft::response(&request, status, None).to_tag("phone").finish(),
+                };
                 self.transactions.respond(now, server, status, bytes);
             }
             Arrival::Absorbed | Arrival::Merged | Arrival::Full | Arrival::Unreadable => {}
@@ -364,6 +395,11 @@ impl Phone {
     fn handle_invite(&mut self, now: Moment, server: ServerId, invite: Message) {
         let within = invite.to().is_ok_and(|to| to.tag().is_some());
         self.transactions.own(server, Asked::Invite);
+        if let Some((status, name, value)) = self.skills.first_refusal.take().filter(|_| !within) {
+            let draft = Draft::response(&invite, status, None).to_tag("no");
+            let bytes = draft.header(name, value).finish();
+            return self.transactions.respond(now, server, status, bytes);
+        }
         if within {
             let known = invite.call_id().is_ok_and(|id| id == self.talk.call_id);
             let refusal = match (self.state, &self.talk.change) {
@@ -372,17 +408,12 @@ impl Phone {
                 (State::Talking, Change::Asked) | (State::Calling, _) if known => Some(491),
                 _ => Some(481),
             };
-            if let Some(status) = refusal {
+            if let Some(status) = refusal.or(self.skills.refusal(Method::Invite)) {
                 let bytes = Draft::response(&invite, status, None).finish();
                 return self.transactions.respond(now, server, status, bytes);
             }
             self.hears = direction(&invite);
-            let answer = match self.hears.as_str() {
-                "sendonly" => "recvonly",
-                "inactive" => "inactive",
-                _ => "sendrecv",
-            };
-            let sdp = self.description(answer);
+            let sdp = self.description(answering(&self.hears));
             let bytes = self.write_answer(&invite, 200, &sdp);
             self.expect_ack(now, &invite, &bytes);
             return self.transactions.respond(now, server, 200, bytes);
@@ -419,18 +450,37 @@ impl Phone {
         }
     }
 
+    /// The 2xx to an UPDATE, with a description if it brought one.
+    fn answer_update(&mut self, update: &Message) -> Bytes {
+        if update.body().is_empty() {
+            return self.write_answer(update, 200, "");
+        }
+        self.hears = direction(update);
+        let sdp = self.description(answering(&self.hears));
+        self.write_answer(update, 200, &sdp)
+    }
+
     fn provisional(&mut self, now: Moment, status: u16) {
         let Some((server, invite)) = self.talk.invite.clone() else { return };
         let sdp = if status == 183 { self.description("sendrecv") } else { String::new() };
+        if self.skills.rings == Rings::Reliably {
+            return self.announce(now, server, &invite, status, &sdp);
+        }
         let bytes = self.write_answer(&invite, status, &sdp);
         self.transactions.respond(now, server, status, bytes);
     }
 
     fn finish_invite(&mut self, now: Moment, status: u16) {
+        if status == 200 && self.talk.announcements.holds_answer() {
+            self.talk.answers_once_confirmed = true;
+            return;
+        }
         let Some((server, invite)) = self.talk.invite.take() else { return };
+        self.talk.announcements.stop();
         self.talk.answer_at = None;
         self.state = if status == 200 { State::Talking } else { State::Ended(status) };
-        let sdp = if status == 200 { self.description("sendrecv") } else { String::new() };
+        let describes = status == 200 && !self.talk.described;
+        let sdp = if describes { self.description("sendrecv") } else { String::new() };
         let bytes = self.write_answer(&invite, status, &sdp);
         if status == 200 {
             self.expect_ack(now, &invite, &bytes);
@@ -449,6 +499,10 @@ impl Phone {
         let draft = match (&self.habit, status) {
             (Habit::Forward(to), 302) => draft.header(Name::Contact, format_args!("<{to}>")),
             _ => draft.header(Name::Contact, self.contact()),
+        };
+        let draft = match status {
+            101..=299 => with(draft, &self.skills.answers_with),
+            _ => draft,
         };
         match sdp.is_empty() {
             true => draft.finish(),
@@ -487,4 +541,17 @@ fn direction(message: &Message) -> String {
     let known = ["sendrecv", "sendonly", "recvonly", "inactive"];
     let found = known.into_iter().find(|name| body.contains(&format!("a={name}\r\n")));
     found.unwrap_or_default().to_owned()
+}
+
+fn answering(heard: &str) -> &'static str {
+    match heard {
+        "sendonly" => "recvonly",
+        "recvonly" => "sendonly",
+        "inactive" => "inactive",
+        _ => "sendrecv",
+    }
+}
+
+fn with(draft: Draft, headers: &[(Name, String)]) -> Draft {
+    headers.iter().fold(draft, |draft, (name, value)| draft.header(*name, value))
 }

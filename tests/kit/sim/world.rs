@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pbx::board::Board;
 use pbx::edge::{self, Edge, Placed, UnknownDomain};
-use pbx::flow::{Advertised, Flow, InnerPath, Path};
+use pbx::flow::{Advertised, Flow, FlowId, InnerPath, Link, Path, Transport};
 use pbx::id::{BindingId, CallId, NodeId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media::{Event as Sound, Heard, Side, Wish};
@@ -58,6 +58,8 @@ pub struct World {
     pub closing: Closing,
     /// What each company sees.
     pub boards: BTreeMap<TenantId, Board>,
+    /// Phones that are connected over TCP, and the number of their connection.
+    connections: BTreeMap<SocketAddr, u32>,
     pub(super) twins: Twins,
     pub(super) unknown_domain: UnknownDomain,
     pub(super) companies: Vec<Company>,
@@ -118,6 +120,7 @@ impl World {
             sides: BTreeMap::new(),
             closing: Closing::AtOnce,
             boards: BTreeMap::new(),
+            connections: BTreeMap::new(),
             twins,
             unknown_domain: UnknownDomain::Drop,
             companies,
@@ -217,6 +220,28 @@ impl World {
             stage.switch.handle_input(now, make());
         }
         self.settle();
+    }
+
+    /// From now on a phone speaks over a connection of this number.
+    pub fn connect(&mut self, name: &str, number: u32) {
+        self.connections.insert(self.phones[name].address, number);
+    }
+
+    /// A phone's connection breaks; until it is connected again nothing reaches it.
+    pub fn disconnect(&mut self, name: &str) {
+        let number = self.connections.insert(self.phones[name].address, 0);
+        let number = number.expect("it is connected");
+        let at = self.phones[name].switch();
+        let stage = self.stages.iter().find(|stage| stage.address == at);
+        let Stage { node, boot, .. } = *stage.expect("a phone's node is there");
+        self.input(|| Input::FlowGone(FlowId { node, boot, number }));
+    }
+
+    /// The sound of a leg stops: media tells so after a while.
+    pub fn fall_silent(&mut self, leg: u16) {
+        let side = self.sides.keys().copied().find(|side| side.leg == leg);
+        let side = side.expect("sound of this leg is open");
+        self.input(|| Input::Media(Sound::Quiet { side }));
     }
 
     /// Ends the process in an instant and starts it again with what was written down.
@@ -352,7 +377,13 @@ impl World {
             if self.stages[node].life == Life::Dead {
                 return;
             }
-            let flow = Flow::udp(self.stages[node].node, to, from);
+            let Stage { node: number, boot, .. } = self.stages[node];
+            let link = match self.connections.get(&from) {
+                Some(0) => return,
+                Some(number) => Link::Stream { transport: Transport::Tcp, boot, number: *number },
+                None => Link::Udp,
+            };
+            let flow = Flow::Net(Path { node: number, link, local: to, peer: from });
             match self.stages[node].edge.place(self.now, &flow, bytes) {
                 Placed::Drop(_) => {}
                 Placed::KeepsOpen(tenant) => {
@@ -455,7 +486,12 @@ impl World {
             Flow::Net(Path { local, peer, .. }) if self.twins.live_at(peer) => {
                 self.twins.send(self.now, Datagram { from: local, to: peer, bytes });
             }
-            Flow::Net(Path { local, peer, .. }) => {
+            Flow::Net(path @ Path { local, peer, .. }) => {
+                let open = self.connections.get(&peer).copied();
+                let number = path.stream().map(|stream| stream.number);
+                if open.is_some() && open != number {
+                    return;
+                }
                 self.twins.check_unnamed(&String::from_utf8_lossy(&bytes));
                 let name = self.name_of(peer).unwrap_or_else(|| peer.to_string());
                 self.say(&format!("pbx -> {name}"), summary(&bytes));
@@ -464,7 +500,7 @@ impl World {
             Flow::Inner(path) => {
                 self.say("pbx -> pbx", summary(&bytes));
                 self.stages[node].inner.push_back((path, bytes));
-            } // No phone of a simulation has a stream.
+            }
         }
     }
 

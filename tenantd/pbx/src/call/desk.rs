@@ -18,7 +18,7 @@ use crate::registrar::Registrar;
 use crate::sip::address::Contacts;
 use crate::sip::draft::Draft;
 use crate::sip::message::Message;
-use crate::sip::method::Method;
+use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
 use crate::sip::token::TokenKey;
 use crate::sip::transaction::{Full, ServerId, Transactions};
@@ -27,9 +27,6 @@ use crate::story::{Event, Note};
 use crate::tenant::directory::Directory;
 use crate::tenant::limits::LiveCalls;
 use crate::tenant::name::name_in;
-
-/// Methods that we serve, for the Allow header (RFC 3261 §20.5).
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO";
 
 /// The content type of a session description.
 pub const SDP: &str = "application/sdp";
@@ -119,6 +116,11 @@ impl Office {
             }
             Flow::Inner(_) => "switch.invalid".to_owned(),
         }
+    }
+
+    /// Whether a connection can still live: its process does.
+    pub fn is_open(&self, stream: crate::flow::FlowId) -> bool {
+        self.nodes.get(&stream.node).is_some_and(|node| node.boot == stream.boot)
     }
 
     /// Our Via on this flow (RFC 3261 §18.1.1, RFC 3581 §3).

@@ -3,21 +3,26 @@
 //! Nothing is sent when a call is revived; its dialogs, sound ports and targets are what they were,
 //! and the next request's number leaps so that it cannot repeat one that nobody noted.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::desk::Desk;
 use super::ledger::Ledger;
-use super::leg::{Ack, Leg, Marks, Party, Ports, State, Voice};
+use super::leg::{Ack, Early, Leg, Marks, Party, Ports, Question, State, Voice, Way};
 use super::{Call, Phase};
 use crate::flow::Flow;
 use crate::id::CallId;
 use crate::moment::Moment;
 use crate::record::Ending;
 use crate::sip::dialog::Dialog;
+use crate::sip::session_timer::SessionTimer;
 use crate::story::Event;
 
 /// The layout of [`Facts`]: one that is not known is not revived.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
+/// Timers that came due while we were away are spread over so long.
+const SPREAD_OVER: Duration = Duration::from_secs(60);
 
 /// What outlives the process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,12 +43,17 @@ struct LegFacts {
     dialog: Dialog,
     voice: Voice,
     marks: Marks,
+    timer: SessionTimer,
 }
 
 impl Call {
-    /// The facts of a talking call; a call that only rings is not kept.
+    /// The facts of a talking call; one that only rings, or whose caller has not
+    /// heard the answer, is not kept.
     pub(super) fn facts(&self) -> Option<Vec<u8>> {
         let Phase::Talking { callee, ends_at } = self.phase else { return None };
+        if let State::Answering { .. } = self.legs[0].state {
+            return None;
+        }
         let talks = |leg: &&Leg| leg.number == 0 || leg.number == callee;
         let facts = Facts {
             id: self.id,
@@ -95,7 +105,7 @@ impl Call {
             id: facts.id,
             number: facts.number,
             ledger: facts.ledger,
-            legs: facts.legs.into_iter().map(LegFacts::revive).collect(),
+            legs: facts.legs.into_iter().map(|leg| leg.revive(desk)).collect(),
             phase: Phase::Talking { callee: facts.callee, ends_at: facts.ends_at },
             crossing: None,
             passing: Vec::new(),
@@ -116,14 +126,22 @@ impl LegFacts {
             dialog: leg.dialog.clone(),
             voice: leg.voice.clone(),
             marks: leg.marks.clone(),
+            timer: leg.timer.clone(),
         }
     }
 
-    fn revive(self) -> Leg {
-        let Self { number, party, flow, mut dialog, mut voice, marks } = self;
+    fn revive(self, desk: &mut Desk<'_>) -> Leg {
+        let Self { number, party, flow, mut dialog, mut voice, marks, mut timer } = self;
+        let spread = desk.office.chance.below(SPREAD_OVER.as_secs());
+        timer.revive(desk.now, Duration::from_secs(spread));
+        let way = match flow.stream() {
+            Some(stream) if !desk.office.is_open(stream) => Way::Gone,
+            Some(_) | None => Way::Open,
+        };
         dialog.revive();
         voice.ports = Ports::None;
         let state = State::Up { unacked: None, ack: Ack::None };
-        Leg { number, party, flow, dialog, voice, state, marks }
+        let (question, early) = (Question::None, Early::default());
+        Leg { number, party, flow, dialog, voice, state, marks, timer, question, way, early }
     }
 }

@@ -16,7 +16,7 @@ use crate::moment::Moment;
 use crate::sip::digest::{Algorithm, Occasion, challenge};
 use crate::sip::flaw::Flaw;
 use crate::sip::message::Message;
-use crate::sip::method::Method;
+use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
 use crate::sip::nonce::NonceKey;
 use crate::sip::token::TokenKey;
@@ -33,8 +33,6 @@ use placed::Placements;
 use sources::Sources;
 use trusted::Trusted;
 
-/// What we serve, for the Allow header.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO";
 /// What a draining server tells phones: come back when another has taken over.
 const RETRY_AFTER_S: u16 = 10;
 /// The key of tags that no dialog stands behind: an ACK to one is dropped.
@@ -340,7 +338,10 @@ impl Edge {
             Method::Cancel => {}
             Method::Options if !within => return self.answer_options(flow, &message),
             Method::Other(_) => return self.refuse(flow, &message, 501, route),
-            Method::Notify | Method::Info | Method::Update | Method::Prack if !within => {
+            // What only keeps a dialog alive, or changes it, has nothing to say without one.
+            Method::Notify | Method::Info | Method::Update | Method::Prack | Method::Message
+                if !within =>
+            {
                 return self.refuse(flow, &message, 405, route);
             }
             Method::Bye => return self.refuse(flow, &message, 481, route),

@@ -13,7 +13,7 @@ use crate::sip::address::{Address, Contacts};
 use crate::sip::flaw::Flaw;
 use crate::sip::message::Message;
 use crate::sip::name::Name;
-use crate::sip::nat::{self, Reach, Sign};
+use crate::sip::nat::{Reach, Seen, Sign};
 use crate::sip::uri::{Scheme, Uri};
 
 /// Contacts in one REGISTER at most.
@@ -98,6 +98,7 @@ impl<'a> Ask<'a> {
         if call_id.len() > LONGEST_TEXT {
             return Err(Flaw::wrong("Call-ID", "too long").into());
         }
+        let seen = Seen::of(message, path.peer);
         Ok(Self {
             contacts,
             expires: message.expires()?,
@@ -108,19 +109,25 @@ impl<'a> Ask<'a> {
             user_agent: shortened(message.first(Name::UserAgent).unwrap_or_default()),
             reach: match path.link {
                 // Through a proxy's own way to the phone we see nothing of either.
-                Link::Udp if message.first(Name::Path).is_none() => nat::reach(message, path.peer),
+                Link::Udp if message.first(Name::Path).is_none() => seen.reach,
                 Link::Udp | Link::Stream { .. } => Reach::Direct,
             },
-            alg: alg(message, path.peer),
+            alg: in_words(&seen.signs),
         })
     }
 }
 
 /// What a router did to a message, in words; `None` if nothing is seen of it.
 pub fn alg(message: &Message, source: SocketAddr) -> Option<Box<str>> {
-    let signs = nat::signs(message, source);
+    in_words(&Seen::of(message, source).signs)
+}
+
+fn in_words(signs: &[Sign]) -> Option<Box<str>> {
+    if signs.is_empty() {
+        return None;
+    }
     let words: Vec<String> = signs.iter().map(Sign::to_string).collect();
-    (!words.is_empty()).then(|| words.join(" ").into())
+    Some(words.join(" ").into())
 }
 
 impl<'a> AskedContact<'a> {

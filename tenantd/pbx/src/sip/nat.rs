@@ -72,9 +72,25 @@ pub fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// Whether a request from `source` has come the way that its sender believes.
-pub fn reach(request: &Message, source: SocketAddr) -> Reach {
-    let said = Said::by(request);
+/// What a request says about the way that it has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether that is the way that its sender believes.
+    pub reach: Reach,
+    /// What a SIP ALG left behind. A phone that asked a STUN server writes its router's address too,
+    /// but not into one place alone.
+    pub signs: Signs,
+}
+
+impl Seen {
+    /// Of a request from `source`.
+    pub fn of(request: &Message, source: SocketAddr) -> Self {
+        let said = Said::by(request);
+        Self { reach: reach(&said, source), signs: signs(&said, request, source) }
+    }
+}
+
+fn reach(said: &Said, source: SocketAddr) -> Reach {
     let is_elsewhere =
         |said: Option<IpAddr>| said.is_some_and(|said| said != source.ip().to_canonical());
     let contact_port = said.contact.and_then(|(ip, port)| ip.map(|_| port));
@@ -88,7 +104,7 @@ pub fn reach(request: &Message, source: SocketAddr) -> Reach {
     }
 }
 
-/// The same, of what was stored: only the Contact is left to tell.
+/// Whether a phone is where its Contact says, of what was stored: only that is left to tell.
 pub fn reach_of(contact: &str, source: SocketAddr) -> Reach {
     let Ok(uri) = Uri::parse(contact) else { return Reach::Direct };
     let here = (source.ip().to_canonical(), source.port());
@@ -98,17 +114,14 @@ pub fn reach_of(contact: &str, source: SocketAddr) -> Reach {
     }
 }
 
-/// What a SIP ALG left behind in a request from `source`. A phone that asked a STUN server writes its
-/// router's address too, but not into one place alone.
-pub fn signs(request: &Message, source: SocketAddr) -> Signs {
+fn signs(said: &Said, request: &Message, source: SocketAddr) -> Signs {
     let mut signs = Signs::new();
     let router = source.ip().to_canonical();
     let is_router = |said: Option<IpAddr>| said == Some(router);
     // With a proxy in between nothing here is the phone's, and in one network there is no router.
-    if request.vias().count() != 1 || is_private(router) || router.is_loopback() {
+    if is_private(router) || router.is_loopback() || request.vias().nth(1).is_some() {
         return signs;
     }
-    let said = Said::by(request);
     let own = |said: Option<IpAddr>| said.is_some_and(is_private);
     let contact = said.contact.and_then(|(ip, _)| ip);
     if is_router(contact) && is_router(said.via) && own(said.call_id) {
@@ -218,11 +231,11 @@ mod tests {
     }
 
     fn reached(request: &Request<'_>, source: &str) -> Reach {
-        reach(&message(request), source.parse().unwrap())
+        Seen::of(&message(request), source.parse().unwrap()).reach
     }
 
     fn found(request: &Request<'_>) -> String {
-        let signs = signs(&message(request), ROUTER.parse().unwrap());
+        let signs = Seen::of(&message(request), ROUTER.parse().unwrap()).signs;
         signs.iter().map(Sign::to_string).collect::<Vec<_>>().join(" ")
     }
 

@@ -76,6 +76,16 @@ impl Direction {
         matches!(self, Self::SendOnly | Self::Inactive)
     }
 
+    /// The same, seen from the other side.
+    pub fn mirrored(self) -> Self {
+        match self {
+            Self::SendRecv => Self::SendRecv,
+            Self::SendOnly => Self::RecvOnly,
+            Self::RecvOnly => Self::SendOnly,
+            Self::Inactive => Self::Inactive,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::SendRecv => "sendrecv",
@@ -150,6 +160,20 @@ impl Description {
         let mut text = Vec::with_capacity(512);
         session.write(&mut text).expect("writing to memory cannot fail");
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// The description that answers this one with all that it offers: who only sends is heard.
+    pub fn mirrored(&self) -> Self {
+        let mut mirrored = self.clone();
+        let direction = self.direction().mirrored();
+        for attributes in
+            [&mut mirrored.session.attributes, &mut mirrored.session.medias[self.audio].attributes]
+        {
+            attributes.retain(|a| Direction::of(std::slice::from_ref(a)).is_none());
+        }
+        let media = &mut mirrored.session.medias[self.audio];
+        media.attributes.push(Attribute::new(direction.name()));
+        mirrored
     }
 
     /// What the media says, else the session; an address of 0.0.0.0 is the old way to hold
@@ -292,6 +316,22 @@ mod tests {
         let read = Description::read(refused.as_bytes()).unwrap();
         assert_eq!(read.sound().rtp, None);
         assert!(read.anchored(&anchor(1)).contains("m=audio 0 "));
+    }
+
+    #[test]
+    fn an_answer_that_takes_all_looks_the_other_way() {
+        for (said, answered) in [
+            ("sendonly", "recvonly"),
+            ("recvonly", "sendonly"),
+            ("inactive", "inactive"),
+            ("sendrecv", "sendrecv"),
+        ] {
+            let offer = OFFER.replace("a=rtcp:4001", &format!("a={said}"));
+            let mirrored = Description::read(offer.as_bytes()).unwrap().mirrored();
+            let text = mirrored.anchored(&anchor(1));
+            assert_eq!(text.matches(&format!("a={answered}\r\n")).count(), 1, "{text}");
+            assert!(text.contains("m=audio 26000 RTP/AVP 8 101\r\n"));
+        }
     }
 
     fn anchor(version: u64) -> Anchor {

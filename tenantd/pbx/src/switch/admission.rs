@@ -103,8 +103,6 @@ impl Switch {
 
     /// A connection is gone: nobody is called over it any more, and nobody waits for its answers.
     pub(super) fn lose(&mut self, now: Moment, stream: FlowId) {
-        self.office.transactions.lose(stream);
-        self.handle_transactions(now);
         for id in self.streams.remove(&stream).into_iter().flatten() {
             let Some(tenant) = self.tenants.get_mut(&id) else { continue };
             let lost = tenant.registrar.lose(stream);
@@ -126,6 +124,9 @@ impl Switch {
                 self.settle(id, number);
             }
         }
+        // Calls know by now why nobody answers.
+        self.office.transactions.lose(stream);
+        self.handle_transactions(now);
     }
 
     /// Connections of a node's earlier processes went down with them.

@@ -12,7 +12,7 @@ use crate::call::desk::Desk;
 use crate::call::ledger::Caller;
 use crate::call::{Asked, Call, Owner, Reply, Task, Within, parts};
 use crate::dialplan;
-use crate::edge::{ALLOW, UnknownDomain};
+use crate::edge::UnknownDomain;
 use crate::id::{CallId, TenantId};
 use crate::input::Placement;
 use crate::media;
@@ -20,8 +20,9 @@ use crate::moment::Moment;
 use crate::output::Output;
 use crate::sip::deadlines::Alarm;
 use crate::sip::message::Message;
-use crate::sip::method::Method;
+use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
+use crate::sip::session_timer::{SHORTEST_S, SessionTimer, TooBrief};
 use crate::sip::transaction::{self, Answer, Cancelled, ServerId};
 use crate::story::{Event, Note};
 use crate::tenant::directory::Directory;
@@ -33,6 +34,9 @@ use crate::tenant::name::name_in;
 const RETRY_AFTER_S: u16 = 10;
 /// Calls have 40-bit numbers, so that number and leg fit into a tag.
 const CALL_NUMBERS: u64 = 1 << 40;
+/// The key of tags in refusals: no call has the number 0, and the door's own tags have another key,
+/// so that the ACK to a refusal finds its way to the transaction that waits for it.
+const NO_CALL: u64 = 1;
 /// Refusals held back at once; with more, the next ones are given at once.
 const MOST_DELAYED: usize = 10_000;
 
@@ -160,6 +164,7 @@ impl Switch {
         request: &Message,
         speaker: Speaker,
     ) -> Result<(), Refusal> {
+        SessionTimer::check(request).map_err(|TooBrief| Refusal::TooBrief)?;
         let place = self.tenants.get_mut(&arrived.tenant).ok_or(Refusal::UnknownDomain)?;
         let uri = request.uri().map_err(|_| Refusal::BadRequest)?;
         let dialled: String = name_in(&place.directory, &uri).chars().take(128).collect();
@@ -311,7 +316,7 @@ impl Switch {
 
     pub(super) fn plain_tag(&self, arrived: &Arrived) -> String {
         let route = self.tenants.get(&arrived.tenant).map_or(0, |t| t.directory.route);
-        self.office.tokens.tag(route, 0).to_string()
+        self.office.tokens.tag(route, NO_CALL).to_string()
     }
 
     fn write_refusal(
@@ -339,6 +344,7 @@ impl Switch {
                 }
             }
             Refusal::MethodNotAllowed => draft = draft.header(Name::Allow, ALLOW),
+            Refusal::TooBrief => draft = draft.header(Name::MinSe, SHORTEST_S),
             Refusal::Draining | Refusal::Overloaded => {
                 draft = draft.header(Name::RetryAfter, RETRY_AFTER_S);
             }

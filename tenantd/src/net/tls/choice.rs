@@ -104,6 +104,14 @@ impl Choice {
         named.or_else(default)
     }
 
+    /// When the first of those certificates expires that would be shown now for some name, or for
+    /// none.
+    pub(super) fn first_expiry(&self, now: Moment) -> Option<Moment> {
+        let names = self.by_name.keys().map(|name| Some(name.as_str()));
+        let shown = names.chain([None]).filter_map(|name| self.choose(name, now));
+        shown.filter_map(|index| self.all.get(index)).map(|facts| facts.until).min()
+    }
+
     fn named(&self, name: &str) -> impl Iterator<Item = usize> {
         self.by_name.get(name).into_iter().flatten().copied()
     }
@@ -153,6 +161,19 @@ mod tests {
         // None is valid any more, or yet: the one that was valid last.
         assert_eq!(at(&choice, "a.test", 400), Some(2));
         assert_eq!(at(&Choice::new(vec![facts(&["x"], 5, 6)], None), "x", 1), Some(0));
+    }
+
+    #[test]
+    fn only_what_is_shown_expires() {
+        let all = vec![
+            facts(&["a.test"], 10, 100),
+            facts(&["a.test"], 20, 300),
+            facts(&["b.test"], 10, 200),
+        ];
+        let choice = Choice::new(all, Some(1));
+        let expiry = |now| choice.first_expiry(Moment::from_secs(now));
+        assert_eq!([15, 50].map(expiry), [100, 200].map(|at| Some(Moment::from_secs(at))));
+        assert_eq!(Choice::default().first_expiry(Moment::EPOCH), None);
     }
 
     #[test]

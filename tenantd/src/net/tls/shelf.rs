@@ -149,6 +149,11 @@ impl Certificates {
         })
     }
 
+    /// When the first of those certificates expires that are shown now.
+    pub fn first_expiry(&self) -> Option<Moment> {
+        self.shelf().choice.first_expiry(now())
+    }
+
     fn chosen(&self, name: Option<&str>, now: Moment) -> Option<Arc<CertifiedKey>> {
         let shelf = self.shelf();
         let index = shelf.choice.choose(name, now)?;

@@ -12,7 +12,7 @@ use pbx::sip::method::Method;
 use pbx::sip::name::Name;
 
 use super::talk::{Change, Head, Intent};
-use super::{Asked, Phone, State, contact_of, direction};
+use super::{Asked, Phone, State, contact_of, direction, with};
 
 /// Whoever is asked for the password more often does not know it.
 const MOST_CHALLENGES: u32 = 3;
@@ -25,6 +25,7 @@ impl Phone {
         let Some(answer) = self.transactions.receive_response(now, key, response) else { return };
         match (answer.owner, answer.status) {
             (_, 100) => {}
+            (Asked::Invite, 101..=199) => self.confirm(now, response),
             (Asked::Register { expires }, 401) if self.registered != Some(401) => {
                 self.registered = Some(401);
                 let auth = self.authorize(response, "REGISTER", Name::WwwAuthenticate);
@@ -38,17 +39,25 @@ impl Phone {
                 self.invite_again(now, response);
             }
             (asked @ (Asked::Invite | Asked::ReInvite), 200..=299) => {
+                if asked == Asked::ReInvite {
+                    self.note_answer(response);
+                }
                 self.answered(now, asked, response);
             }
             (Asked::Invite, 300..) => self.refused(answer.status),
             (Asked::ReInvite, 491) => {
+                self.note_answer(response);
                 let at = now + Duration::from_millis(self.chance.below(4_000));
                 let sdp = self.talk.asked.as_ref().map(|(sdp, _)| sdp.clone()).unwrap_or_default();
                 self.talk.change = Change::Again { at, sdp };
             }
             // RFC 3261 §12.2.1.2: the other knows nothing of this call any more.
             (Asked::ReInvite, 408 | 481) => self.hang_up(now),
-            (Asked::ReInvite, 300..) => self.talk.change = Change::None,
+            (Asked::ReInvite, 300..) => {
+                self.note_answer(response);
+                self.talk.change = Change::None;
+            }
+            (Asked::Other, 200..) => self.note_answer(response),
             (Asked::Ping, status) => self.pinged = Some(status),
             (Asked::Invite | Asked::ReInvite | Asked::Other, _) => {}
         }
@@ -95,13 +104,16 @@ impl Phone {
         }
         self.talk.remote = response.first(Name::To).unwrap_or_default().to_owned();
         self.talk.target = contact_of(response);
-        self.hears = direction(response);
+        if !response.body().is_empty() {
+            self.hears = direction(response);
+        }
         let offered = self.talk.asked.as_ref().is_some_and(|(sdp, _)| !sdp.is_empty());
         let draft = self.draft(&Head { cseq, ..self.head(Method::Ack) }, self.chance_branch(now));
         let bytes = match offered {
             true => draft.finish(),
             false => {
-                draft.body("application/sdp", self.description("sendrecv").as_bytes()).finish()
+                let said = self.description(self.skills.acks_with.unwrap_or("sendrecv"));
+                draft.body("application/sdp", said.as_bytes()).finish()
             }
         };
         self.talk.acked.insert(cseq, bytes.clone());
@@ -145,6 +157,9 @@ impl Phone {
         let mut draft = self.draft(head, key);
         if let Asked::Register { expires } = asked {
             draft = draft.header(Name::Expires, expires);
+        }
+        if matches!(asked, Asked::Invite | Asked::ReInvite | Asked::Other) {
+            draft = with(draft, &self.skills.asks_with);
         }
         for (name, value) in &self.talk.more {
             draft = draft.header(*name, value);

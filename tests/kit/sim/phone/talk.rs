@@ -10,6 +10,7 @@ use pbx::sip::answer::Unacknowledged2xx;
 use pbx::sip::message::Message;
 use pbx::sip::method::Method;
 use pbx::sip::name::Name;
+use pbx::sip::reliable::{Announcements, Sequence};
 use pbx::sip::transaction::ServerId;
 
 /// Its only call.
@@ -32,6 +33,12 @@ pub(in crate::sim) struct Talk {
     /// Our ACKs, by the number of their INVITE.
     pub(in crate::sim) acked: BTreeMap<u32, Bytes>,
     pub(in crate::sim) answer_at: Option<Moment>,
+    /// How it rings reliably (RFC 3262).
+    pub(in crate::sim) announcements: Announcements,
+    /// What it was told reliably.
+    pub(in crate::sim) sequence: Sequence,
+    pub(in crate::sim) answers_once_confirmed: bool,
+    pub(in crate::sim) described: bool,
 }
 
 /// What becomes of an answer that comes after all.

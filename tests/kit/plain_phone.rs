@@ -14,7 +14,7 @@ use crate::company::Company;
 use crate::digest::{Login, answer_sha256};
 use crate::failure::{Failure, Outcome};
 
-/// The settings of a company whose phones are bare phones.
+/// The settings of a company whose phones are such ones.
 pub const SETTINGS: &str = "digest = [\"SHA-256\"]\n";
 /// T1: an unanswered request is repeated after this long, and then twice as slowly each time.
 const REPEAT_AFTER: Duration = Duration::from_millis(500);
@@ -26,7 +26,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// A phone. Dropping it switches it off.
 #[derive(Debug)]
-pub struct BarePhone {
+pub struct PlainPhone {
     socket: UdpSocket,
     server: SocketAddr,
     domain: String,
@@ -48,7 +48,7 @@ pub struct Answer {
     pub took: Duration,
 }
 
-/// A bare phone that answers whoever calls. Dropping it switches it off.
+/// A phone that answers whoever calls. Dropping it switches it off.
 #[derive(Debug)]
 pub struct Answering {
     ends: Option<Sender<()>>,
@@ -66,7 +66,7 @@ struct Request<'a> {
     body: &'a str,
 }
 
-impl BarePhone {
+impl PlainPhone {
     /// A phone of this extension, on any free port.
     ///
     /// # Errors
@@ -261,7 +261,7 @@ impl BarePhone {
              Call-ID: {call}\r\n\
              CSeq: {cseq} {method}\r\n\
              Contact: <sip:{number}@{claims}>\r\n\
-             User-Agent: handset\r\n\
+             User-Agent: plain\r\n\
              {more}{kind}Content-Length: {}\r\n\r\n{body}",
             body.len(),
             port = self.socket.local_addr().map_or(0, |at| at.port()),
@@ -348,11 +348,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_bare_phones_call_each_other_without_any_server() {
+    fn two_phones_call_each_other_without_any_server() {
         let company = Company::new("alpha.test");
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        let called = BarePhone::new(&company, "102", nowhere).unwrap();
-        let mut calling = BarePhone::new(&company, "101", called.claims).unwrap();
+        let called = PlainPhone::new(&company, "102", nowhere).unwrap();
+        let mut calling = PlainPhone::new(&company, "101", called.claims).unwrap();
         let answering = called.answering();
         let answer = calling.call_and_hang_up("102").unwrap();
         assert_eq!((answer.status, field(&answer.text, "CSeq")), (200, Some("2 BYE")));
