@@ -154,10 +154,7 @@ fn part(cluster: &mut Cluster, alpha: &Company, beta: &Company) -> Outcome {
         cluster.ask(|urls| &urls.node, &sql)?;
     }
     // Whoever is named takes it, as after a restart; the other lets it go.
-    wait::until("a company on each node", SOON, || {
-        let here = |node: usize| cluster.nodes[node].metric("tenantd_tenants");
-        Ok((here(0)? == 1.0 && here(1)? == 1.0).then_some(()))
-    })
+    cluster.settle(&[alpha, beta])
 }
 
 #[test]
