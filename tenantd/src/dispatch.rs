@@ -1,4 +1,5 @@
-//! From bytes to the right tenant's lane: what the door says of a message is carried out here.
+//! From bytes to the right tenant's lane, or node: what the door says of a message is carried out
+//! here.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -6,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use media::stun;
 use pbx::edge::{Dropped, Edge, Placed};
-use pbx::flow::{Flow, InnerPath, Link, Path};
-use pbx::id::TenantId;
+use pbx::flow::{Delivery, Flow, InnerPath, Link, Path};
+use pbx::id::{NodeId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::moment::Moment;
 use pbx::sip::Method;
@@ -16,8 +17,10 @@ use tracing::{info, warn};
 
 use crate::journal::Room;
 use crate::lanes::inbox::{Mail, Order, Report};
-use crate::lanes::{Fair, LaneId, Lanes};
+use crate::lanes::{Fair, Home, LaneId, Lanes};
 use crate::metrics::{Count, Tally};
+use crate::net::link::frame::{Frame, Letter};
+use crate::net::link::{Links, Unsent};
 
 /// Messages of a lane's own that wait to be served.
 pub const WAITING: usize = 8_192;
@@ -30,8 +33,9 @@ const HELD: usize = 1_024;
 pub struct Dispatch {
     me: LaneId,
     edge: Edge,
-    homes: HashMap<TenantId, LaneId>,
+    homes: HashMap<TenantId, Home>,
     lanes: Arc<Lanes>,
+    links: Arc<Links>,
     room: Arc<Room>,
     tally: Arc<Tally>,
     waiting: Fair,
@@ -56,6 +60,7 @@ impl Dispatch {
         me: LaneId,
         edge: Edge,
         lanes: Arc<Lanes>,
+        links: Arc<Links>,
         room: Arc<Room>,
         tally: Arc<Tally>,
     ) -> Self {
@@ -64,6 +69,7 @@ impl Dispatch {
             edge,
             homes: HashMap::new(),
             lanes,
+            links,
             room,
             tally,
             waiting: Fair::new(WAITING),
@@ -83,8 +89,8 @@ impl Dispatch {
     pub fn handle_order(&mut self, order: Order) -> Option<Box<Input>> {
         match order {
             Order::Tell(input) => return Some(input),
-            Order::Learn(served, lane) => {
-                self.homes.insert(served.tenant, lane);
+            Order::Learn(served, home) => {
+                self.homes.insert(served.tenant, home);
                 self.edge.learn(*served);
             }
             Order::Forget(tenant) => {
@@ -143,13 +149,21 @@ impl Dispatch {
 
     /// A phone keeps its way open by itself: its tenant's switch need not ask it.
     fn tell_kept_open(&mut self, tenant: TenantId, flow: &Flow) {
-        let home = self.homes.get(&tenant).copied();
-        let post = home.and_then(|home| Some((home, self.lanes.post(home)?)));
-        if let (Some((home, post)), Some(peer)) = (post, flow.peer())
-            && post.report(Report::KeptOpen(tenant, peer))
-            && !self.to_wake.contains(&home)
-        {
-            self.to_wake.push(home);
+        let Some(peer) = flow.peer() else { return };
+        match self.homes.get(&tenant).copied() {
+            Some(Home::Lane(lane)) => {
+                let post = self.lanes.post(lane);
+                if post.is_some_and(|post| post.report(Report::KeptOpen(tenant, peer)))
+                    && !self.to_wake.contains(&lane)
+                {
+                    self.to_wake.push(lane);
+                }
+            }
+            Some(Home::Node(node)) => {
+                // If it gets lost, the phone is asked once more than it need be.
+                let _ = self.links.send(node, Frame::KeptOpen { tenant, peer });
+            }
+            Some(Home::Nowhere) | None => {}
         }
     }
 
@@ -218,12 +232,16 @@ impl Dispatch {
     }
 
     fn deliver(&mut self, mail: Mail) {
-        let Some(lane) = self.homes.get(&mail.tenant).copied() else {
-            return self.tally.count(Count::DroppedUnknownDomain);
-        };
-        if lane == self.me {
-            return self.take_in(mail);
+        match self.homes.get(&mail.tenant).copied() {
+            Some(Home::Lane(lane)) if lane == self.me => self.take_in(mail),
+            Some(Home::Lane(lane)) => self.deliver_to(lane, mail),
+            Some(Home::Node(node)) => self.forward(node, mail),
+            Some(Home::Nowhere) => self.miss(mail),
+            None => self.tally.count(Count::DroppedUnknownDomain),
         }
+    }
+
+    fn deliver_to(&mut self, lane: LaneId, mail: Mail) {
         let turned_away = match mail.by {
             Placement::Inner if self.held.len() >= HELD => Some(mail),
             Placement::Inner if self.holds() => {
@@ -239,6 +257,26 @@ impl Dispatch {
         };
         if let Some(mail) = turned_away {
             self.turn_away(mail);
+        }
+    }
+
+    /// Gives a message to another node.
+    fn forward(&mut self, node: NodeId, mail: Mail) {
+        let (tenant, by, flow) = (mail.tenant, mail.by, mail.flow);
+        let letter = Letter { tenant, by, flow, bytes: mail.message.bytes().clone() };
+        match self.links.send(node, Frame::Mail(letter)) {
+            Ok(()) => {}
+            Err(Unsent::Full) => self.turn_away(mail),
+            Err(Unsent::Unlinked) => self.miss(mail),
+        }
+    }
+
+    /// The tenant's home is lost, and another will take it within seconds: what is repeated until
+    /// then is not refused.
+    fn miss(&mut self, mail: Mail) {
+        match mail.flow.delivery() {
+            Delivery::Unreliable => self.tally.count(Count::DroppedUnlinked),
+            Delivery::Reliable => self.turn_away(mail),
         }
     }
 
@@ -297,13 +335,13 @@ fn is_new(mail: &Mail) -> bool {
 mod tests {
     use pbx::edge::{Served, Setup, UnknownDomain};
     use pbx::flow::Advertised;
-    use pbx::id::NodeId;
     use pbx::sip::digest::Algorithm;
     use uuid::Uuid;
 
     use super::*;
     use crate::lanes::inbox::{Inbox, MAIL, inbox};
     use crate::metrics::Metrics;
+    use crate::net::link::{Me, Reception};
 
     #[test]
     fn a_request_for_a_lane_without_room_is_answered_here_and_another_is_dropped() {
@@ -362,6 +400,21 @@ mod tests {
     }
 
     #[test]
+    fn while_a_home_is_lost_what_is_repeated_waits_and_what_is_not_is_refused() {
+        let mut rig = Rig::new();
+        for home in [Home::Node(NodeId(2)), Home::Nowhere] {
+            rig.learn(2, "x.test", home);
+            rig.dispatch.receive(Moment::EPOCH, udp(), invite());
+            assert_eq!(rig.dispatch.answers().count(), 0);
+            let path = InnerPath { here: tenant(1), there: tenant(2) };
+            rig.dispatch.receive_inner(path, numbered(7));
+            let refusal = rig.dispatch.take().unwrap();
+            assert_eq!((refusal.tenant, refusal.message.status()), (tenant(1), Some(503)));
+        }
+        assert_eq!(rig.tally.counted(Count::DroppedUnlinked), 2);
+    }
+
+    #[test]
     fn stun_is_answered_beside_sip_and_troubles_nobody() {
         let mut rig = Rig::new();
         let question = Bytes::from_static(b"\0\x01\0\0\x21\x12\xa4\x42ABCDEFGHIJKL");
@@ -409,31 +462,40 @@ mod tests {
         fn new() -> Self {
             let ((_, here), (inbox_there, there)) = (inbox().unwrap(), inbox().unwrap());
             let lanes = Arc::new(Lanes::new(vec![here, there]));
-            let edge = Edge::new(Setup {
-                token_key: [1; 16],
-                nonce_key: [2; 16],
-                boot: 1,
-                seed: [3; 32],
-                advertised: Advertised::default(),
-                unknown_domain: UnknownDomain::Drop,
-            });
+            let door = || {
+                Edge::new(Setup {
+                    token_key: [1; 16],
+                    nonce_key: [2; 16],
+                    boot: 1,
+                    seed: [3; 32],
+                    advertised: Advertised::default(),
+                    unknown_domain: UnknownDomain::Drop,
+                })
+            };
             let (room, tally) = (Arc::new(Room::new(1 << 20)), Metrics::new().tally());
-            let mut dispatch = Dispatch::new(LaneId(0), edge, lanes, room, tally.clone());
-            for (number, domain) in [(1, "own.test"), (2, "x.test")] {
-                let served = Served {
-                    tenant: tenant(number),
-                    route: number as u64,
-                    realm: domain.to_owned(),
-                    domains: vec![domain.to_owned()],
-                    label: None,
-                    trusted: vec![],
-                    offered: vec![Algorithm::Md5],
-                    exceptions: Default::default(),
-                };
-                let lane = LaneId(u16::try_from(number - 1).unwrap());
-                assert!(dispatch.handle_order(Order::Learn(Box::new(served), lane)).is_none());
-            }
-            Self { dispatch, there: inbox_there, tally }
+            let me = Me { node: NodeId(1), boot: 1 };
+            let reception = Reception::new(lanes.clone(), tally.clone(), door());
+            let links = Arc::new(Links::new(me, None, Advertised::default(), reception));
+            let dispatch = Dispatch::new(LaneId(0), door(), lanes, links, room, tally.clone());
+            let mut rig = Self { dispatch, there: inbox_there, tally };
+            rig.learn(1, "own.test", Home::Lane(LaneId(0)));
+            rig.learn(2, "x.test", Home::Lane(LaneId(1)));
+            rig
+        }
+
+        fn learn(&mut self, number: u64, domain: &str, home: Home) {
+            let served = Served {
+                tenant: tenant(number.into()),
+                route: number,
+                realm: domain.to_owned(),
+                domains: vec![domain.to_owned()],
+                label: None,
+                trusted: vec![],
+                offered: vec![Algorithm::Md5],
+                exceptions: Default::default(),
+            };
+            let order = Order::Learn(Box::new(served), home);
+            assert!(self.dispatch.handle_order(order).is_none());
         }
     }
 

@@ -16,7 +16,7 @@ use pbx::switch::{Load, Switch};
 use crate::clock::Clock;
 use crate::dispatch::Dispatch;
 use crate::lanes::inbox::{Arrival, Inbox, Report};
-use crate::lanes::{Lanes, Stage, Wishes, World};
+use crate::lanes::{LaneId, Lanes, Stage, Wishes, World};
 use crate::metrics::{Count, Gauge, Tally};
 use crate::net::udp::{BATCH, Reader, Writer};
 
@@ -63,7 +63,7 @@ impl Lane {
     /// the deadline that is due.
     pub fn run(mut self) {
         let (mut reader, mut writer) = (Reader::default(), Writer::default());
-        let mut wishes = Wishes::default();
+        let mut wishes = Wishes::on(self.world.node);
         let mut readable = vec![true; self.world.sockets.len()];
         let mut told =
             Told { stage: Stage::Opening, storage: Storage::Here, load_at: self.clock.now() };
@@ -162,7 +162,13 @@ impl Lane {
             Arrival::Message { path, bytes } => {
                 self.dispatch.receive(now, Flow::Net(path), bytes);
             }
-            Arrival::Gone(flow) => self.switch.handle_input(now, Input::FlowGone(flow)),
+            Arrival::Gone(flow) => {
+                // Every lane hears it, and one of them tells the other nodes.
+                if self.world.lane == LaneId(0) {
+                    self.world.tell_peers_gone(flow);
+                }
+                self.switch.handle_input(now, Input::FlowGone(flow));
+            }
         });
         arrived.count() == INPUTS
     }
@@ -171,7 +177,11 @@ impl Lane {
     /// the connection ended, and may have heard of it only after that.
     fn hear_what_is_gone(&mut self, now: Moment, wishes: &mut Wishes) -> bool {
         let gone = std::iter::from_fn(|| wishes.next_gone());
-        gone.map(|flow| self.switch.handle_input(now, Input::FlowGone(flow))).count() > 0
+        let heard = gone.map(|flow| {
+            self.world.tell_peers_gone(flow);
+            self.switch.handle_input(now, Input::FlowGone(flow));
+        });
+        heard.count() > 0
     }
 
     fn serve(&mut self, now: Moment) {
@@ -185,6 +195,9 @@ impl Lane {
     fn perform(&mut self, wishes: &mut Wishes, writer: &mut Writer) {
         for (path, answer) in self.dispatch.answers() {
             wishes.send(path, answer);
+        }
+        for (path, bytes) in (0..INPUTS).map_while(|_| self.inbox.next_outgoing()) {
+            wishes.put_out(path, bytes);
         }
         while let Some(output) = self.switch.poll_output() {
             wishes.add(output);

@@ -11,6 +11,7 @@ pub mod dispatch;
 pub mod driver;
 pub mod feed;
 pub mod health;
+pub mod homes;
 pub mod journal;
 pub mod lanes;
 pub mod listen;

@@ -72,8 +72,12 @@ const BAD_FILES: &[(&str, &str)] = &[
         "t.toml:2:19: \"10.0.0.0/40\" is no range of addresses, such as \"10.0.0.0/8\"",
     ),
     (
-        "[link]\nlisten = [\"127.0.0.1:7000\"]\n",
+        "[link]\nca = \"Cargo.toml\"\n",
         "t.toml:1:2: [link].certificate: certificate, key and ca belong together",
+    ),
+    (
+        "[link]\nlisten = [\"0.0.0.0:7000\"]\n",
+        "t.toml:2:1: [link].listen: peers need an address to call: one in listen, or advertise",
     ),
     ("[objects]\nregion = \"eu\"\n", "t.toml:1:2: [objects].bucket: it is missing"),
     ("[sip\n", "t.toml:1:5: unclosed table, expected `]`"),

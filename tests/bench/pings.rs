@@ -38,7 +38,10 @@ fn main() {
         edge.learn(company.served());
         let bindings = (0..phones / COMPANIES).map(|n| binding(number, n, &company)).collect();
         let directory = Box::new(company.directory);
-        switch.handle_input(START, Input::Arrived { directory, bindings, live: vec![] });
+        switch.handle_input(
+            START,
+            Input::Arrived { directory, bindings, live: vec![], lost: vec![] },
+        );
     }
     while switch.poll_output().is_some() {}
 
@@ -91,6 +94,7 @@ fn switch() -> Switch {
         nonce_key: [3; 16],
         sip: Advertised::default(),
         media: Advertised::default(),
+        own: vec![],
         inner: [127, 0, 0, 1].into(),
         policy: Policy::default(),
         unknown_domain: UnknownDomain::Drop,

@@ -2,6 +2,7 @@
 
 pub mod baresip;
 pub mod browser;
+pub mod cluster;
 pub mod company;
 pub mod demo;
 pub mod digest;

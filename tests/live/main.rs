@@ -13,6 +13,7 @@ mod instruments;
 mod isolation;
 mod messages;
 mod nat;
+mod nodes;
 mod page;
 mod process;
 mod provisioning;

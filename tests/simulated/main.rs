@@ -6,6 +6,7 @@ mod carriers;
 mod keepalive;
 mod limits;
 mod nat;
+mod nodes;
 mod phones;
 mod reliable;
 mod timers;

@@ -51,6 +51,7 @@ pub(crate) fn sentence(language: Language, event: &Event) -> String {
             fill("story.limit", &[("number", number), ("limit", &limit.to_string())])
         }
         Event::Revived => language.get("story.revived").to_owned(),
+        Event::NodeLost => language.get("story.node_lost").to_owned(),
         _ => rest(language, event),
     }
 }

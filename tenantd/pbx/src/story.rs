@@ -241,6 +241,8 @@ pub enum Event {
         /// What shows it, as `contact port`.
         signs: String,
     },
+    /// The node that carried the call's sound was lost, and the call with it.
+    NodeLost,
 }
 
 /// Why a registration ended.

@@ -180,6 +180,14 @@ pub struct Link {
     pub ca: Option<PathBuf>,
 }
 
+impl Link {
+    /// The address that peers are told; `None`: there are none.
+    pub fn told(&self) -> Option<SocketAddr> {
+        let first = self.listen.first()?;
+        Some(self.advertise.as_ref().unwrap_or(first).0)
+    }
+}
+
 /// `[admin]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a section such as [sip]")]
@@ -362,7 +370,6 @@ impl Config {
             note("[sip].wss", !self.sip.wss.is_empty());
             note("[sip].flood_per_source", self.sip.flood_per_source > 0);
         }
-        note("[link]", self.link != Link::default());
         note("[objects]", self.objects != Objects::default());
         note("[mail].smtp_url", self.mail.smtp_url.is_some());
         keys.into_iter().map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! Tells every lane what has become of our public addresses.
+//! Tells every lane, and every peer node, what has become of our public addresses.
 
 use std::sync::Arc;
 
@@ -8,11 +8,13 @@ use pbx::input::Input;
 
 use super::Lanes;
 use super::inbox::Order;
+use crate::net::link::Links;
 
-/// Who tells the lanes.
+/// Who tells them.
 #[derive(Debug, Clone)]
 pub struct Herald {
     pub(super) lanes: Arc<Lanes>,
+    pub(super) links: Arc<Links>,
     pub(super) node: NodeId,
     pub(super) boot: u32,
 }
@@ -29,5 +31,6 @@ impl Herald {
             self.lanes.order(lane, Order::Tell(Box::new(sound))).await;
             self.lanes.order(lane, Order::Advertise(sip.clone())).await;
         }
+        self.links.advertise(sip);
     }
 }

@@ -1,6 +1,6 @@
 //! What other threads put before a lane: mail from other lanes, reports of sound and storage,
-//! orders of the feed, messages that connections bring. Each has a ring of its own, and each ring
-//! its limit.
+//! orders of the feed, messages that connections bring, what peer nodes have for our phones. Each has
+//! a ring of its own, and each ring its limit.
 //!
 //! A producer wakes the lane once a batch, and only if it sleeps.
 
@@ -20,7 +20,7 @@ use pbx::media;
 use pbx::sip::message::Message;
 use tokio::sync::oneshot;
 
-use super::LaneId;
+use super::Home;
 
 /// Messages that may wait. When full, a request is answered 503 by the lane that has it.
 pub const MAIL: usize = 4_096;
@@ -32,6 +32,9 @@ pub const REPORTS: usize = 16_384;
 /// Orders that may wait. When full, the feed waits.
 pub const ORDERS: usize = 256;
 
+/// Messages of other nodes' tenants for phones of ours that may wait. When full, one is dropped and
+/// counted, like a datagram that the network drops.
+pub const OUTGOING: usize = 8_192;
 /// Messages of connections that may wait. When full, whoever reads connections waits, and so do
 /// their peers.
 pub const ARRIVALS: usize = 1_024;
@@ -65,8 +68,8 @@ pub enum Report {
 pub enum Order {
     /// Tell the switch.
     Tell(Box<Input>),
-    /// The door shall know this tenant, which lives on that lane.
-    Learn(Box<Served>, LaneId),
+    /// The door shall know this tenant, which lives there.
+    Learn(Box<Served>, Home),
     /// The door shall forget this tenant.
     Forget(TenantId),
     /// Our public addresses changed: the door shall know them as its own.
@@ -94,6 +97,7 @@ struct Rings {
     mail: ArrayQueue<Mail>,
     reports: ArrayQueue<Report>,
     orders: ArrayQueue<Order>,
+    outgoing: ArrayQueue<(Path, Bytes)>,
     arrivals: ArrayQueue<Arrival>,
     asleep: AtomicBool,
     bell: EventFd,
@@ -113,6 +117,7 @@ pub fn inbox() -> Result<(Inbox, Post), Errno> {
         mail: ArrayQueue::new(MAIL),
         reports: ArrayQueue::new(REPORTS),
         orders: ArrayQueue::new(ORDERS),
+        outgoing: ArrayQueue::new(OUTGOING),
         arrivals: ArrayQueue::new(ARRIVALS),
         asleep: AtomicBool::new(false),
         bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
@@ -136,6 +141,12 @@ impl Post {
     /// Orders something; a full ring gives it back, to be tried again.
     pub fn order(&self, order: Order) -> Result<(), Order> {
         self.0.orders.push(order)
+    }
+
+    /// Has the lane put bytes on a path of this node; false if there is no room.
+    #[must_use]
+    pub fn put_out(&self, path: Path, bytes: Bytes) -> bool {
+        self.0.outgoing.push((path, bytes)).is_ok()
     }
 
     /// Gives the lane what a connection brings; a full ring gives it back, to be tried again.
@@ -163,6 +174,11 @@ impl Post {
         let Rings { mail, reports, orders, arrivals, .. } = &*self.0;
         [mail.len(), reports.len(), orders.len(), arrivals.len()]
     }
+
+    /// Messages that wait to be put out.
+    pub fn outgoing(&self) -> usize {
+        self.0.outgoing.len()
+    }
 }
 
 impl Inbox {
@@ -179,6 +195,11 @@ impl Inbox {
     /// The next order.
     pub fn next_order(&self) -> Option<Order> {
         self.0.orders.pop()
+    }
+
+    /// What to put out next.
+    pub fn next_outgoing(&self) -> Option<(Path, Bytes)> {
+        self.0.outgoing.pop()
     }
 
     /// What a connection brought next.
@@ -199,8 +220,9 @@ impl Inbox {
     }
 
     fn is_empty(&self) -> bool {
-        let Rings { mail, reports, orders, arrivals, .. } = &*self.0;
-        mail.is_empty() && reports.is_empty() && orders.is_empty() && arrivals.is_empty()
+        let Rings { mail, reports, orders, arrivals, outgoing, .. } = &*self.0;
+        let no_mail = mail.is_empty() && arrivals.is_empty() && outgoing.is_empty();
+        no_mail && reports.is_empty() && orders.is_empty()
     }
 }
 

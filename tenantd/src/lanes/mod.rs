@@ -12,7 +12,7 @@ mod world;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pbx::id::RecordId;
+use pbx::id::{NodeId, RecordId};
 use pbx::input::Storage;
 use pbx::switch::Load;
 use tokio::time::sleep;
@@ -23,7 +23,7 @@ pub use herald::Herald;
 pub use running::Running;
 pub use signals::{Signals, Stage, Witness};
 pub use sound::Sounds;
-pub use start::{Failure, JOURNAL_QUOTA, Listeners, Prepared, Setup, prepare};
+pub use start::{Failure, JOURNAL_QUOTA, Link, Listeners, Own, Prepared, Setup, prepare};
 pub use world::{Disk, Memory, Wishes, World};
 
 use self::inbox::{Order, Post, Report};
@@ -34,6 +34,17 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_millis(1);
 /// Which lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneId(pub u16);
+
+/// Where a tenant lives, as a door knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// On a lane of this node.
+    Lane(LaneId),
+    /// On another node.
+    Node(NodeId),
+    /// Nowhere yet: a node will soon take it.
+    Nowhere,
+}
 
 /// The way to every lane.
 #[derive(Debug)]
@@ -62,12 +73,7 @@ impl Lanes {
         self.posts.get(usize::from(lane.0))
     }
 
-    /// All lanes.
-    pub fn ids(&self) -> impl Iterator<Item = LaneId> + use<> {
-        (0..u16::try_from(self.posts.len()).unwrap_or(u16::MAX)).map(LaneId)
-    }
-
-    /// Orders something; while the lane's ring of orders is full, waits.
+    /// Has a lane do something, as soon as it has room for another order.
     pub async fn order(&self, lane: LaneId, mut order: Order) {
         let Some(post) = self.post(lane) else { return };
         while let Err(refused) = post.order(order) {
@@ -76,6 +82,18 @@ impl Lanes {
             sleep(TRY_AGAIN_AFTER).await;
         }
         post.wake();
+    }
+
+    /// Has every lane do something.
+    pub async fn order_all(&self, make: impl Fn() -> Order) {
+        for lane in self.ids() {
+            self.order(lane, make()).await;
+        }
+    }
+
+    /// All lanes.
+    pub fn ids(&self) -> impl Iterator<Item = LaneId> + use<> {
+        (0..u16::try_from(self.posts.len()).unwrap_or(u16::MAX)).map(LaneId)
     }
 
     /// What concerns all of them.

@@ -16,6 +16,7 @@ use web::boards::Boards;
 use super::{Herald, Lanes, Stage};
 use crate::feed::Feed;
 use crate::net::connections::Connections;
+use crate::net::link::Links;
 use crate::net::tcp::{self, Speech};
 use crate::nodes::Node;
 
@@ -43,6 +44,7 @@ pub(super) struct Tasks {
 /// Lanes at work. To be stopped: dropped, it leaves them without their helpers.
 pub struct Running {
     lanes: Arc<Lanes>,
+    links: Arc<Links>,
     node: Arc<Node>,
     media: Arc<Media>,
     boards: Boards,
@@ -53,12 +55,13 @@ pub struct Running {
 impl Running {
     pub(super) fn new(
         lanes: Arc<Lanes>,
+        links: Arc<Links>,
         node: Arc<Node>,
         media: Arc<Media>,
         boards: Boards,
         tasks: Tasks,
     ) -> Self {
-        Self { lanes, node, media, boards, connections: None, tasks }
+        Self { lanes, links, node, media, boards, connections: None, tasks }
     }
 
     pub(super) fn with_feed(mut self, feed: Feed) -> Self {
@@ -79,9 +82,10 @@ impl Running {
         self
     }
 
-    /// Who tells the lanes of our public addresses.
+    /// Who tells lanes and peers of our public addresses.
     pub fn herald(&self) -> Herald {
-        Herald { lanes: self.lanes.clone(), node: self.node.number, boot: self.node.boot }
+        let (lanes, links) = (self.lanes.clone(), self.links.clone());
+        Herald { lanes, links, node: self.node.number, boot: self.node.shown.boot }
     }
 
     /// What the portal shows live.

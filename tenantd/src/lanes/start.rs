@@ -1,7 +1,7 @@
 //! Starting all of it: sockets, journal, lanes, sound, and what keeps them up to date.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use pbx::record::Record;
 use pbx::registrar::Policy;
 use pbx::switch::{self, Switch};
 use pbx::tenant::directory::Directory;
+use store::node::nodes::Myself;
 use store::{ClusterKey, Database, Failure as StoreFailure};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -35,9 +36,12 @@ use crate::feed::Feed;
 use crate::journal::{self, LaneJournal, ReplayFailure, Room, replay};
 use crate::metrics::Metrics;
 use crate::net::connections::{Connections, Limits};
+use crate::net::link::proof::LinkKey;
+use crate::net::link::{self, Links, Me, Means, Reception};
 use crate::net::tcp::Speech;
+use crate::net::tls::link::{Failure as LinkFailure, Files, Tls};
 use crate::net::udp::{self, Socket};
-use crate::nodes::Node;
+use crate::nodes::{HOLD_FOR, Node};
 use crate::write_behind::{Desk, Inbound, Setback, between, run};
 
 /// What the disk may hold for Postgres while it is away.
@@ -57,6 +61,10 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub struct Setup {
     /// This node's name.
     pub node: String,
+    /// Where peers reach it.
+    pub link: Option<Link>,
+    /// Its own addresses.
+    pub own: Own,
     /// The journal's folder.
     pub journal: PathBuf,
     /// What the journal may take on disk: [`JOURNAL_QUOTA`] unless told otherwise.
@@ -71,6 +79,24 @@ pub struct Setup {
     pub policy: Policy,
     /// What strangers hear.
     pub unknown_domain: UnknownDomain,
+}
+
+/// This node's own addresses, beside those that phones are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// One a family at most: sound of phones that reached another node goes there.
+    pub sound: Vec<IpAddr>,
+    /// Where sound between two tenants goes, on whatever nodes they live.
+    pub inner: IpAddr,
+}
+
+/// Links to peer nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Where peers call us.
+    pub advertise: SocketAddr,
+    /// The operator's certificates, if there are any.
+    pub files: Option<Files>,
 }
 
 /// Why the lanes did not start.
@@ -88,6 +114,9 @@ pub enum Failure {
     /// There is no sound.
     #[error(transparent)]
     Media(#[from] media::Failure),
+    /// Links cannot be encrypted.
+    #[error(transparent)]
+    Link(#[from] LinkFailure),
     /// The system has no thread or bell for a lane.
     #[error("a lane cannot be started: {0}")]
     System(#[from] io::Error),
@@ -98,7 +127,11 @@ impl Failure {
     pub fn is_away(&self) -> bool {
         match self {
             Self::Store(failure) => failure.is_away(),
-            Self::LeftOver(_) | Self::Journal(_) | Self::Media(_) | Self::System(_) => false,
+            Self::LeftOver(_)
+            | Self::Journal(_)
+            | Self::Media(_)
+            | Self::Link(_)
+            | Self::System(_) => false,
         }
     }
 }
@@ -112,6 +145,7 @@ impl From<Errno> for Failure {
 /// Every lane's sockets, open before anything else begins.
 pub struct Listeners {
     by_lane: Vec<Vec<Socket>>,
+    link: Vec<TcpListener>,
     streams: Vec<(TcpListener, Speech)>,
 }
 
@@ -128,7 +162,12 @@ impl Listeners {
             let Some(sockets) = udp::open(*address, lanes)? else { continue };
             by_lane.iter_mut().zip(sockets).for_each(|(lane, socket)| lane.push(socket));
         }
-        Ok(Self { by_lane, streams: vec![] })
+        Ok(Self { by_lane, link: vec![], streams: vec![] })
+    }
+
+    /// With listeners for peer nodes beside those for phones.
+    pub fn with_link(self, link: Vec<TcpListener>) -> Self {
+        Self { link, ..self }
     }
 
     /// Takes connections, too.
@@ -161,6 +200,7 @@ struct Common {
     keys: Keys,
     room: Arc<Room>,
     lanes: Arc<Lanes>,
+    links: Arc<Links>,
     media: Arc<Media>,
     sounds: Arc<Sounds>,
     connections: Arc<Connections>,
@@ -174,8 +214,8 @@ pub struct Prepared {
     clock: Clock,
 }
 
-/// Says in Postgres that this node is here, takes what tenants are free, and writes what the last
-/// process left in the journal.
+/// Says in Postgres that this node is here, takes the tenants that its last process had, and writes
+/// what that one left in the journal.
 ///
 /// # Errors
 /// If Postgres is away ([`Failure::is_away`]), then it can be tried again; or if the journal cannot
@@ -183,10 +223,14 @@ pub struct Prepared {
 pub async fn prepare(setup: &Setup, database: &Database) -> Result<Prepared, Failure> {
     let clock = Clock::start();
     let boot = u32::try_from(clock.now().as_secs()).unwrap_or(u32::MAX);
-    let number = store::node::nodes::started(database, &setup.node, boot).await?;
-    let node = Node::new(setup.node.clone(), number, boot, database.clone());
-    let tenants = store::node::feed::versions(database).await?;
-    node.take(&tenants.iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>()).await?;
+    let link = setup.link.as_ref().map(|link| link.advertise.to_string());
+    let shown = Myself { name: setup.node.clone(), boot, link };
+    let number = store::node::nodes::started(database, &shown, HOLD_FOR).await?;
+    let node = Node::new(shown, number, database.clone());
+    // Others are taken once all who are there have been seen.
+    let tenancies = store::node::feed::versions(database).await?;
+    let before = tenancies.iter().filter(|t| t.holder.as_ref() == Some(&setup.node));
+    node.take(&before.map(|tenancy| tenancy.tenant).collect::<Vec<_>>()).await?;
     let write = |records: Arc<[Record]>| {
         let node = &node;
         async move { node.write(&records).await }
@@ -215,12 +259,16 @@ impl Prepared {
         let (retired, mut to_drop) = mpsc::channel(RETIRED);
         let keys = Keys {
             node: node.number,
-            boot: node.boot,
+            boot: node.shown.boot,
             tokens: half(key.derive("sip tags and branches")),
             nonces: half(key.derive("sip nonces")),
         };
-        let common =
-            Common::new(setup, clock, keys, Arc::new(Lanes::new(posts)), retired, metrics)?;
+        let means = match &setup.link {
+            Some(link) => Some(means(link, &key)?),
+            None => None,
+        };
+        let lanes = Arc::new(Lanes::new(posts));
+        let common = Common::new(setup, clock, keys, (lanes, means), retired, metrics)?;
         let (mut tasks, mut shown) = (Tasks::default(), vec![]);
         let ids = common.lanes.ids();
         for (lane, (sockets, inbox)) in ids.zip(listeners.by_lane.into_iter().zip(inboxes)) {
@@ -233,9 +281,13 @@ impl Prepared {
         let boards = Boards::default();
         tasks.helpers.spawn(boards::run(shown, boards.clone()));
         tasks.helpers.spawn(async move { while to_drop.recv().await.is_some() {} });
-        let Common { lanes, media, connections, .. } = common;
-        let mut feed = Feed::new(node.clone(), key, lanes.clone(), clock);
-        let running = Running::new(lanes.clone(), node, media, boards, tasks);
+        let Common { lanes, links, media, connections, .. } = common;
+        tasks.helpers.spawn(links.clone().tell_lanes());
+        for listener in listeners.link {
+            tasks.helpers.spawn(link::listen(listener, links.clone()));
+        }
+        let mut feed = Feed::new(node.clone(), key, lanes.clone(), links.clone(), clock);
+        let running = Running::new(lanes.clone(), links, node, media, boards, tasks);
         while let Err(failure) = feed.catch_up().await {
             if !failure.is_away() {
                 running.stop().await;
@@ -254,10 +306,13 @@ impl Common {
         setup: Setup,
         clock: Clock,
         keys: Keys,
-        lanes: Arc<Lanes>,
+        (lanes, means): (Arc<Lanes>, Option<Means>),
         retired: mpsc::Sender<Box<Directory>>,
         metrics: &Metrics,
     ) -> Result<Self, Failure> {
+        let reception = Reception::new(lanes.clone(), metrics.tally(), door(&setup, keys));
+        let me = Me { node: keys.node, boot: keys.boot };
+        let links = Arc::new(Links::new(me, means, setup.sip.clone(), reception));
         let sounds = Arc::new(Sounds::new(lanes.clone(), metrics.tally()));
         let told = sounds.clone();
         let media = Arc::new(Media::start(&setup.media, move |event| told.report(event))?);
@@ -266,7 +321,7 @@ impl Common {
         let (tally, of_lanes) = (metrics.tally(), lanes.clone());
         let connections = Connections::new(keys.node, keys.boot, of_lanes, limits, tally);
         let connections = Arc::new(connections);
-        Ok(Self { setup, clock, keys, room, lanes, media, sounds, connections, retired })
+        Ok(Self { setup, clock, keys, room, lanes, links, media, sounds, connections, retired })
     }
 }
 
@@ -303,13 +358,21 @@ fn begin_lane(
         sockets,
         connections: common.connections.clone(),
         memory: Memory { journal, outbound, disk: Disk::Works },
+        links: common.links.clone(),
         media: common.media.clone(),
         sounds: common.sounds.clone(),
         shown: shown.clone(),
         tally: tally.clone(),
         retired: common.retired.clone(),
     };
-    let dispatch = Dispatch::new(lane, door(common), lanes.clone(), room.clone(), tally.clone());
+    let dispatch = Dispatch::new(
+        lane,
+        door(setup, common.keys),
+        lanes.clone(),
+        common.links.clone(),
+        room.clone(),
+        tally.clone(),
+    );
     let switch = Switch::new(switch::Setup {
         node: common.keys.node,
         boot: common.keys.boot,
@@ -318,7 +381,8 @@ fn begin_lane(
         nonce_key: common.keys.nonces,
         sip: setup.sip.clone(),
         media: setup.sound.clone(),
-        inner: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        own: setup.own.sound.clone(),
+        inner: setup.own.inner,
         policy: setup.policy,
         unknown_domain: setup.unknown_domain,
     });
@@ -331,15 +395,23 @@ fn begin_lane(
     Ok(Begun { thread, desk, inbound, shown })
 }
 
-fn door(common: &Common) -> Edge {
+fn door(setup: &Setup, keys: Keys) -> Edge {
     Edge::new(edge::Setup {
-        token_key: common.keys.tokens,
-        nonce_key: common.keys.nonces,
-        boot: common.keys.boot,
+        token_key: keys.tokens,
+        nonce_key: keys.nonces,
+        boot: keys.boot,
         seed: rand::random(),
-        advertised: common.setup.sip.clone(),
-        unknown_domain: common.setup.unknown_domain,
+        advertised: setup.sip.clone(),
+        unknown_domain: setup.unknown_domain,
     })
+}
+
+fn means(link: &Link, key: &ClusterKey) -> Result<Means, LinkFailure> {
+    let tls = match &link.files {
+        Some(files) => Tls::of_authority(files)?,
+        None => Tls::of_key()?,
+    };
+    Ok(Means { tls, key: LinkKey::new(key.derive("links between nodes")) })
 }
 
 /// A lane that panics takes the process along: its tenants would be dead and look alive. What was
@@ -365,7 +437,7 @@ async fn write(node: Arc<Node>, desk: Desk, inbound: Inbound) {
 
 /// Every queue of a lane is seen from outside.
 fn watch(metrics: &Metrics, common: &Common, lane: LaneId, journal: &LaneJournal) {
-    use super::inbox::{ARRIVALS, MAIL, ORDERS, REPORTS};
+    use super::inbox::{ARRIVALS, MAIL, ORDERS, OUTGOING, REPORTS};
     let name = |queue: &str| format!("lane_{}_{queue}", lane.0);
     let Some(post) = common.lanes.post(lane) else { return };
     let queues = [("mail", MAIL), ("reports", REPORTS), ("orders", ORDERS), ("arrivals", ARRIVALS)];
@@ -375,6 +447,8 @@ fn watch(metrics: &Metrics, common: &Common, lane: LaneId, journal: &LaneJournal
             post.lengths().get(which).copied().unwrap_or_default()
         });
     }
+    let outgoing = post.clone();
+    metrics.queue(name("outgoing"), OUTGOING, move || outgoing.outgoing());
     let tail = journal.tail();
     let waiting = move || usize::try_from(tail.waiting()).unwrap_or(usize::MAX);
     let most = usize::try_from(common.setup.journal_quota).unwrap_or(usize::MAX) / SMALL_RECORD;

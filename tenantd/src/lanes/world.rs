@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use media::Media;
 use pbx::board::Change;
-use pbx::flow::{Flow, FlowId, InnerPath, Path};
+use pbx::flow::{Flow, FlowId, InnerPath, Link, Path};
 use pbx::id::NodeId;
 use pbx::media::Wish;
 use pbx::output::Output;
@@ -25,6 +25,8 @@ use crate::boards::Gathered;
 use crate::journal::LaneJournal;
 use crate::metrics::{Count, Tally};
 use crate::net::connections::{Connections, Sent};
+use crate::net::link::frame::Frame;
+use crate::net::link::{Links, Unsent};
 use crate::net::udp::{Socket, UdpPath, Writer};
 use crate::write_behind::{Handed, Outbound};
 
@@ -40,6 +42,8 @@ pub struct World {
     pub connections: Arc<Connections>,
     /// Its journal, and whoever takes it to Postgres.
     pub memory: Memory,
+    /// The ways to other nodes.
+    pub links: Arc<Links>,
     /// All sound.
     pub media: Arc<Media>,
     /// Who hears of which sound.
@@ -74,8 +78,11 @@ pub enum Disk {
 /// The wishes of a turn.
 #[derive(Debug, Default)]
 pub struct Wishes {
+    here: NodeId,
     records: Vec<Record>,
     datagrams: Vec<(UdpPath, Bytes)>,
+    /// On paths of other nodes.
+    away: Vec<(Path, Bytes)>,
     streams: Vec<(FlowId, Bytes)>,
     /// Connections that something was to be sent on, and that are gone.
     gone: Vec<FlowId>,
@@ -88,6 +95,11 @@ pub struct Wishes {
 }
 
 impl Wishes {
+    /// No wishes yet, on this node.
+    pub fn on(here: NodeId) -> Self {
+        Self { here, ..Self::default() }
+    }
+
     /// Takes a wish in.
     pub fn add(&mut self, output: Output) {
         match output {
@@ -101,8 +113,16 @@ impl Wishes {
         }
     }
 
-    /// A message for a peer.
+    /// A message for a peer, on a path of any node.
     pub fn send(&mut self, path: Path, bytes: Bytes) {
+        match path.node == self.here || path.node == NodeId::default() {
+            true => self.put_out(path, bytes),
+            false => self.away.push((path, bytes)),
+        }
+    }
+
+    /// A message for a peer, on a path of this node.
+    pub fn put_out(&mut self, path: Path, bytes: Bytes) {
         match path.stream() {
             None => self.datagrams.push((UdpPath { local: path.local, peer: path.peer }, bytes)),
             Some(flow) => self.streams.push((flow, bytes)),
@@ -124,6 +144,7 @@ impl World {
         inner: impl FnMut((InnerPath, Bytes)),
     ) {
         self.remember(std::mem::take(&mut wishes.records));
+        self.forward(wishes);
         self.send(&mut wishes.datagrams, writer);
         self.send_on_streams(wishes);
         wishes.inner.drain(..).for_each(inner);
@@ -166,6 +187,27 @@ impl World {
         match self.memory.outbound.hand_over(at, records) {
             Handed::Taken | Handed::LeftInJournal => {}
             Handed::Lost => self.tally.add(Count::RecordsLost, count),
+        }
+    }
+
+    /// A connection of ours is gone: homes elsewhere may believe in it.
+    pub fn tell_peers_gone(&self, flow: FlowId) {
+        // A peer takes only what is said of our own.
+        if flow.node == self.node {
+            self.links.send_all(&Frame::FlowGone(flow));
+        }
+    }
+
+    /// Hands other nodes what goes out there. A datagram's address may have come over to us together
+    /// with the tenants of a node that is lost; a connection never does.
+    fn forward(&mut self, wishes: &mut Wishes) {
+        for (path, bytes) in std::mem::take(&mut wishes.away) {
+            let frame = Frame::Send { path, bytes: bytes.clone() };
+            match self.links.send(path.node, frame) {
+                Ok(()) => {}
+                Err(Unsent::Unlinked) if path.link == Link::Udp => wishes.put_out(path, bytes),
+                Err(Unsent::Unlinked | Unsent::Full) => self.tally.count(Count::SendFailed),
+            }
         }
     }
 

@@ -63,6 +63,14 @@ series! {
         "Messages dropped without an answer.";
     DroppedOverload = "tenantd_sip_dropped_total"["reason": "overload"],
         "Messages dropped without an answer.";
+    DroppedUnlinked = "tenantd_sip_dropped_total"["reason": "home_away"],
+        "Messages dropped without an answer.";
+    LinkSent = "tenantd_link_frames_sent_total", "Frames for peer nodes.";
+    LinkReceived = "tenantd_link_frames_received_total", "Frames of peer nodes.";
+    LinkUnlinked = "tenantd_link_frames_dropped_total"["reason": "unlinked"],
+        "Frames for peer nodes that were dropped.";
+    LinkFull = "tenantd_link_frames_dropped_total"["reason": "full"],
+        "Frames for peer nodes that were dropped.";
     SendFailed = "tenantd_sip_send_failed_total", "Messages that the system would not send.";
     StunReceived = "tenantd_stun_received_total",
         "Datagrams that came to a STUN address, or as STUN to SIP's.";
@@ -156,6 +164,7 @@ series! {
     Transactions = "tenantd_sip_transactions", "SIP transactions that are not over.";
     Connections = "tenantd_sip_connections", "Connections of phones that are open.";
     Tenants = "tenantd_tenants", "Tenants that live here.";
+    Links = "tenantd_links", "Peer nodes that are linked.";
 }
 
 /// What one thread has counted. Any thread may read it.

@@ -60,8 +60,9 @@ impl Doors {
             }
         };
         let udp = datagrams(Role::Sip, &config.sip.udp);
+        let link = of(Role::Sip, &config.link.listen)?;
         Ok(Self {
-            udp: Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?,
+            udp: Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?.with_link(link),
             tcp: of(Role::Sip, &config.sip.tcp)?,
             tls: of(Role::Sip, &config.sip.tls)?,
             stun: stun::Listeners::open(&datagrams(Role::Stun, &config.stun.udp))?,

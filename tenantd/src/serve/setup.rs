@@ -1,14 +1,15 @@
 //! What the configuration means to the lanes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use pbx::edge;
 use pbx::flow::Advertised;
 use pbx::registrar::Policy;
 
-use crate::config::{Config, External, Network, UnknownDomain};
+use crate::config::{Config, External, Link, Network, Role, UnknownDomain};
 use crate::lanes::{self, Herald};
 use crate::net::tls;
+use crate::net::tls::link::Files;
 use crate::resolver::{Addresses, Resolver};
 
 /// Everything that lanes are set up by.
@@ -17,6 +18,8 @@ pub(super) fn setup(config: &Config, addresses: Addresses) -> lanes::Setup {
     let advertised = |external| Advertised { external, local_networks: local_networks.clone() };
     lanes::Setup {
         node: config.node.0.clone(),
+        link: link(config),
+        own: own(config),
         journal: config.data_dir.join("journal"),
         journal_quota: lanes::JOURNAL_QUOTA,
         sip: advertised(addresses.sip),
@@ -31,6 +34,46 @@ pub(super) fn setup(config: &Config, addresses: Addresses) -> lanes::Setup {
             UnknownDomain::Refuse => edge::UnknownDomain::Refuse,
         },
     }
+}
+
+/// Where peers reach us, if we may have any.
+fn link(config: &Config) -> Option<lanes::Link> {
+    let Link { certificate, key, ca, .. } = &config.link;
+    let files = match (certificate, key, ca) {
+        (Some(certificate), Some(key), Some(ca)) => {
+            Some(Files { certificate: certificate.clone(), key: key.clone(), ca: ca.clone() })
+        }
+        _ => None,
+    };
+    let advertise = config.link.told().filter(|_| config.does(Role::Sip))?;
+    Some(lanes::Link { advertise, files })
+}
+
+/// Our own addresses: those that listeners name, else those that the system would send from.
+fn own(config: &Config) -> lanes::Own {
+    let named = |v4| {
+        let listeners = config.sip.udp.iter().chain(&config.sip.tcp).chain(&config.sip.tls);
+        let mut addresses = listeners.map(|listen| listen.0.ip());
+        addresses.find(|ip| ip.is_ipv4() == v4 && !ip.is_unspecified())
+    };
+    let sound = [true, false].into_iter().filter_map(|v4| named(v4).or_else(|| routed(v4)));
+    let inner = config.link.told().map_or(Ipv4Addr::LOCALHOST.into(), |told| told.ip());
+    lanes::Own { sound: sound.collect(), inner }
+}
+
+/// The address that leads out of this machine. Nothing is sent: these are addresses that nobody has
+/// (RFC 5737, RFC 3849).
+fn routed(v4: bool) -> Option<IpAddr> {
+    let (from, to): (SocketAddr, SocketAddr) = match v4 {
+        true => ((Ipv4Addr::UNSPECIFIED, 0).into(), ([192, 0, 2, 1], 9).into()),
+        false => {
+            let nobody = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+            ((Ipv6Addr::UNSPECIFIED, 0).into(), (nobody, 9).into())
+        }
+    };
+    let socket = UdpSocket::bind(from).ok()?;
+    socket.connect(to).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
 }
 
 /// Where certificates are; the self-signed one is for these domains, too.

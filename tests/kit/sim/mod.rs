@@ -5,6 +5,7 @@
 
 pub mod company;
 pub mod network;
+pub mod nodes;
 pub mod phone;
 pub mod router;
 pub mod trunk;

@@ -1,6 +1,6 @@
 //! The world around a switch, and the ladder of what was said in it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,13 +21,13 @@ use pbx::switch::{Load, Setup, Switch};
 
 use super::Company;
 use super::network::{Datagram, Network};
+use super::nodes::{Leases, Life};
 use super::phone::{Account, Phone};
 use super::router::Router;
 use super::trunk::CARRIER;
 use super::twins::Twins;
 
 const TOKEN_KEY: [u8; 16] = [3; 16];
-const NODE: NodeId = NodeId(1);
 const NONCE_KEY: [u8; 16] = [4; 16];
 
 /// A switch, its phones and what lies between; and next door a company whose phones look the same,
@@ -60,10 +60,11 @@ pub struct World {
     pub boards: BTreeMap<TenantId, Board>,
     /// Phones that are connected over TCP, and the number of their connection.
     connections: BTreeMap<SocketAddr, u32>,
-    twins: Twins,
-    unknown_domain: UnknownDomain,
-    companies: Vec<Company>,
-    stages: Vec<Stage>,
+    pub(super) twins: Twins,
+    pub(super) unknown_domain: UnknownDomain,
+    pub(super) companies: Vec<Company>,
+    pub(super) stages: Vec<Stage>,
+    pub(super) leases: Leases,
     ladder: Vec<String>,
     said_at: Moment,
 }
@@ -79,11 +80,17 @@ pub enum Closing {
 
 /// The switch and what it waits for.
 #[derive(Debug)]
-struct Stage {
-    switch: Switch,
-    edge: Edge,
-    address: SocketAddr,
-    boot: u32,
+pub(super) struct Stage {
+    pub(super) node: NodeId,
+    pub(super) switch: Switch,
+    pub(super) edge: Edge,
+    pub(super) address: SocketAddr,
+    pub(super) boot: u32,
+    pub(super) life: Life,
+    /// Sound that it carries.
+    pub(super) sides: BTreeSet<Side>,
+    /// Which tenants it believes to be at home here, and since which epoch.
+    pub(super) epochs: BTreeMap<TenantId, u64>,
     kept: VecDeque<(Moment, Record)>,
     inner: VecDeque<(InnerPath, Bytes)>,
     ports: u16,
@@ -117,7 +124,11 @@ impl World {
             twins,
             unknown_domain: UnknownDomain::Drop,
             companies,
-            stages: (0..nodes).map(|node| Stage::new(node, 1, UnknownDomain::Drop)).collect(),
+            stages: (0..nodes)
+                .zip(1..)
+                .map(|(node, boot)| Stage::new(node, boot, UnknownDomain::Drop))
+                .collect(),
+            leases: Leases::default(),
             ladder: vec![],
             said_at: now,
         };
@@ -159,9 +170,9 @@ impl World {
     /// What strangers hear from now on, instead of nothing.
     pub fn treat_strangers(&mut self, unknown_domain: UnknownDomain) {
         self.unknown_domain = unknown_domain;
-        let boot = self.stages[0].boot;
-        self.stages =
-            (0..self.stages.len()).map(|node| Stage::new(node, boot, unknown_domain)).collect();
+        for (node, stage) in self.stages.iter_mut().enumerate() {
+            *stage = Stage::new(node, stage.boot, unknown_domain);
+        }
         self.admit_all();
     }
 
@@ -219,8 +230,11 @@ impl World {
     /// A phone's connection breaks; until it is connected again nothing reaches it.
     pub fn disconnect(&mut self, name: &str) {
         let number = self.connections.insert(self.phones[name].address, 0);
-        let (number, boot) = (number.expect("it is connected"), self.stages[0].boot);
-        self.input(|| Input::FlowGone(FlowId { node: NODE, boot, number }));
+        let number = number.expect("it is connected");
+        let at = self.phones[name].switch();
+        let stage = self.stages.iter().find(|stage| stage.address == at);
+        let Stage { node, boot, .. } = *stage.expect("a phone's node is there");
+        self.input(|| Input::FlowGone(FlowId { node, boot, number }));
     }
 
     /// The sound of a leg stops: media tells so after a while.
@@ -235,6 +249,7 @@ impl World {
         for (node, stage) in self.stages.iter_mut().enumerate() {
             *stage = Stage::new(node, stage.boot + 1, self.unknown_domain);
         }
+        self.leases = Leases::default();
         self.sides.clear();
         self.boards.clear();
         self.twins.board = Board::default();
@@ -269,23 +284,21 @@ impl World {
         self.next_at().is_some()
     }
 
-    /// How much the switch has in hand, the company next door left out.
+    /// How much living switches have in hand, the company next door left out.
     pub fn load(&self) -> Load {
-        let all = self.whole_load();
-        let next_door = self.twins.board.phones.len();
-        Load { tenants: all.tenants - 1, bindings: all.bindings - next_door, ..all }
-    }
-
-    fn whole_load(&self) -> Load {
-        self.stages.iter().map(|stage| stage.switch.load()).fold(Load::default(), |sum, load| {
-            Load {
-                tenants: sum.tenants + load.tenants,
-                calls: sum.calls + load.calls,
-                transactions: sum.transactions + load.transactions,
-                bindings: sum.bindings + load.bindings,
-                waiting: sum.waiting + load.waiting,
-            }
-        })
+        let twin = self.twins.tenant();
+        let alive = || self.stages.iter().filter(|stage| stage.life == Life::Alive);
+        let next_door = alive().filter(|stage| stage.epochs.contains_key(&twin)).count();
+        let phones = next_door * self.twins.board.phones.len();
+        let all = alive().map(|stage| stage.switch.load());
+        let all = all.fold(Load::default(), |sum, load| Load {
+            tenants: sum.tenants + load.tenants,
+            calls: sum.calls + load.calls,
+            transactions: sum.transactions + load.transactions,
+            bindings: sum.bindings + load.bindings,
+            waiting: sum.waiting + load.waiting,
+        });
+        Load { tenants: all.tenants - next_door, bindings: all.bindings - phones, ..all }
     }
 
     /// The ladder so far, and begins a new one.
@@ -303,6 +316,7 @@ impl World {
     }
 
     fn admit_all(&mut self) {
+        self.link_all();
         for company in self.companies.clone() {
             let tenant = company.tenant();
             let home = self.home_of(&company.directory.domain);
@@ -310,31 +324,25 @@ impl World {
             for stage in &mut self.stages {
                 let numbers = numbers.clone();
                 stage.switch.handle_input(self.now, Input::Numbers { tenant, numbers });
+                stage.edge.learn(company.served());
             }
-            self.stages[home].edge.learn(company.served());
-            let users = &company.directory.users;
-            let of_tenant = |binding: &&Binding| users.contains_key(&binding.user);
-            let stored = self.bindings.values().chain(self.twins.bindings.values());
-            let bindings = stored.filter(of_tenant).cloned().collect();
-            let live = self.live.values().filter(|(whose, _)| *whose == tenant);
-            let live = live.map(|(_, facts)| facts.clone()).collect();
-            let directory = Box::new(company.directory);
-            let arrived = Input::Arrived { directory, bindings, live };
-            self.stages[home].switch.handle_input(self.now, arrived);
+            let live = self.facts_of(tenant);
+            self.bring_home(company, home, live, vec![]);
         }
     }
 
     fn next_at(&self) -> Option<Moment> {
         let phones = self.phones.values().filter_map(Phone::deadline);
-        let switch = self.stages.iter().filter_map(|stage| stage.switch.deadline());
-        let kept = self.stages.iter().filter_map(|stage| Some(stage.kept.front()?.0));
+        let alive = || self.stages.iter().filter(|stage| stage.life == Life::Alive);
+        let switch = alive().filter_map(|stage| stage.switch.deadline());
+        let kept = alive().filter_map(|stage| Some(stage.kept.front()?.0));
         let own = phones.chain(switch).chain(kept).chain(self.network.next_at());
         own.chain(self.twins.next_at()).min()
     }
 
     fn step(&mut self) {
         let now = self.now;
-        for stage in &mut self.stages {
+        for stage in self.stages.iter_mut().filter(|stage| stage.life == Life::Alive) {
             if stage.switch.deadline().is_some_and(|at| at <= now) {
                 stage.switch.handle_deadline(now);
             }
@@ -345,9 +353,11 @@ impl World {
             }
         }
         for node in 0..self.stages.len() {
-            while self.stages[node].kept.front().is_some_and(|(at, _)| *at <= now) {
+            while self.stages[node].life == Life::Alive
+                && self.stages[node].kept.front().is_some_and(|(at, _)| *at <= now)
+            {
                 if let Some((_, record)) = self.stages[node].kept.pop_front() {
-                    self.store(&record);
+                    self.store(node, &record);
                     self.stages[node].switch.handle_input(now, Input::Kept(record.id));
                 }
             }
@@ -364,26 +374,25 @@ impl World {
     fn deliver(&mut self, datagram: Datagram) {
         let Datagram { from, to, bytes } = datagram;
         if let Some(node) = self.stages.iter().position(|stage| stage.address == to) {
+            if self.stages[node].life == Life::Dead {
+                return;
+            }
+            let Stage { node: number, boot, .. } = self.stages[node];
             let link = match self.connections.get(&from) {
                 Some(0) => return,
-                Some(number) => Link::Stream {
-                    transport: Transport::Tcp,
-                    boot: self.stages[node].boot,
-                    number: *number,
-                },
+                Some(number) => Link::Stream { transport: Transport::Tcp, boot, number: *number },
                 None => Link::Udp,
             };
-            let flow = Flow::Net(Path { node: NODE, link, local: to, peer: from });
+            let flow = Flow::Net(Path { node: number, link, local: to, peer: from });
             match self.stages[node].edge.place(self.now, &flow, bytes) {
                 Placed::Drop(_) => {}
                 Placed::KeepsOpen(tenant) => {
-                    let input = Input::KeptOpen { tenant, peer: from };
-                    self.stages[node].switch.handle_input(self.now, input);
+                    self.forward(node, tenant, Input::KeptOpen { tenant, peer: from });
                 }
                 Placed::Answer(bytes) => self.send(node, flow, bytes),
                 Placed::For { tenant, by, message } => {
                     let input = Input::Received { tenant, by, flow, message };
-                    self.stages[node].switch.handle_input(self.now, input);
+                    self.forward(node, tenant, input);
                 }
             }
         } else if let Some(name) = self.name_of(to) {
@@ -396,17 +405,20 @@ impl World {
     }
 
     /// Performs all that is wished, until nobody wishes anything.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         loop {
             let mut quiet = true;
             for node in 0..self.stages.len() {
                 while let Some(output) = self.stages[node].switch.poll_output() {
                     quiet = false;
+                    if self.stages[node].life == Life::Dead {
+                        continue;
+                    }
                     self.perform(node, output);
                 }
                 while let Some((path, bytes)) = self.stages[node].inner.pop_front() {
                     quiet = false;
-                    self.hand_over(path, bytes);
+                    self.hand_over(node, path, bytes);
                 }
             }
             let mut said = vec![];
@@ -430,19 +442,16 @@ impl World {
     }
 
     /// SIP as data: from one tenant's switch to the other's, wherever it is.
-    fn hand_over(&mut self, path: InnerPath, bytes: Bytes) {
+    fn hand_over(&mut self, node: usize, path: InnerPath, bytes: Bytes) {
         let message = Message::parse(bytes).expect("a switch writes what can be read");
         let (tenant, flow) = (path.there, Flow::Inner(path.reversed()));
         assert!(![path.here, tenant].contains(&self.twins.tenant()), "a twin takes part: {path:?}");
         let by = Placement::Inner;
-        let home = self.companies.iter().position(|company| company.tenant() == tenant);
-        let node = home.unwrap_or(0) % self.stages.len();
-        let input = Input::Received { tenant, by, flow, message };
-        self.stages[node].switch.handle_input(self.now, input);
+        self.forward(node, tenant, Input::Received { tenant, by, flow, message });
     }
 
     /// The node on which a tenant lives: they are dealt out in order.
-    fn home_of(&self, domain: &str) -> usize {
+    pub(super) fn home_of(&self, domain: &str) -> usize {
         let place = self.companies.iter().position(|company| company.directory.domain == domain);
         place.unwrap_or(0) % self.stages.len()
     }
@@ -459,6 +468,8 @@ impl World {
                 self.twins.check_unnamed(&format!("{note:?}"));
                 self.notes.push(note);
             }
+            // A home that was given up shows nobody anything.
+            Output::Show(change) if self.home(change.tenant) != node => {}
             Output::Show(change) if change.tenant == self.twins.tenant() => {
                 self.twins.show(change.what);
             }
@@ -471,6 +482,7 @@ impl World {
 
     fn send(&mut self, node: usize, flow: Flow, bytes: Bytes) {
         match flow {
+            Flow::Net(path) if !self.is_linked(node, path.node) => {}
             Flow::Net(Path { local, peer, .. }) if self.twins.live_at(peer) => {
                 self.twins.send(self.now, Datagram { from: local, to: peer, bytes });
             }
@@ -506,14 +518,20 @@ impl World {
             (Wait::ForCommit, Some(after)) => {
                 self.stages[node].kept.push_back((self.now + after, record));
             }
-            (Wait::ForCommit, None) | (Wait::No, _) => self.store(&record),
+            (Wait::ForCommit, None) | (Wait::No, _) => self.store(node, &record),
         }
     }
 
-    fn store(&mut self, record: &Record) {
+    fn store(&mut self, node: usize, record: &Record) {
         let tenant = record.tenant;
         if tenant == self.twins.tenant() {
-            return self.twins.store(record);
+            if self.may_write(node, record) {
+                self.twins.store(record);
+            }
+            return;
+        }
+        if !self.may_write(node, record) {
+            return self.leases.refused.push(record.clone());
         }
         match &record.what {
             Memory::Bound(binding) => {
@@ -540,10 +558,13 @@ impl World {
                 self.stages[node].ports += 2;
                 let port = port.unwrap_or(self.stages[node].ports);
                 self.sides.insert(side, port);
+                self.stages[node].sides.insert(side);
                 Sound::Opened { side, port }
             }
             Wish::Close { side } => {
-                assert!(self.sides.remove(&side).is_some(), "closed twice, or never opened");
+                let carried = self.stages[node].sides.remove(&side);
+                assert!(carried, "closed twice, or never opened");
+                self.sides.remove(&side);
                 if self.closing == Closing::TooLate {
                     return;
                 }
@@ -558,7 +579,7 @@ impl World {
         self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
 
-    fn say(&mut self, who: &str, what: String) {
+    pub(super) fn say(&mut self, who: &str, what: String) {
         let line = format!("{who:<18} {what}");
         // A pause of the line itself is not worth a word.
         let pause = (self.now - self.said_at).as_millis();
@@ -578,20 +599,23 @@ impl World {
 }
 
 impl Stage {
-    fn new(node: usize, boot: u32, unknown_domain: UnknownDomain) -> Self {
+    pub(super) fn new(node: usize, boot: u32, unknown_domain: UnknownDomain) -> Self {
         let number = u8::try_from(node + 1).unwrap_or(u8::MAX);
+        let node = NodeId(number.into());
+        let address = SocketAddr::from(([203, 0, 113, number], 5060));
         let mut seed = [number; 32];
         seed[0] = u8::try_from(boot % 251).unwrap_or(0);
         let advertised = Advertised::default();
         let setup = Setup {
-            node: NODE,
+            node,
             boot,
             seed,
             token_key: TOKEN_KEY,
             nonce_key: NONCE_KEY,
             sip: advertised.clone(),
             media: advertised.clone(),
-            inner: [127, 0, 0, 1].into(),
+            own: vec![address.ip()],
+            inner: address.ip(),
             policy: Policy::default(),
             unknown_domain,
         };
@@ -604,10 +628,14 @@ impl Stage {
             unknown_domain,
         };
         Self {
+            node,
             switch: Switch::new(setup),
             edge: Edge::new(edge),
-            address: SocketAddr::from(([203, 0, 113, number], 5060)),
+            address,
             boot,
+            life: Life::Alive,
+            sides: BTreeSet::new(),
+            epochs: BTreeMap::new(),
             kept: VecDeque::new(),
             inner: VecDeque::new(),
             ports: 26_000,

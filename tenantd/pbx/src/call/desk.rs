@@ -9,11 +9,11 @@ use super::Owner;
 use crate::board::{Change, What};
 use crate::chance::Chance;
 use crate::flow::{Advertised, Flow, Link, Path, Transport};
-use crate::id::{CallId, NodeId, RecordId, TenantId};
+use crate::id::{CallId, NodeId, RecordId, TenantId, UserId};
 use crate::media::Wish;
 use crate::moment::Moment;
 use crate::output::Output;
-use crate::record::{Memory, Record, Wait};
+use crate::record::{Binding, Memory, Record, Wait};
 use crate::registrar::Registrar;
 use crate::sip::address::Contacts;
 use crate::sip::draft::Draft;
@@ -40,6 +40,10 @@ pub struct Office {
     pub transactions: Transactions<Owner>,
     /// Signs tags and branches.
     pub tokens: TokenKey,
+    /// This node.
+    pub here: NodeId,
+    /// Its own addresses, one a family at most: sound goes there when a phone reached another node.
+    pub own: Vec<IpAddr>,
     /// The nodes that are linked, and this one.
     pub nodes: BTreeMap<NodeId, LinkedNode>,
     /// Our addresses in SDP.
@@ -141,14 +145,39 @@ impl Office {
         format!("<sip:{user}{at}{}{transport}>", self.host(flow))
     }
 
-    /// Addresses for sound towards a peer on this flow.
+    /// Whether a path's socket is this node's. A datagram's is also if nobody else has it and the
+    /// address is ours: this node had another name, or took that address over.
+    pub fn is_here(&self, path: &Path) -> bool {
+        path.node == self.here
+            || path.node == NodeId::default()
+            || path.link == Link::Udp
+                && !self.nodes.contains_key(&path.node)
+                && self.own.contains(&path.local.ip())
+    }
+
+    /// Whether what is sent on this path gets as far as its socket.
+    pub fn reaches(&self, path: &Path) -> bool {
+        self.nodes.contains_key(&path.node) || self.is_here(path)
+    }
+
+    /// Addresses for sound towards a peer on this flow. It comes straight to this node, also if the
+    /// phone's signalling reached another: an address of that one would lead nowhere.
     pub fn sound(&self, flow: &Flow) -> SoundAddress {
         match flow {
-            Flow::Net(path) => {
+            Flow::Net(path) if self.is_here(path) => {
                 let told = self.media.towards(path.peer.ip(), path.local.ip());
                 SoundAddress { bound: path.local.ip(), told }
             }
-            Flow::Inner(_) => SoundAddress { bound: self.inner, told: self.inner },
+            Flow::Net(path) => {
+                let peer = path.peer.ip();
+                let own = self.own.iter().find(|own| own.is_ipv4() == peer.is_ipv4()).copied();
+                let told = self.media.towards(peer, own.unwrap_or(path.local.ip()));
+                SoundAddress { bound: own.unwrap_or_else(|| all_of(peer)), told }
+            }
+            Flow::Inner(_) if self.inner.is_loopback() || self.own.contains(&self.inner) => {
+                SoundAddress { bound: self.inner, told: self.inner }
+            }
+            Flow::Inner(_) => SoundAddress { bound: all_of(self.inner), told: self.inner },
         }
     }
 
@@ -162,7 +191,21 @@ impl Office {
     }
 }
 
+/// All addresses of a family.
+fn all_of(family: IpAddr) -> IpAddr {
+    match family {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
 impl Desk<'_> {
+    /// The phones of `user` that can be called now: those on a node that is lost are not.
+    pub fn contacts_of(&self, user: UserId) -> impl Iterator<Item = &Binding> {
+        let contacts = self.registrar.contacts_of(self.now, user);
+        contacts.filter(|binding| self.office.reaches(&binding.path))
+    }
+
     /// Does something outside.
     pub fn wish(&mut self, wish: Wish) {
         self.office.outputs.push_back(Output::Media(wish));

@@ -14,6 +14,7 @@ use super::{Call, Phase};
 use crate::flow::Flow;
 use crate::id::CallId;
 use crate::moment::Moment;
+use crate::record::Ending;
 use crate::sip::dialog::Dialog;
 use crate::sip::session_timer::SessionTimer;
 use crate::story::Event;
@@ -67,13 +68,40 @@ impl Call {
 
     /// Takes a call over. `None`: the facts are of another layout, or damaged.
     pub fn revive(desk: &mut Desk<'_>, facts: &[u8]) -> Option<Self> {
+        let mut call = Self::restore(desk, facts)?;
+        if call.ledger.ended.is_some() {
+            call.settle_up(desk);
+            return Some(call);
+        }
+        for leg in &mut call.legs {
+            leg.open_sound(desk, call.id);
+        }
+        call.tell(desk, Event::Revived);
+        call.show(desk);
+        Some(call)
+    }
+
+    /// Ends a call whose sound went down with another node: both phones are hung up, as far as they
+    /// can be reached. `None`: the facts are of another layout, or damaged.
+    pub fn bury(desk: &mut Desk<'_>, facts: &[u8]) -> Option<Self> {
+        let mut call = Self::restore(desk, facts)?;
+        if call.ledger.ended.is_some() {
+            call.settle_up(desk);
+            return Some(call);
+        }
+        call.tell(desk, Event::NodeLost);
+        call.end(desk, Ending::ServerStopped);
+        Some(call)
+    }
+
+    fn restore(desk: &mut Desk<'_>, facts: &[u8]) -> Option<Self> {
         let (layout, facts): (u8, Facts) = postcard::from_bytes(facts).ok()?;
         if layout != LAYOUT || facts.legs.len() != 2 || facts.legs[0].number != 0 {
             return None;
         }
         let parties = facts.legs.iter().filter_map(|leg| leg.party.user);
         let permit = desk.live.take_back(parties);
-        let mut call = Self {
+        Some(Self {
             id: facts.id,
             number: facts.number,
             ledger: facts.ledger,
@@ -85,17 +113,7 @@ impl Call {
             tried: Vec::new(),
             offer: None,
             fates: Vec::new(),
-        };
-        if call.ledger.ended.is_some() {
-            call.settle_up(desk);
-            return Some(call);
-        }
-        for leg in &mut call.legs {
-            leg.open_sound(desk, facts.id);
-        }
-        call.tell(desk, Event::Revived);
-        call.show(desk);
-        Some(call)
+        })
     }
 }
 

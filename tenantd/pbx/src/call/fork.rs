@@ -65,8 +65,7 @@ impl Call {
             return self.fates.push(Fate::Refused(486));
         }
         let room = MOST_LEGS.saturating_sub(self.legs.len());
-        let bindings: Vec<Binding> =
-            desk.registrar.contacts_of(desk.now, user).take(room).cloned().collect();
+        let bindings: Vec<Binding> = desk.contacts_of(user).take(room).cloned().collect();
         if bindings.is_empty() {
             self.fates.push(Fate::Silent);
         }
@@ -219,7 +218,7 @@ pub(super) fn number_of(desk: &Desk<'_>, user: UserId) -> String {
 }
 
 fn phones_of(desk: &Desk<'_>, user: UserId) -> u16 {
-    u16::try_from(desk.registrar.contacts_of(desk.now, user).count()).unwrap_or(u16::MAX)
+    u16::try_from(desk.contacts_of(user).count()).unwrap_or(u16::MAX)
 }
 
 /// A display name as a quoted string with its space, or nothing (RFC 3261 §25.1).

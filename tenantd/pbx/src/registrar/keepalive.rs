@@ -48,6 +48,9 @@ const JUST_BEFORE: Duration = Duration::from_secs(2);
 /// How often a phone that is not there is asked whether it has come back.
 const BACK_ASKED_EVERY: Duration = Duration::from_secs(30);
 
+/// How soon it is looked again whether the node is back that a phone registered at.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
 /// A phone that registers again sooner has not done so by its own clock, and later none knows.
 const RETURNS: std::ops::Range<Duration> = Duration::from_secs(20)..Duration::from_secs(7_200);
 
@@ -176,6 +179,18 @@ impl Keepalive {
             (State::Resting { .. }, Answers::Perhaps) | (State::Asking { .. }, _) => {}
             (State::Lost { .. }, _) => self.state = State::Lost { ask_at: now },
         }
+    }
+
+    /// Nothing that we send goes out: the node is lost that the phone registered at. It is asked once
+    /// that is back, and nothing is learned of its silence until then.
+    pub fn handle_no_way(&mut self, now: Moment) {
+        let ask_at = now + LOOK_AGAIN_AFTER;
+        self.state = match self.state {
+            State::Resting { .. } | State::Asking { .. } => {
+                State::Resting { ask_at, pause: Pause::Known }
+            }
+            State::Lost { .. } => State::Lost { ask_at },
+        };
     }
 
     /// The phone answered, whatever it said.

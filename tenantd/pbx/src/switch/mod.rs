@@ -34,6 +34,7 @@ mod pings;
 mod refusal;
 mod registering;
 
+use admission::Inherited;
 use pings::Pings;
 use refusal::Refusal;
 use registering::Waiting;
@@ -60,7 +61,9 @@ pub struct Setup {
     pub sip: Advertised,
     /// Our addresses in SDP.
     pub media: Advertised,
-    /// Where sound between two tenants goes.
+    /// This node's own addresses, one a family at most.
+    pub own: Vec<IpAddr>,
+    /// Where sound between two tenants goes: an address that every node of ours reaches.
     pub inner: IpAddr,
     /// How long registrations last.
     pub policy: Policy,
@@ -161,6 +164,8 @@ impl Switch {
                 chance,
                 transactions: Transactions::new(table_key, MOST_TRANSACTIONS),
                 tokens: TokenKey::new(setup.token_key),
+                here: setup.node,
+                own: setup.own,
                 nodes: BTreeMap::from([(setup.node, here)]),
                 media: setup.media,
                 inner: setup.inner,
@@ -193,8 +198,8 @@ impl Switch {
                 self.receive(now, Arrived { tenant, by, flow }, message);
             }
             Input::KeptOpen { tenant, peer } => self.hear_keepalive(now, tenant, peer),
-            Input::Arrived { directory, bindings, live } => {
-                self.admit(now, directory, bindings, &live);
+            Input::Arrived { directory, bindings, live, lost } => {
+                self.admit(now, directory, bindings, Inherited { live, lost });
             }
             Input::Configured(directory) => self.configure(now, directory),
             Input::Removed(tenant) => self.remove(now, tenant),
@@ -209,6 +214,7 @@ impl Switch {
             Input::Media(event) => self.hear(now, event),
             Input::Node { node, boot, sip } => {
                 self.office.nodes.insert(node, LinkedNode { boot, sip });
+                self.lose_older(now, node, boot);
             }
             Input::NodeGone(node) => drop(self.office.nodes.remove(&node)),
             Input::SoundMoved(advertised) => self.office.media = advertised,

@@ -183,6 +183,11 @@ impl Switch {
                 self.pings.forget(slot);
                 continue;
             }
+            if found.is_some_and(|registered| !self.office.reaches(&registered.binding.path)) {
+                kept.keepalive.handle_no_way(now);
+                self.pings.settle(slot);
+                continue;
+            }
             let step = kept.keepalive.handle_deadline(now, &mut self.office.chance);
             if matches!(step, Some(Step::Ask | Step::Lost)) {
                 kept.question = kept.question.wrapping_add(1);
@@ -342,6 +347,7 @@ mod tests {
             nonce_key: [3; 16],
             sip: Advertised::default(),
             media: Advertised::default(),
+            own: vec![],
             inner: [127, 0, 0, 1].into(),
             policy: Policy::default(),
             unknown_domain: UnknownDomain::Drop,
@@ -391,7 +397,10 @@ mod tests {
         let (mut switch, mut now) = (switch(), START);
         let bindings = (0..20_000).map(binding).collect();
         let directory = Box::new(directory());
-        switch.handle_input(START, Input::Arrived { directory, bindings, live: vec![] });
+        switch.handle_input(
+            START,
+            Input::Arrived { directory, bindings, live: vec![], lost: vec![] },
+        );
         // Nobody answers: each is asked four times before it counts as a failure.
         let asked = asked(&mut switch, &mut now, START + Duration::from_secs(10));
         assert!(asked.values().all(|count| *count <= MOST_A_SLICE as usize));
@@ -406,11 +415,39 @@ mod tests {
     }
 
     #[test]
+    fn phones_of_a_node_that_is_lost_are_not_asked_until_it_is_back() {
+        let (mut switch, mut now) = (switch(), START);
+        let elsewhere = |mut binding: Binding| {
+            binding.path.node = NodeId(2);
+            binding
+        };
+        let bindings = (0..100).map(binding).map(elsewhere).collect();
+        let directory = Box::new(directory());
+        let arrived = Input::Arrived { directory, bindings, live: vec![], lost: vec![] };
+        switch.handle_input(START, arrived);
+        let back_at = START + Duration::from_secs(100);
+        assert!(asked(&mut switch, &mut now, back_at).is_empty());
+        let registered = |switch: &Switch| {
+            let place = switch.tenants.values().next().unwrap();
+            place.registrar.iter().filter(|registered| registered.is_reachable(now)).count()
+        };
+        assert_eq!(registered(&switch), 100, "their silence means nothing");
+
+        let sip = Advertised::default();
+        switch.handle_input(back_at, Input::Node { node: NodeId(2), boot: 1, sip });
+        let asked = asked(&mut switch, &mut now, back_at + Duration::from_secs(6));
+        assert!(asked.values().sum::<usize>() >= 100);
+    }
+
+    #[test]
     fn phones_that_are_gone_are_forgotten() {
         let (mut switch, mut now) = (switch(), START);
         let bindings = (0..100).map(binding).collect();
         let directory = Box::new(directory());
-        switch.handle_input(START, Input::Arrived { directory, bindings, live: vec![] });
+        switch.handle_input(
+            START,
+            Input::Arrived { directory, bindings, live: vec![], lost: vec![] },
+        );
         switch.handle_input(START, Input::Removed(tenant(1)));
         while switch.poll_output().is_some() {}
         let asked = asked(&mut switch, &mut now, START + Duration::from_secs(200));
@@ -424,7 +461,10 @@ mod tests {
         let (mut switch, mut now) = (switch(), START);
         let directory = Box::new(directory());
         let bindings = vec![binding(7)];
-        switch.handle_input(START, Input::Arrived { directory, bindings, live: vec![] });
+        switch.handle_input(
+            START,
+            Input::Arrived { directory, bindings, live: vec![], lost: vec![] },
+        );
         let mut sent = vec![];
         while sent.len() < 2 {
             now = switch.deadline().unwrap().max(now);

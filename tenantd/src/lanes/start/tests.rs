@@ -1,7 +1,7 @@
 //! Lanes on loopback, with everything real but Postgres.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::*;
-use crate::lanes::Herald;
 use crate::lanes::inbox::{Arrival, Order};
+use crate::lanes::{Herald, Home};
 use crate::scratch::Scratch;
 
 #[test]
@@ -122,7 +122,8 @@ fn a_new_public_address_is_told_by_every_lane_from_then_on() {
         assert!(phone.register().starts_with("SIP/2.0 200"));
     }
     let lanes = rig.common.lanes.clone();
-    let herald = Herald { lanes, node: NodeId(1), boot: 1 };
+    let links = rig.common.links.clone();
+    let herald = Herald { lanes, links, node: NodeId(1), boot: 1 };
     rig.tokio.block_on(herald.tell(advertised("198.51.100.8"), advertised("198.51.100.9")));
 
     // An address of ours is asked for by any lane's door: the orders have come there.
@@ -159,6 +160,8 @@ impl Rig {
         let to = listeners.addresses()[0];
         let setup = Setup {
             node: "n1".to_owned(),
+            link: None,
+            own: Own { sound: vec![], inner: IpAddr::V4(Ipv4Addr::LOCALHOST) },
             journal: scratch.path().join("journal"),
             journal_quota: quota,
             sip: Advertised::default(),
@@ -172,7 +175,8 @@ impl Rig {
         let keys = Keys { node: NodeId(1), boot: 1, tokens: [1; 16], nonces: [2; 16] };
         let (retired, _) = mpsc::channel(1);
         let common =
-            Common::new(setup, Clock::start(), keys, lanes.clone(), retired, &metrics).unwrap();
+            Common::new(setup, Clock::start(), keys, (lanes.clone(), None), retired, &metrics)
+                .unwrap();
         let mut threads = vec![];
         for (lane, (sockets, inbox)) in lanes.ids().zip(listeners.by_lane.into_iter().zip(inboxes))
         {
@@ -223,11 +227,12 @@ fn admit(lanes: &Lanes, number: u8) {
         exceptions: BTreeMap::new(),
     };
     let numbers: Vec<_> = directory.numbers.keys().cloned().collect();
-    let arrived = Input::Arrived { directory: Box::new(directory), bindings: vec![], live: vec![] };
+    let (bindings, live, lost) = (vec![], vec![], vec![]);
+    let arrived = Input::Arrived { directory: Box::new(directory), bindings, live, lost };
     lanes.post(home).unwrap().order(Order::Tell(Box::new(arrived))).unwrap();
     for lane in lanes.ids() {
         let post = lanes.post(lane).unwrap();
-        post.order(Order::Learn(Box::new(served.clone()), home)).unwrap();
+        post.order(Order::Learn(Box::new(served.clone()), Home::Lane(home))).unwrap();
         let numbers = Input::Numbers { tenant, numbers: numbers.clone() };
         post.order(Order::Tell(Box::new(numbers))).unwrap();
         post.wake();
