@@ -5,7 +5,7 @@ One account a process. Its settings are one JSON object as the only argument. It
 lines on its standard input, and says what happens by lines on its standard output:
 
     call ADDRESS | hang_up | hold | resume | listen SECONDS FILE | quit
-    registered CODE | call STATE CODE | sound STATE | heard FILE | cannot COMMAND: WHY
+    registered CODE WHY | call STATE CODE | sound STATE | heard FILE | cannot COMMAND: WHY
 
 A process that holds a library with threads of its own does not always end well; it ends itself.
 """
@@ -74,7 +74,7 @@ class Account(pj.Account):
         self.phone = phone
 
     def onRegState(self, state):
-        say("registered" if state.expiration else "de-registered", state.code)
+        say("registered", state.code, state.reason)
 
     def onIncomingCall(self, incoming):
         self.phone.ring(incoming.callId)
@@ -120,9 +120,9 @@ class Phone:
 
     def open(self):
         kinds = {
-            "udp": (pj.PJSIP_TRANSPORT_UDP, pj.PJSIP_TRANSPORT_UDP6),
-            "tcp": (pj.PJSIP_TRANSPORT_TCP, pj.PJSIP_TRANSPORT_TCP6),
-            "tls": (pj.PJSIP_TRANSPORT_TLS, pj.PJSIP_TRANSPORT_TLS6),
+            "udp": pj.PJSIP_TRANSPORT_UDP,
+            "tcp": pj.PJSIP_TRANSPORT_TCP,
+            "tls": pj.PJSIP_TRANSPORT_TLS,
         }
         config = pj.TransportConfig()
         config.port = self.settings["port"]
@@ -130,8 +130,7 @@ class Phone:
         if self.settings["over"] == "tls":
             config.tlsConfig.CaListFile = self.settings["authority"]
             config.tlsConfig.verifyServer = True
-        kind = kinds[self.settings["over"]][":" in self.settings["ip"]]
-        return self.endpoint.transportCreate(kind, config)
+        return self.endpoint.transportCreate(kinds[self.settings["over"]], config)
 
     def as_account(self, transport):
         settings, config = self.settings, pj.AccountConfig()
@@ -143,9 +142,6 @@ class Phone:
         sip.proxies.append(f"sip:{settings['proxy']};transport={settings['over']};lr")
         credentials = ("digest", "*", settings["number"], 0, settings["password"])
         sip.authCreds.append(pj.AuthCredInfo(*credentials))
-        if ":" in settings["ip"]:
-            sip.ipv6Use = pj.PJSUA_IPV6_ENABLED_USE_IPV6_ONLY
-            media.ipv6Use = pj.PJSUA_IPV6_ENABLED_USE_IPV6_ONLY
         media.transportConfig.boundAddress = settings["ip"]
         media.transportConfig.port = settings["sound"]
         media.transportConfig.portRange = 10
@@ -194,6 +190,9 @@ class Phone:
                 self.heard.startTransmit(self.recorder)
             self.stops_at = time.monotonic() + float(words[0])
         elif command == "quit":
+            # Only then its log is whole.
+            self.tone = self.account = self.call = self.heard = None
+            self.endpoint.libDestroy()
             os._exit(0)
         else:
             say("cannot", command, ": it is unknown")

@@ -31,7 +31,7 @@ pub struct Setup<'a> {
     pub company: &'a Company,
     /// The user's number.
     pub number: &'a str,
-    /// The outbound proxy.
+    /// The outbound proxy, on IPv4: the package was built without IPv6.
     pub proxy: SocketAddr,
     /// What it speaks to it.
     pub over: Over,
@@ -223,9 +223,14 @@ impl Pjsua {
         })
     }
 
-    /// How many of the SIP messages it sent and received hold `text`.
-    pub fn messages_with(&self, text: &str) -> usize {
-        let log = std::fs::read(self.folder.join("sip.log")).unwrap_or_default();
-        String::from_utf8_lossy(&log).matches(text).count()
+    /// Ends, and returns all SIP messages that it sent and received: its log is whole only then.
+    ///
+    /// # Errors
+    /// If it does not end in time.
+    pub fn quit(mut self) -> Outcome<String> {
+        self.program.tell("quit")?;
+        self.program.wait(SOON)?;
+        let log = std::fs::read(self.folder.join("sip.log"))?;
+        Ok(String::from_utf8_lossy(&log).into_owned())
     }
 }

@@ -32,7 +32,8 @@ impl Sound {
     /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Outcome {
         let length = u32::try_from(self.samples.len() * 2)?;
-        let mut bytes = [&b"RIFF"[..], &(length + 36).to_le_bytes(), b"WAVEfmt \x10\0\0\0"].concat();
+        let mut bytes =
+            [&b"RIFF"[..], &(length + 36).to_le_bytes(), b"WAVEfmt \x10\0\0\0"].concat();
         // PCM, one channel.
         bytes.extend(b"\x01\0\x01\0");
         bytes.extend(self.rate.to_le_bytes());

@@ -261,21 +261,22 @@ fn three_makes_of_phones_talk_and_hold_over_tls() {
 }
 
 #[test]
-fn a_phone_on_ipv6_talks_to_others_on_ipv6_and_ipv4_over_any_transport() {
+fn phones_on_ipv6_talk_to_each_other_and_to_one_on_ipv4() {
     play("interop-v6", |scene| {
         let stage = Stage::set(scene)?;
         if stage.server.at.ipv6() == Ipv6::Missing {
             return Ok(());
         }
         let mut linphone = stage.linphone(scene, "102", Way::v6(Over::Tcp))?;
-        let mut baresip = stage.baresip(scene, "103", Way::v4(Over::Udp))?;
+        let mut baresip = stage.baresip(scene, "103", Way::v6(Over::Udp))?;
         talk(&mut linphone, &mut baresip)?;
         if !has_pjsua() {
             return Ok(());
         }
-        let mut pjsua = stage.pjsua(scene, "101", Way::v6(Over::Tls))?;
+        // Its package was built without IPv6: it is the other side.
+        let mut pjsua = stage.pjsua(scene, "101", Way::v4(Over::Tls))?;
         talk(&mut pjsua, &mut linphone)?;
-        talk(&mut pjsua, &mut baresip)
+        talk(&mut baresip, &mut pjsua)
     });
 }
 
@@ -295,13 +296,16 @@ fn phones_that_insist_on_reliable_ringing_and_session_timers_talk() {
         };
         let (mut ada, mut bob) = (strict("101", 440)?, strict("102", 1_000)?);
         talk(&mut ada, &mut bob)?;
-        for peer in [&ada, &bob] {
-            let Make::Pjsua(phone) = &peer.make else { continue };
-            assert!(phone.messages_with("PRACK sip:") > 0, "{} rang unreliably", peer.number);
-            assert!(phone.messages_with("Require: timer") > 0, "{} has no timer", peer.number);
-        }
         let mut baresip = stage.baresip(scene, "103", Way::v4(Over::Udp))?;
-        talk(&mut baresip, &mut ada)
+        talk(&mut baresip, &mut ada)?;
+        for peer in [ada, bob] {
+            let Make::Pjsua(phone) = peer.make else { continue };
+            let log = phone.quit()?;
+            for proof in ["PRACK sip:", "Require: timer", "Session-Expires: "] {
+                assert!(log.contains(proof), "{} saw no {proof}", peer.number);
+            }
+        }
+        Ok(())
     });
 }
 
@@ -315,8 +319,8 @@ fn a_phone_that_checks_the_certificate_stays_away_from_a_strangers() {
         let authority = scene.folder.path().join("stranger.pem");
         let setup = stage.pjsua_setup("101", Way::v4(Over::Tls));
         let mut phone = Pjsua::start(scene, &pjsua::Setup { authority, ..setup })?;
-        let refused = phone.wait_for("de-registered")?;
-        assert_ne!(refused, "de-registered 200");
+        let refused = phone.wait_for("registered")?;
+        assert!(refused.contains("certificate verification"), "{refused}");
         stage.server.wait_for_metric("tenantd_registrations", 0.0, SOON)
     });
 }
