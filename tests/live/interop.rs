@@ -15,7 +15,7 @@ use kit::scene::{Scene, play};
 use kit::server::{Ipv6, Listeners, Server};
 use kit::sipp::{self, Sipp};
 use kit::tls::Authority;
-use kit::wait::SOON;
+use kit::wait::{self, SOON};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 /// Between two packets of a phone that talks there is never so much.
@@ -85,16 +85,19 @@ impl Stage {
         Ok(Peer { number, tone: 700.0, make: Make::Baresip(phone) })
     }
 
-    fn linphone(&self, scene: &mut Scene, number: &'static str, way: Way) -> Outcome<Peer> {
-        let setup = linphone::Setup {
+    fn linphone_setup<'a>(&'a self, number: &'a str, way: Way) -> linphone::Setup<'a> {
+        linphone::Setup {
             company: &self.alpha,
             number,
             proxy: self.proxy(way),
             over: way.over,
             tone: 1_000,
             authority: self.authority.clone(),
-        };
-        let phone = Linphone::registered(scene, &setup)?;
+        }
+    }
+
+    fn linphone(&self, scene: &mut Scene, number: &'static str, way: Way) -> Outcome<Peer> {
+        let phone = Linphone::registered(scene, &self.linphone_setup(number, way))?;
         Ok(Peer { number, tone: 1_000.0, make: Make::Linphone(phone) })
     }
 
@@ -310,17 +313,23 @@ fn phones_that_insist_on_reliable_ringing_and_session_timers_talk() {
 }
 
 #[test]
-fn a_phone_that_checks_the_certificate_stays_away_from_a_strangers() {
-    if !has_pjsua() {
-        return;
-    }
+fn phones_that_check_the_certificate_stay_away_from_a_strangers() {
     play("interop-stranger", |scene| {
         let stage = Stage::set(scene)?;
         let authority = scene.folder.path().join("stranger.pem");
-        let setup = stage.pjsua_setup("101", Way::v4(Over::Tls));
-        let mut phone = Pjsua::start(scene, &pjsua::Setup { authority, ..setup })?;
-        let refused = phone.wait_for("registered")?;
-        assert!(refused.contains("certificate verification"), "{refused}");
+        let setup = stage.linphone_setup("102", Way::v4(Over::Tls));
+        let setup = linphone::Setup { authority: authority.clone(), ..setup };
+        let _linphone = Linphone::start(scene, &setup)?;
+        let ended = "tenantd_sip_connections_ended_total{reason=\"handshake\"}";
+        wait::until("an end of a handshake", SOON, || {
+            Ok(stage.server.metric(ended).is_ok_and(|count| count >= 1.0).then_some(()))
+        })?;
+        if has_pjsua() {
+            let setup = stage.pjsua_setup("101", Way::v4(Over::Tls));
+            let mut phone = Pjsua::start(scene, &pjsua::Setup { authority, ..setup })?;
+            let refused = phone.wait_for("registered")?;
+            assert!(refused.contains("certificate verification"), "{refused}");
+        }
         stage.server.wait_for_metric("tenantd_registrations", 0.0, SOON)
     });
 }
