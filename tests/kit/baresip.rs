@@ -396,7 +396,7 @@ fn netstring(bytes: &[u8]) -> Option<(Option<Value>, usize)> {
 }
 
 /// The loopback address from which the proxy can be reached.
-fn here(proxy: SocketAddr) -> IpAddr {
+pub(crate) fn here(proxy: SocketAddr) -> IpAddr {
     match proxy {
         SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),

@@ -1,6 +1,7 @@
 //! A program that a live test runs: found, started with its output in a file, and ended by its id.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -25,17 +26,35 @@ impl Program {
     /// # Errors
     /// If it is not installed or cannot be started.
     pub fn start(command: &mut Command, log: &Path) -> Outcome<Self> {
+        Self::spawn(command.stdin(Stdio::null()), log)
+    }
+
+    /// The same for a program that is told what to do by lines (see [`Program::tell`]).
+    ///
+    /// # Errors
+    /// If it is not installed or cannot be started.
+    pub fn start_obeying(command: &mut Command, log: &Path) -> Outcome<Self> {
+        Self::spawn(command.stdin(Stdio::piped()), log)
+    }
+
+    fn spawn(command: &mut Command, log: &Path) -> Outcome<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let out = File::options().create(true).append(true).open(log)?;
-        let child =
-            command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn().map_err(
-                |error| {
-                    Failure::new(format!(
-                        "{name} cannot be started ({error}): ./infra/test installs it"
-                    ))
-                },
-            )?;
+        let child = command.stdout(out.try_clone()?).stderr(out).spawn().map_err(|error| {
+            Failure::new(format!("{name} cannot be started ({error}): ./infra/test installs it"))
+        })?;
         Ok(Self { name, child, log: log.to_owned() })
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Errors
+    /// If it does not read any more, or never did.
+    pub fn tell(&mut self, line: &str) -> Outcome {
+        let input = self.child.stdin.as_mut();
+        let input = input.ok_or_else(|| Failure::new(format!("{} takes no lines", self.name)))?;
+        input.write_all(format!("{line}\n").as_bytes())?;
+        Ok(())
     }
 
     /// Its process.

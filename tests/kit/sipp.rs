@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::baresip::Over;
 use crate::company::Company;
 use crate::failure::{Failure, Outcome};
 use crate::program::Program;
@@ -42,12 +43,31 @@ pub fn user(company: &Company, number: &str) -> String {
     format!("{number};[authentication username={number} password={password}]")
 }
 
+/// Whether it was built with TLS; Debian's was not.
+pub fn has_tls() -> bool {
+    let said = Command::new("sipp").arg("-v").output();
+    said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains("-TLS"))
+}
+
 impl Sipp {
-    /// Begins to play.
+    /// Begins to play over UDP.
     ///
     /// # Errors
     /// If sipp is not installed.
     pub fn start(scene: &mut Scene, setup: &Setup<'_>) -> Outcome<Self> {
+        Self::start_over(scene, setup, Over::Udp)
+    }
+
+    /// The same over any transport, if the scenario writes `[transport]` and the program can.
+    ///
+    /// # Errors
+    /// If sipp is not installed.
+    pub fn start_over(scene: &mut Scene, setup: &Setup<'_>, over: Over) -> Outcome<Self> {
+        let mode = match over {
+            Over::Udp => "u1",
+            Over::Tcp => "t1",
+            Over::Tls => "l1",
+        };
         let name = format!("sipp-{}-{}", setup.scenario, scene.ports.one()?);
         let folder = scene.folder.path().join(&name);
         std::fs::create_dir_all(&folder)?;
@@ -58,7 +78,7 @@ impl Sipp {
             .args(["-sf", &scenario(setup.scenario).display().to_string()])
             .args(["-i", own, "-mi", "127.0.0.1", "-p", &setup.port.to_string()])
             .args(["-m", &setup.calls.to_string(), "-l", &setup.calls.max(1).to_string()])
-            .args(["-r", "20", "-t", "u1", "-nostdin", "-timeout", "60s", "-timeout_error"])
+            .args(["-r", "20", "-t", mode, "-nostdin", "-timeout", "60s", "-timeout_error"])
             .args(["-trace_msg", "-message_file", "messages.log"])
             .args(["-trace_err", "-error_file", "errors.log"])
             .args(["-trace_logs", "-log_file", "noted.log"]);

@@ -26,6 +26,24 @@ impl Sound {
             .ok_or_else(|| Failure::new(format!("{} is no 16-bit PCM file", path.display())))
     }
 
+    /// Writes a file.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, path: &Path) -> Outcome {
+        let length = u32::try_from(self.samples.len() * 2)?;
+        let mut bytes =
+            [&b"RIFF"[..], &(length + 36).to_le_bytes(), b"WAVEfmt \x10\0\0\0"].concat();
+        // PCM, one channel.
+        bytes.extend(b"\x01\0\x01\0");
+        bytes.extend(self.rate.to_le_bytes());
+        bytes.extend((self.rate * 2).to_le_bytes());
+        bytes.extend(b"\x02\0\x10\0data");
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(self.samples.iter().flat_map(|sample| sample.to_le_bytes()));
+        Ok(fs::write(path, bytes)?)
+    }
+
     /// The part from `from` seconds on.
     pub fn after(&self, from: f64) -> Self {
         let skipped = (from * f64::from(self.rate)) as usize;
@@ -82,6 +100,16 @@ mod tests {
         for size in [8_u32, 0, u32::MAX] {
             assert_eq!(Sound::parse(&stereo(size)), expected, "size {size}");
         }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let sound = Sound { rate: 16_000, samples: vec![7, -300, 32_767] };
+        let path = std::env::temp_dir().join(format!("written-{}.wav", std::process::id()));
+        sound.write(&path).unwrap();
+        let read = Sound::read(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(read.unwrap(), sound);
     }
 
     #[test]

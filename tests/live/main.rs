@@ -10,6 +10,7 @@ mod encryption;
 mod families;
 mod faults;
 mod instruments;
+mod interop;
 mod isolation;
 mod messages;
 mod nat;
