@@ -52,8 +52,9 @@ impl Control {
             (_, None) => self.signalled,
             (_, Some(peer)) if latch.signalled() == Some(peer) => self.signalled,
             // Behind NAT: the port above is the best guess until a report came.
-            (_, Some(peer)) => {
-                peer.port().checked_add(1).map(|port| SocketAddr::new(peer.ip(), port))
+            (_, Some(mut peer)) => {
+                peer.set_port(peer.port().checked_add(1)?);
+                Some(peer)
             }
         }
     }

@@ -23,6 +23,8 @@ pub struct Counters {
     pub no_ports: u64,
     /// Sides that are open now.
     pub open: u64,
+    /// Port pairs that are kept open for the next call.
+    pub spare: u64,
     /// Port pairs in use now.
     pub ports_taken: u64,
     /// Wishes that wait for a worker now.
@@ -43,10 +45,11 @@ pub(crate) struct Tally {
     opened: AtomicU64,
     no_ports: AtomicU64,
     open: AtomicU64,
+    spare: AtomicU64,
 }
 
 impl Tally {
-    /// Takes over what a turn added; `turn.open` is how many are open now.
+    /// Takes over what a turn added; `turn.open` and `turn.spare` are how many there are now.
     pub(crate) fn add(&self, turn: &Counters) {
         for (counter, added) in [
             (&self.relayed, turn.relayed),
@@ -63,6 +66,7 @@ impl Tally {
             }
         }
         self.open.store(turn.open, Ordering::Relaxed);
+        self.spare.store(turn.spare, Ordering::Relaxed);
     }
 
     /// Adds this worker's to `sum`.
@@ -77,6 +81,7 @@ impl Tally {
             (&self.opened, &mut sum.opened),
             (&self.no_ports, &mut sum.no_ports),
             (&self.open, &mut sum.open),
+            (&self.spare, &mut sum.spare),
         ] {
             *sum += counter.load(Ordering::Relaxed);
         }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -19,6 +19,8 @@ const LIMIT: usize = 32_768;
 #[derive(Debug)]
 pub(crate) struct Inbox {
     queue: Mutex<Queue>,
+    /// Something was put in, and the worker does not know.
+    untold: AtomicBool,
     wake: EventFd,
     refused: AtomicU64,
 }
@@ -43,10 +45,16 @@ impl Inbox {
     /// An empty one.
     pub(crate) fn new() -> nix::Result<Self> {
         let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
-        Ok(Self { queue: Mutex::default(), wake, refused: AtomicU64::new(0) })
+        Ok(Self {
+            queue: Mutex::default(),
+            untold: AtomicBool::new(false),
+            wake,
+            refused: AtomicU64::new(0),
+        })
     }
 
-    /// Puts a wish into the queue, or gives it back if there is no room.
+    /// Puts a wish into the queue, or gives it back if there is no room. The worker hears of it
+    /// when it is [rung for](Self::ring).
     pub(crate) fn push(&self, wish: Wish) -> Result<(), Wish> {
         let mut queue = self.lock();
         let limit = match wish {
@@ -59,13 +67,18 @@ impl Inbox {
             return Err(wish);
         }
         queue.wishes.push_back(wish);
-        // Whoever filled an empty queue has woken the worker, and it takes all there is.
-        let first = queue.wishes.len() == 1;
-        drop(queue);
-        if first {
-            self.wake();
+        // Whoever filled an empty queue rings, and the worker takes all there is.
+        if queue.wishes.len() == 1 {
+            self.untold.store(true, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Wakes the worker if it has not been woken for what is in the queue; once after a batch.
+    pub(crate) fn ring(&self) {
+        if self.untold.swap(false, Ordering::AcqRel) {
+            self.wake();
+        }
     }
 
     /// Moves all wishes into `into`, which is empty.
@@ -149,8 +162,12 @@ mod tests {
     #[test]
     fn wakes_once_for_many_wishes() {
         let inbox = Inbox::new().unwrap();
-        inbox.push(open(0)).unwrap();
-        inbox.push(open(1)).unwrap();
+        for leg in 0..2 {
+            inbox.push(open(leg)).unwrap();
+        }
+        inbox.ring();
+        inbox.push(open(2)).unwrap();
+        inbox.ring();
         assert_eq!(inbox.wake.read(), Ok(1));
     }
 }

@@ -9,7 +9,9 @@
 //!   "hello" is cut; a foreigner is heard once its stream is steady and it leads.
 //! - Who is believed keeps the stream. It moves when the SDP says so, to a better reason than
 //!   it had (the thief who was first loses to the phone), or when the very same stream goes on
-//!   from elsewhere after its old source fell silent (a NAT gave it a new port).
+//!   from elsewhere after its old source fell silent (a NAT gave it a new port). A phone that comes
+//!   back from a hold may have a new stream as well as a new port: once signalling has spoken, and
+//!   until the old source is heard again, any steady stream from the same router is followed.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -57,7 +59,16 @@ enum Peer {
     /// The SDP named a new address; the old one may still be right, if a NAT lies between.
     Former { source: SocketAddr, way: Way, until: Moment },
     /// This one is believed.
-    Believed { track: Track, rank: Rank },
+    Believed { track: Track, rank: Rank, trust: Trust },
+}
+
+/// Whether who is believed must be where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// It was heard from there.
+    Sure,
+    /// Signalling has spoken since: it may have been on hold for longer than a NAT remembers.
+    Asked,
 }
 
 /// How a peer was reached.
@@ -115,11 +126,13 @@ impl Latch {
         let before = self.expected.rtp.replace(named);
         if before != Some(named) {
             self.reopen(now, before, named);
+        } else if let Peer::Believed { trust, .. } = &mut self.peer {
+            *trust = Trust::Asked;
         }
     }
 
     fn reopen(&mut self, now: Moment, before: Option<SocketAddr>, named: SocketAddr) {
-        let Peer::Believed { track, rank } = &mut self.peer else { return };
+        let Peer::Believed { track, rank, .. } = &mut self.peer else { return };
         if track.source == named {
             *rank = Rank::Signalled;
             return;
@@ -133,6 +146,11 @@ impl Latch {
         self.contest.clear();
     }
 
+    /// Whether the peer names an address for its sound.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.sending == Sending::Wanted
+    }
+
     /// An RTP packet came.
     pub(crate) fn handle_packet(
         &mut self,
@@ -141,8 +159,9 @@ impl Latch {
         header: &Header,
     ) -> Verdict {
         match &mut self.peer {
-            Peer::Believed { track, .. } if track.source == source => {
+            Peer::Believed { track, trust, .. } if track.source == source => {
                 track.advance(now, header);
+                *trust = Trust::Sure;
                 Verdict::Believed
             }
             Peer::Former { source: former, until, .. } if *former == source && now < *until => {
@@ -167,6 +186,12 @@ impl Latch {
             Peer::Unknown | Peer::Former { .. } => claim.is_steady(self.expected.proof(rank)),
             Peer::Believed { track, .. } if claim.continues_believed() => {
                 now.since(track.heard_at) >= SILENT_AFTER && claim.is_steady(SAME_STREAM)
+            }
+            Peer::Believed { track, rank: held, trust: Trust::Asked }
+                if rank > Rank::Foreign || source.ip() == track.source.ip() =>
+            {
+                (rank > *held || now.since(track.heard_at) >= SILENT_AFTER)
+                    && claim.is_steady(self.expected.proof(rank))
             }
             Peer::Believed { rank: held, .. } => {
                 rank > *held && claim.is_steady(self.expected.proof(rank))
@@ -195,7 +220,8 @@ impl Latch {
     }
 
     fn believe(&mut self, now: Moment, source: SocketAddr, header: &Header, rank: Rank) {
-        self.peer = Peer::Believed { track: Track::new(now, source, header), rank };
+        let track = Track::new(now, source, header);
+        self.peer = Peer::Believed { track, rank, trust: Trust::Sure };
         self.contest.clear();
     }
 
@@ -582,6 +608,38 @@ mod tests {
             scene.aim(INSIDE, Some("198.51.100.7"));
             assert_eq!(scene.destination(), Some(at(PHONE)));
         }
+    }
+
+    /// A phone that was on hold for longer than its router remembers, and is back.
+    fn resumed(inside: &str) -> Scene {
+        let mut scene = Scene::new(inside, Some("198.51.100.7"));
+        scene.send(&mut Sender::new(PHONE, 1), 10);
+        scene.wait(60_000);
+        scene.aim(inside, Some("198.51.100.7"));
+        scene
+    }
+
+    #[test]
+    fn a_phone_back_from_hold_is_followed_to_a_new_port_with_a_new_stream() {
+        for inside in [INSIDE, PHONE] {
+            let mut scene = resumed(inside);
+            assert_eq!(scene.destination(), Some(at(PHONE)), "until it is heard elsewhere");
+            let mut moved = Sender::new("198.51.100.7:61000", 2);
+            assert_eq!(scene.send(&mut moved, 6), "xxxL..");
+            assert_eq!(scene.destination(), Some(moved.source));
+        }
+    }
+
+    #[test]
+    fn back_from_hold_whoever_was_believed_comes_first_and_a_thief_never() {
+        let mut scene = resumed(INSIDE);
+        assert_eq!(scene.send(&mut Sender::new(THIEF, 66), 200), "x".repeat(200));
+        let (mut phone, mut colleague) =
+            (Sender::new(PHONE, 3), Sender::new("198.51.100.7:4444", 2));
+        assert_eq!(scene.both(&mut phone, &mut colleague, 50), "x".repeat(50));
+        // It was heard, so its next silence is no invitation.
+        assert_eq!(scene.send(&mut colleague, 500), "x".repeat(500));
+        assert_eq!(scene.destination(), Some(at(PHONE)));
     }
 
     #[test]

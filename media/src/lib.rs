@@ -1,8 +1,9 @@
 //! What is heard: threads that own the ports of calls and relay sound between their sides.
 //!
 //! Wishes in, events out, as plain data of [`pbx::media`]. The pure half (`session`, `stream`,
-//! `latch`, `contest`, `control`, `measure`, `allowance`, `rtp`) takes time as an argument and has no socket;
-//! `worker`, `socket` and `inbox` are the only files that touch the system.
+//! `latch`, `contest`, `control`, `measure`, `allowance`, `rtp`, `spare`) takes time as an argument and has
+//! no socket; `worker`, `socket` and `inbox` are the only files that touch the system. Beside them
+//! stands [`stun`], which tells phones their public address, and needs neither.
 
 mod allowance;
 mod clock;
@@ -16,16 +17,20 @@ mod ports;
 mod rtp;
 mod session;
 mod socket;
+mod spare;
+pub mod storm;
 mod stream;
+pub mod stun;
 mod worker;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pbx::id::CallId;
 use pbx::media::{Event, Wish};
 
 use crate::clock::Clock;
@@ -85,13 +90,15 @@ impl Media {
             refuse: Mutex::new(Box::new(events.clone())),
             threads: Vec::new(),
         };
-        for number in 0..threads(config.threads) {
-            media.add_worker(number, events.clone()).map_err(Failure::Thread)?;
+        let count = threads(config.threads);
+        let spare = spare::most(media.ports().len(), count);
+        for number in 0..count {
+            media.add_worker(number, spare, events.clone()).map_err(Failure::Thread)?;
         }
         Ok(media)
     }
 
-    fn add_worker<F>(&mut self, number: usize, events: F) -> io::Result<()>
+    fn add_worker<F>(&mut self, number: usize, spare: usize, events: F) -> io::Result<()>
     where
         F: Fn(Event) + Send + 'static,
     {
@@ -105,7 +112,7 @@ impl Media {
         let theirs = Arc::clone(&shared);
         let thread = thread::Builder::new().name(format!("media-{number}"));
         // A worker is made on its own thread: the room it reads into never leaves it.
-        let thread = thread.spawn(move || match Worker::new(theirs, events) {
+        let thread = thread.spawn(move || match Worker::new(theirs, spare, events) {
             Ok(worker) => {
                 let _ = started.send(Ok(()));
                 worker.run();
@@ -121,15 +128,27 @@ impl Media {
     /// Beyond a worker's limit an [`Wish::Open`] is answered by [`Event::NoPorts`] at once, and
     /// what else is dropped is counted in [`Counters::refused`]; a [`Wish::Close`] never is.
     pub fn wish(&self, wish: Wish) {
-        // One call, one worker, as long as the process lives.
-        let mut hasher = DefaultHasher::new();
-        wish.call().hash(&mut hasher);
-        let share = hasher.finish() % self.workers.len().max(1) as u64;
-        let Some(worker) = self.workers.get(share as usize) else { return };
-        if let Err(Wish::Open { side, .. }) = worker.inbox.push(wish) {
-            let refuse = self.refuse.lock().unwrap_or_else(PoisonError::into_inner);
-            refuse(Event::NoPorts { side });
+        self.wish_all([wish]);
+    }
+
+    /// The same for many: however many they are, a worker is woken once.
+    pub fn wish_all(&self, wishes: impl IntoIterator<Item = Wish>) {
+        for wish in wishes {
+            let Some(worker) = self.worker_for(wish.call()) else { return };
+            if let Err(Wish::Open { side, .. }) = worker.inbox.push(wish) {
+                let refuse = self.refuse.lock().unwrap_or_else(PoisonError::into_inner);
+                refuse(Event::NoPorts { side });
+            }
         }
+        self.workers.iter().for_each(|worker| worker.inbox.ring());
+    }
+
+    /// One call, one worker, as long as the process lives.
+    fn worker_for(&self, call: CallId) -> Option<&Shared> {
+        let mut hasher = DefaultHasher::new();
+        call.hash(&mut hasher);
+        let share = hasher.finish() % self.workers.len().max(1) as u64;
+        self.workers.get(share as usize).map(|worker| &**worker)
     }
 
     /// What was carried so far, and what is open now.
@@ -140,9 +159,12 @@ impl Media {
             sum.queued += worker.inbox.len() as u64;
             sum.refused += worker.inbox.refused();
         }
-        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-        sum.ports_taken = ports.taken() as u64;
+        sum.ports_taken = (self.ports().taken() as u64).saturating_sub(sum.spare);
         sum
+    }
+
+    fn ports(&self) -> MutexGuard<'_, Ports> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the threads; what is open closes without another word.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use pbx::moment::Moment;
 
 /// How long a closed pair is left alone.
-pub(crate) const REST_FOR: Duration = Duration::from_secs(10);
+pub(crate) const REST_FOR: Duration = Duration::from_secs(5);
 
 /// All pairs of a range. One queue, so that taking and giving back cost the same however many
 /// calls there are, and the pair that has been free for longest goes first.

@@ -9,7 +9,7 @@ use pbx::moment::Moment;
 
 use crate::allowance::Pass;
 use crate::latch::Verdict;
-use crate::stream::{Aim, Stream};
+use crate::stream::{Aim, Look, Stream};
 
 /// As many sides as [`Side`] says that a call may have.
 const SIDES_OF_A_CALL: usize = 64;
@@ -53,7 +53,7 @@ pub(crate) struct Sessions {
     ends: Vec<Option<End>>,
     free: Vec<Slot>,
     slots: BTreeMap<Side, Slot>,
-    latched: VecDeque<Event>,
+    events: VecDeque<Event>,
 }
 
 #[derive(Debug)]
@@ -87,12 +87,11 @@ impl Family {
 }
 
 impl Sessions {
-    /// Opens a side; `None` if its call has too many, or it is open.
+    /// Opens a side; `None` if it [cannot be](Self::may_open).
     pub(crate) fn open(&mut self, side: Side, family: Family) -> Option<Slot> {
-        if self.slots.contains_key(&side) || self.sides_of(side.call) >= SIDES_OF_A_CALL {
+        if !self.may_open(side) {
             return None;
         }
-        let end = Some(End { side, family, joined: None, stream: Stream::default() });
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -101,9 +100,20 @@ impl Sessions {
                 slot
             }
         };
+        self.open_in(slot, side, family)
+    }
+
+    /// Opens a side in the place of one that was closed and not [freed](Self::free).
+    pub(crate) fn open_in(&mut self, slot: Slot, side: Side, family: Family) -> Option<Slot> {
+        let end = Some(End { side, family, joined: None, stream: Stream::default() });
         *self.ends.get_mut(slot.index())? = end;
         self.slots.insert(side, slot);
         Some(slot)
+    }
+
+    /// Whether a side is not open yet, and its call has not too many.
+    pub(crate) fn may_open(&self, side: Side) -> bool {
+        !self.slots.contains_key(&side) && self.sides_of(side.call) < SIDES_OF_A_CALL
     }
 
     fn sides_of(&self, call: CallId) -> usize {
@@ -152,13 +162,18 @@ impl Sessions {
         }
     }
 
-    /// Ends a side.
+    /// Ends a side. Its place is left for who opens another [in it](Self::open_in), or
+    /// [frees](Self::free) it.
     pub(crate) fn close(&mut self, side: Side) -> Option<(Slot, Heard)> {
         let slot = self.slots.remove(&side)?;
         self.part(slot);
         let end = self.ends.get_mut(slot.index())?.take()?;
-        self.free.push(slot);
         Some((slot, end.stream.heard()))
+    }
+
+    /// Anybody may have the place of a side that was closed.
+    pub(crate) fn free(&mut self, slot: Slot) {
+        self.free.push(slot);
     }
 
     /// A datagram came to one of a side's ports.
@@ -181,7 +196,7 @@ impl Sessions {
             Verdict::Believed => {}
             Verdict::Latched => {
                 let told = end.stream.peer().map(|peer| Event::Latched { side, peer });
-                self.latched.extend(told);
+                self.events.extend(told);
             }
         }
         if end.stream.take_allowance(now) == Pass::No {
@@ -195,9 +210,18 @@ impl Sessions {
         goes_to.map_or(Way::Unheard, |address| Way::To(joined, address))
     }
 
+    /// Finds the peers that have fallen silent.
+    pub(crate) fn look(&mut self, now: Moment) {
+        for end in self.ends.iter_mut().flatten() {
+            if end.stream.look(now) == Look::FellSilent {
+                self.events.push_back(Event::Quiet { side: end.side });
+            }
+        }
+    }
+
     /// What happened that the call must know.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.latched.pop_front()
+        self.events.pop_front()
     }
 
     fn end(&mut self, slot: Slot) -> Option<&mut End> {
@@ -293,6 +317,37 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_falls_silent_is_told_of_once_until_it_is_heard_again() {
+        let (mut sessions, slots) = sessions(&["198.51.100.1:4000", "198.51.100.2:5000"]);
+        let after = |seconds| NOW + Duration::from_secs(seconds);
+        let speak = |sessions: &mut Sessions, seconds| {
+            let (ada, sound) = (at("198.51.100.1:4000"), packet(1, seconds as u16, 160));
+            sessions.handle_datagram(after(seconds), (slots[0], Port::Sound), ada, &sound);
+        };
+        let quiet = |sessions: &mut Sessions, seconds| {
+            sessions.look(after(seconds));
+            std::iter::from_fn(|| sessions.poll_event())
+                .filter(|event| matches!(event, Event::Quiet { .. }))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(quiet(&mut sessions, 300), [], "nobody was ever heard");
+        for second in 300..310 {
+            speak(&mut sessions, second);
+        }
+        assert_eq!(quiet(&mut sessions, 338), []);
+        assert_eq!(quiet(&mut sessions, 339), [Event::Quiet { side: side(0) }]);
+        assert_eq!(quiet(&mut sessions, 400), [], "it is told once");
+        speak(&mut sessions, 401);
+        assert_eq!(quiet(&mut sessions, 402), []);
+        sessions.aim(after(402), side(0), Aim { rtp: None, rtcp: None, near: None });
+        assert_eq!(quiet(&mut sessions, 500), [], "it is on hold");
+        let aim = Aim { rtp: Some(at("198.51.100.1:4000")), rtcp: None, near: None };
+        sessions.aim(after(505), side(0), aim);
+        assert_eq!(quiet(&mut sessions, 510), [], "it has had no time to speak");
+        assert_eq!(quiet(&mut sessions, 530), [Event::Quiet { side: side(0) }]);
+    }
+
+    #[test]
     fn a_call_has_at_most_64_sides_and_a_place_is_used_again() {
         let mut sessions = Sessions::default();
         for leg in 0..64 {
@@ -300,6 +355,7 @@ mod tests {
         }
         assert_eq!(sessions.open(side(64), Family::V4), None);
         let (slot, _) = sessions.close(side(7)).unwrap();
+        sessions.free(slot);
         assert_eq!(sessions.close(side(7)), None);
         assert_eq!(sessions.open(side(64), Family::V4), Some(slot));
         assert_eq!(sessions.open(side(64), Family::V4), None, "it is open");

@@ -1,7 +1,7 @@
 //! The ports themselves: opened in pairs, and read.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{
@@ -35,6 +35,7 @@ impl Pair {
         let Some(next) = port.checked_add(1) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
+        let local = bindable(local);
         let address = SocketAddr::new(local, port);
         let sound = open(address, SOUND_BUFFER)?;
         let reports = open(SocketAddr::new(local, next), REPORTS_BUFFER)?;
@@ -47,6 +48,15 @@ impl Pair {
             Port::Sound => &self.sound,
             Port::Reports => &self.reports,
         }
+    }
+}
+
+/// A link-local address is valid on one wire, and nobody says which: all are listened to, and the
+/// kernel names the wire with each packet's source (RFC 4007 §6).
+fn bindable(local: IpAddr) -> IpAddr {
+    match local {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Ipv6Addr::UNSPECIFIED.into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => local,
     }
 }
 

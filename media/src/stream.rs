@@ -1,6 +1,7 @@
 //! One side's end of a call's sound: what comes from its peer, and where what is for it goes.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use pbx::media::Heard;
 use pbx::moment::Moment;
@@ -11,6 +12,9 @@ use crate::latch::{Latch, Verdict};
 use crate::measure::Measure;
 use crate::rtp::Datagram;
 
+/// A peer that was heard and then is not for so long has fallen silent.
+const QUIET_AFTER: Duration = Duration::from_secs(30);
+
 /// A peer's stream.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
@@ -19,6 +23,26 @@ pub(crate) struct Stream {
     measure: Measure,
     allowance: Allowance,
     strangers: u64,
+    hearing: Hearing,
+}
+
+/// Whether anything is heard from the peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Hearing {
+    /// Never anything.
+    #[default]
+    Nothing,
+    /// Last at this moment.
+    Heard { last_at: Moment },
+    /// It was, and is not any more, and that was told.
+    Quiet,
+}
+
+/// Whether a peer has fallen silent since the last look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    Unchanged,
+    FellSilent,
 }
 
 /// Where a peer says that it is.
@@ -47,6 +71,7 @@ impl Stream {
             Datagram::Rtp(header) => {
                 let verdict = self.latch.handle_packet(now, source, &header);
                 if verdict != Verdict::Stranger {
+                    self.hearing = Hearing::Heard { last_at: now };
                     self.measure.handle_packet(now, &header);
                 }
                 verdict
@@ -85,6 +110,21 @@ impl Stream {
     /// Whether what was believed may be relayed.
     pub(crate) fn take_allowance(&mut self, now: Moment) -> Pass {
         self.allowance.take(now)
+    }
+
+    /// Whether the peer has fallen silent. One that wants no sound is on hold or gone for good, and
+    /// may be as silent as it likes; its silence counts from when it wants sound again.
+    pub(crate) fn look(&mut self, now: Moment) -> Look {
+        let Hearing::Heard { last_at } = self.hearing else { return Look::Unchanged };
+        if !self.latch.is_wanted() {
+            self.hearing = Hearing::Heard { last_at: now };
+            return Look::Unchanged;
+        }
+        if now.since(last_at) < QUIET_AFTER {
+            return Look::Unchanged;
+        }
+        self.hearing = Hearing::Quiet;
+        Look::FellSilent
     }
 
     /// Where sound for the peer goes.

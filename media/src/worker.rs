@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -17,6 +18,7 @@ use crate::inbox::{Inbox, State};
 use crate::ports::Ports;
 use crate::session::{Port, Sessions, Slot, Way};
 use crate::socket::{Pair, Room};
+use crate::spare::{Pressed, Spares};
 use crate::stream::Aim;
 
 /// How many ready ports are served before wishes are looked at again.
@@ -25,6 +27,8 @@ const READY: usize = 256;
 const TRIES: usize = 32;
 /// How many wishes are served before packets have their turn.
 const WISHES: usize = 64;
+/// How often peers that have fallen silent are looked for, while any side is open.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The token of the worker's inbox; no slot has it.
 const INBOX: u64 = u64::MAX;
 
@@ -39,6 +43,15 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
 }
 
+/// A side's pair, or a spare one.
+#[derive(Debug)]
+struct Held {
+    pair: Pair,
+    local: IpAddr,
+    /// When something last came while no side had it.
+    late_at: Moment,
+}
+
 /// The thread's own.
 pub(crate) struct Worker<F> {
     shared: Arc<Shared>,
@@ -46,15 +59,17 @@ pub(crate) struct Worker<F> {
     epoll: Epoll,
     sessions: Sessions,
     /// By slot.
-    pairs: Vec<Option<Pair>>,
+    pairs: Vec<Option<Held>>,
+    spares: Spares,
     room: Room,
     wishes: VecDeque<Wish>,
     turn: Counters,
+    look_at: Moment,
 }
 
 impl<F: Fn(Event)> Worker<F> {
     /// Makes ready to run.
-    pub(crate) fn new(shared: Arc<Shared>, events: F) -> io::Result<Self> {
+    pub(crate) fn new(shared: Arc<Shared>, spare: usize, events: F) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&shared.inbox, EpollEvent::new(EpollFlags::EPOLLIN, INBOX))?;
         Ok(Self {
@@ -63,9 +78,11 @@ impl<F: Fn(Event)> Worker<F> {
             epoll,
             sessions: Sessions::default(),
             pairs: Vec::new(),
+            spares: Spares::new(spare),
             room: Room::new(),
             wishes: VecDeque::new(),
             turn: Counters::default(),
+            look_at: Moment::EPOCH,
         })
     }
 
@@ -73,9 +90,10 @@ impl<F: Fn(Event)> Worker<F> {
     pub(crate) fn run(mut self) {
         let mut ready = [EpollEvent::empty(); READY];
         loop {
-            let patience = match self.wishes.is_empty() {
-                true => EpollTimeout::NONE,
-                false => EpollTimeout::ZERO,
+            let patience = match (self.wishes.is_empty(), self.sessions.len() + self.spares.len()) {
+                (true, 0) => EpollTimeout::NONE,
+                (true, _) => EpollTimeout::try_from(LOOK_EVERY).unwrap_or(EpollTimeout::NONE),
+                (false, _) => EpollTimeout::ZERO,
             };
             let count = match self.epoll.wait(&mut ready, patience) {
                 Ok(count) => count,
@@ -92,6 +110,13 @@ impl<F: Fn(Event)> Worker<F> {
             }
             for event in ready {
                 self.relay(now, event.data());
+            }
+            if self.look_at <= now {
+                self.look_at = now + LOOK_EVERY;
+                self.sessions.look(now);
+                while let Some(slot) = self.spares.give_up(now, Pressed::No) {
+                    self.let_go(now, slot);
+                }
             }
             self.tell();
         }
@@ -116,30 +141,34 @@ impl<F: Fn(Event)> Worker<F> {
             (self.events)(event);
         }
         self.turn.open = self.sessions.len() as u64;
+        self.turn.spare = self.spares.len() as u64;
         self.shared.tally.add(&self.turn);
         self.turn = Counters::default();
     }
 
     fn relay(&mut self, now: Moment, token: u64) {
         let Some((slot, port)) = place(token) else { return };
-        let Some(Some(pair)) = self.pairs.get(slot.index()) else { return };
-        let read = match self.room.read(pair.socket(port)) {
+        let Some(Some(held)) = self.pairs.get_mut(slot.index()) else { return };
+        let read = match self.room.read(held.pair.socket(port)) {
             Ok(read) => read,
             Err(error) => {
                 // An error of the network, told once and gone: the port stays open.
-                tracing::debug!(port = pair.port, %error, "a port could not be read");
+                tracing::debug!(port = held.pair.port, %error, "a port could not be read");
                 return;
             }
         };
         // Level-triggered: what is left is told again, after the other ports had their turn.
         let Some((source, datagram)) = read else { return };
         match self.sessions.handle_datagram(now, (slot, port), source, datagram) {
-            Way::Stranger => self.turn.strangers += 1,
+            Way::Stranger => {
+                self.turn.strangers += 1;
+                held.late_at = now;
+            }
             Way::Unheard => self.turn.unheard += 1,
             Way::Excess => self.turn.excess += 1,
             Way::To(slot, address) => {
                 let out = self.pairs.get(slot.index()).and_then(Option::as_ref);
-                match out.map(|pair| pair.socket(port).send_to(datagram, address)) {
+                match out.map(|held| held.pair.socket(port).send_to(datagram, address)) {
                     Some(Ok(_)) => {
                         self.turn.relayed += 1;
                         self.turn.relayed_bytes += datagram.len() as u64;
@@ -176,12 +205,58 @@ impl<F: Fn(Event)> Worker<F> {
     /// Opens a side, and says on which port; a side that is open stays as it is.
     fn open(&mut self, now: Moment, side: Side, local: IpAddr, port: Option<u16>) -> Option<u16> {
         if let Some(slot) = self.sessions.slot_of(side) {
-            return self.pairs.get(slot.index())?.as_ref().map(|pair| pair.port);
+            return self.port_of(slot);
         }
-        let pair = match port {
-            Some(port) => self.bind_this(now, local, port)?,
-            None => self.bind_any(now, local)?,
+        if !self.sessions.may_open(side) {
+            return None;
+        }
+        let opened = match port {
+            Some(port) => self.open_this(now, side, local, port),
+            None => match self.open_spare(now, side, local) {
+                Some(port) => Some(port),
+                None => self.open_new(now, side, local),
+            },
         };
+        self.turn.opened += u64::from(opened.is_some());
+        opened
+    }
+
+    fn port_of(&self, slot: Slot) -> Option<u16> {
+        self.pairs.get(slot.index())?.as_ref().map(|held| held.pair.port)
+    }
+
+    /// Its very own after a restart, unless another side has it.
+    fn open_this(&mut self, now: Moment, side: Side, local: IpAddr, port: u16) -> Option<u16> {
+        let pair = self.bind_this(now, local, port)?;
+        self.hold(now, side, local, pair)
+    }
+
+    /// In the place of a side that is closed, whose ports are still open.
+    fn open_spare(&mut self, now: Moment, side: Side, local: IpAddr) -> Option<u16> {
+        let late_at = |slot: Slot| match self.pairs.get(slot.index()) {
+            Some(Some(held)) => held.late_at,
+            Some(None) | None => Moment::EPOCH,
+        };
+        let slot = self.spares.take(now, local, late_at)?;
+        let family = self.pairs.get(slot.index())?.as_ref()?.pair.family;
+        self.sessions.open_in(slot, side, family)?;
+        self.port_of(slot)
+    }
+
+    fn open_new(&mut self, now: Moment, side: Side, local: IpAddr) -> Option<u16> {
+        let pair = match self.bind_any(now, local) {
+            Some(pair) => pair,
+            None => {
+                let slot = self.spares.give_up(now, Pressed::ForPorts)?;
+                let port = self.port_of(slot)?;
+                self.let_go(now, slot);
+                self.bind_this(now, local, port)?
+            }
+        };
+        self.hold(now, side, local, pair)
+    }
+
+    fn hold(&mut self, now: Moment, side: Side, local: IpAddr, pair: Pair) -> Option<u16> {
         let number = pair.port;
         let Some(slot) = self.sessions.open(side, pair.family) else {
             self.give_back(now, number);
@@ -190,14 +265,14 @@ impl<F: Fn(Event)> Worker<F> {
         if let Err(error) = self.watch(slot, &pair) {
             tracing::warn!(%error, "a port cannot be watched");
             self.sessions.close(side);
+            self.sessions.free(slot);
             self.give_back(now, number);
             return None;
         }
         if self.pairs.len() <= slot.index() {
             self.pairs.resize_with(slot.index() + 1, || None);
         }
-        *self.pairs.get_mut(slot.index())? = Some(pair);
-        self.turn.opened += 1;
+        *self.pairs.get_mut(slot.index())? = Some(Held { pair, local, late_at: Moment::EPOCH });
         Some(number)
     }
 
@@ -241,11 +316,20 @@ impl<F: Fn(Event)> Worker<F> {
     /// Ends a side; of one that is not open nothing was heard.
     fn close(&mut self, now: Moment, side: Side) -> Heard {
         let Some((slot, heard)) = self.sessions.close(side) else { return Heard::default() };
-        // Closing the last descriptor of a socket takes it out of the epoll set.
-        if let Some(pair) = self.pairs.get_mut(slot.index()).and_then(Option::take) {
-            self.give_back(now, pair.port);
+        let local = self.pairs.get(slot.index()).and_then(Option::as_ref).map(|held| held.local);
+        if !local.is_some_and(|local| self.spares.keep(now, slot, local)) {
+            self.let_go(now, slot);
         }
         heard
+    }
+
+    /// Closes the ports of a slot that no side has.
+    fn let_go(&mut self, now: Moment, slot: Slot) {
+        // Closing the last descriptor of a socket takes it out of the epoll set.
+        if let Some(held) = self.pairs.get_mut(slot.index()).and_then(Option::take) {
+            self.give_back(now, held.pair.port);
+        }
+        self.sessions.free(slot);
     }
 
     fn give_back(&self, now: Moment, port: u16) {

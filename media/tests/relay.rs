@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use media::{Config, Media};
 use pbx::chance::Chance;
@@ -97,12 +97,16 @@ struct Phone {
 
 impl Phone {
     fn new(local: IpAddr, ssrc: u32) -> Self {
+        Self::bound(SocketAddr::new(local, 0), ssrc)
+    }
+
+    fn bound(mut local: SocketAddr, ssrc: u32) -> Self {
         loop {
-            let sound = UdpSocket::bind((local, 0)).unwrap();
-            let next = sound.local_addr().unwrap().port().checked_add(1);
-            let Some(Ok(reports)) = next.map(|next| UdpSocket::bind((local, next))) else {
-                continue;
-            };
+            local.set_port(0);
+            let sound = UdpSocket::bind(local).unwrap();
+            let Some(next) = sound.local_addr().unwrap().port().checked_add(1) else { continue };
+            local.set_port(next);
+            let Ok(reports) = UdpSocket::bind(local) else { continue };
             return Self { sound, reports, ssrc, sequence: 65_530 };
         }
     }
@@ -187,6 +191,82 @@ fn a_phone_with_ipv4_only_hears_one_with_ipv6_only() {
 }
 
 #[test]
+fn a_phone_with_ipv6_only_is_followed_through_its_router_and_reports_cross_over() {
+    let sound = Sound::start(22_200..=22_299);
+    let (mut ada, mut bob) = (Phone::new(V4, 1), Phone::new(V6, 2));
+    let (to_ada, to_bob) = (sound.open(0, V4), sound.open(1, V6));
+    sound.aim(0, ada.address());
+    // Its own idea of its port is wrong.
+    sound.aim(1, SocketAddr::new(V6, 9));
+    sound.join(0, 1);
+    for _ in 0..4 {
+        assert_eq!(bob.send(to_bob[0]), hear(&ada.sound), "heard from the first packet on");
+    }
+    let latched = Event::Latched { side: sound.side(1), peer: bob.address() };
+    assert_eq!(sound.event(), latched);
+    assert_eq!(ada.send(to_ada[0]), hear(&bob.sound));
+
+    let report = |ssrc: u8| [&[0x80, 201, 0, 1, 0, 0, 0], &[ssrc][..]].concat();
+    ada.reports.send_to(&report(1), to_ada[1]).unwrap();
+    assert_eq!(hear(&bob.reports), report(1));
+    bob.reports.send_to(&report(2), to_bob[1]).unwrap();
+    assert_eq!(hear(&ada.reports), report(2));
+    // The other family's address is nobody's there.
+    let stranger = Phone::new(V6, 3);
+    stranger.reports.send_to(&report(3), to_bob[1]).unwrap();
+    hears_nothing(&ada.reports);
+}
+
+#[test]
+fn a_phone_on_the_same_wire_is_heard_without_any_other_address() {
+    let Some(here) = link_local() else {
+        eprintln!("SKIPPED: no interface has a link-local address");
+        return;
+    };
+    let sound = Sound::start(22_300..=22_399);
+    let mut phones = [1, 2].map(|ssrc| Phone::bound(here, ssrc));
+    // What is told between phones, and to us, has no interface in it.
+    let bare = |at: SocketAddr| SocketAddr::new(at.ip(), at.port());
+    let mut ours = [0, 1].map(|leg: u16| {
+        let [at, _] = sound.open(leg, here.ip());
+        let mut there = here;
+        there.set_port(at.port());
+        there
+    });
+    for (leg, phone) in (0..).zip(&phones) {
+        sound.aim(leg, bare(phone.address()));
+    }
+    sound.join(0, 1);
+    for _ in 0..4 {
+        for (phone, to) in phones.iter_mut().zip(ours) {
+            phone.send(to);
+        }
+    }
+    for (leg, phone) in (0..).zip(&phones) {
+        let latched = Event::Latched { side: sound.side(leg), peer: phone.address() };
+        assert_eq!(sound.event(), latched);
+    }
+    let [ada, bob] = &mut phones;
+    while hear_within(&bob.sound, STAYS_AWAY_FOR).is_some() {}
+    let said = ada.send(ours[0]);
+    assert_eq!(hear(&bob.sound), said);
+    let report = [0x80, 201, 0, 1, 0, 0, 0, 1];
+    ours[0].set_port(ours[0].port() + 1);
+    ada.reports.send_to(&report, ours[0]).unwrap();
+    assert_eq!(hear(&bob.reports), report);
+}
+
+/// An address of this machine that is valid on one wire only.
+fn link_local() -> Option<SocketAddr> {
+    nix::ifaddrs::getifaddrs().unwrap().find_map(|interface| {
+        let address = interface.address?;
+        let address = address.as_sockaddr_in6()?;
+        let own = address.ip().is_unicast_link_local();
+        own.then(|| SocketAddrV6::new(address.ip(), 0, 0, address.scope_id()).into())
+    })
+}
+
+#[test]
 fn both_families_share_a_port_number_on_wildcard_addresses() {
     let sound = Sound::start(21_300..=21_301);
     let other = Sound::start(21_300..=21_301);
@@ -246,6 +326,32 @@ fn reports_pass_both_ways_and_go_where_the_sound_goes() {
     }
     ada.sound.send_to(&report(3), to_ada[0]).unwrap();
     assert_eq!(hear(&bob.sound), report(3));
+}
+
+#[test]
+fn a_closed_pair_is_kept_open_and_used_again_once_it_is_at_rest() {
+    let sound = Sound::start(22_400..=22_799);
+    let first = sound.open(0, V4);
+    sound.close(0);
+    let counters = sound.media.counters();
+    assert_eq!((counters.spare, counters.ports_taken), (1, 0));
+    let late = Phone::new(V4, 9);
+    let began_at = Instant::now();
+    let again = (1..).find(|leg| {
+        // Its old peer has not noticed yet, and is not heard by whoever comes next.
+        if began_at.elapsed() < Duration::from_millis(500) {
+            late.sound.send_to(b"still here", first[0]).unwrap();
+        }
+        let ports = sound.open(*leg, V4);
+        if ports != first {
+            sound.close(*leg);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        ports == first || began_at.elapsed() > COMES_WITHIN
+    });
+    assert!(began_at.elapsed() >= Duration::from_secs(2), "it did not rest");
+    assert!(began_at.elapsed() < COMES_WITHIN, "it was not used again");
+    assert_eq!(sound.close(again.unwrap()), Heard::default());
 }
 
 #[test]

@@ -182,6 +182,7 @@ mod tests {
             user_agent: String::new(),
             path: String::new(),
             expires_at: Moment::from_secs(second),
+            trouble: None,
         };
         Change { tenant: tenant(), what: What::Phone(binding(number), phone) }
     }

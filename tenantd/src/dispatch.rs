@@ -1,12 +1,14 @@
-//! From bytes to the right tenant's lane: what the door says of a message is carried out here.
+//! From bytes to the right tenant's lane, or node: what the door says of a message is carried out
+//! here.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use media::stun;
 use pbx::edge::{Dropped, Edge, Placed};
-use pbx::flow::{Flow, InnerPath, Path};
-use pbx::id::TenantId;
+use pbx::flow::{Delivery, Flow, InnerPath, Link, Path};
+use pbx::id::{NodeId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::moment::Moment;
 use pbx::sip::Method;
@@ -14,9 +16,11 @@ use pbx::sip::message::Message;
 use tracing::{info, warn};
 
 use crate::journal::Room;
-use crate::lanes::inbox::{Mail, Order};
-use crate::lanes::{Fair, LaneId, Lanes};
+use crate::lanes::inbox::{Mail, Order, Report};
+use crate::lanes::{Fair, Home, LaneId, Lanes};
 use crate::metrics::{Count, Tally};
+use crate::net::link::frame::{Frame, Letter};
+use crate::net::link::{Links, Unsent};
 
 /// Messages of a lane's own that wait to be served.
 pub const WAITING: usize = 8_192;
@@ -29,8 +33,9 @@ const HELD: usize = 1_024;
 pub struct Dispatch {
     me: LaneId,
     edge: Edge,
-    homes: HashMap<TenantId, LaneId>,
+    homes: HashMap<TenantId, Home>,
     lanes: Arc<Lanes>,
+    links: Arc<Links>,
     room: Arc<Room>,
     tally: Arc<Tally>,
     waiting: Fair,
@@ -55,6 +60,7 @@ impl Dispatch {
         me: LaneId,
         edge: Edge,
         lanes: Arc<Lanes>,
+        links: Arc<Links>,
         room: Arc<Room>,
         tally: Arc<Tally>,
     ) -> Self {
@@ -63,6 +69,7 @@ impl Dispatch {
             edge,
             homes: HashMap::new(),
             lanes,
+            links,
             room,
             tally,
             waiting: Fair::new(WAITING),
@@ -82,14 +89,15 @@ impl Dispatch {
     pub fn handle_order(&mut self, order: Order) -> Option<Box<Input>> {
         match order {
             Order::Tell(input) => return Some(input),
-            Order::Learn(served, lane) => {
-                self.homes.insert(served.tenant, lane);
+            Order::Learn(served, home) => {
+                self.homes.insert(served.tenant, home);
                 self.edge.learn(*served);
             }
             Order::Forget(tenant) => {
                 self.homes.remove(&tenant);
                 self.edge.forget(tenant);
             }
+            Order::Advertise(advertised) => self.edge.advertise(advertised),
             // The feed waits for it, unless it has ended.
             Order::Report(done) => drop(done.send(())),
         }
@@ -98,8 +106,17 @@ impl Dispatch {
 
     /// Bytes came over a flow.
     pub fn receive(&mut self, now: Moment, flow: Flow, bytes: Bytes) {
+        if let Flow::Net(path @ Path { link: Link::Udp, .. }) = flow
+            && stun::is_stun(&bytes)
+        {
+            if let Some(tenant) = self.edge.keeps_open(now, &flow) {
+                self.tell_kept_open(tenant, &flow);
+            }
+            return self.answer_stun(path, &bytes);
+        }
         match self.edge.place(now, &flow, bytes) {
             Placed::Drop(why) => self.count_dropped(why),
+            Placed::KeepsOpen(tenant) => self.tell_kept_open(tenant, &flow),
             Placed::Answer(answer) => {
                 self.tally.count(Count::RequestsReceived);
                 self.answer(flow, answer);
@@ -115,6 +132,38 @@ impl Dispatch {
                     false => self.turn_away(mail),
                 }
             }
+        }
+    }
+
+    /// RFC 5626 §3.5.2: a phone keeps its path open, and sees if its router has moved it.
+    fn answer_stun(&mut self, path: Path, question: &[u8]) {
+        self.tally.count(Count::StunReceived);
+        match stun::answer(question, path.peer, stun::Place::Alone) {
+            Some(answer) => {
+                self.tally.count(Count::StunAnswered);
+                self.answers.push((path, answer.bytes.into()));
+            }
+            None => self.tally.count(Count::StunDropped),
+        }
+    }
+
+    /// A phone keeps its way open by itself: its tenant's switch need not ask it.
+    fn tell_kept_open(&mut self, tenant: TenantId, flow: &Flow) {
+        let Some(peer) = flow.peer() else { return };
+        match self.homes.get(&tenant).copied() {
+            Some(Home::Lane(lane)) => {
+                let post = self.lanes.post(lane);
+                if post.is_some_and(|post| post.report(Report::KeptOpen(tenant, peer)))
+                    && !self.to_wake.contains(&lane)
+                {
+                    self.to_wake.push(lane);
+                }
+            }
+            Some(Home::Node(node)) => {
+                // If it gets lost, the phone is asked once more than it need be.
+                let _ = self.links.send(node, Frame::KeptOpen { tenant, peer });
+            }
+            Some(Home::Nowhere) | None => {}
         }
     }
 
@@ -183,12 +232,16 @@ impl Dispatch {
     }
 
     fn deliver(&mut self, mail: Mail) {
-        let Some(lane) = self.homes.get(&mail.tenant).copied() else {
-            return self.tally.count(Count::DroppedUnknownDomain);
-        };
-        if lane == self.me {
-            return self.take_in(mail);
+        match self.homes.get(&mail.tenant).copied() {
+            Some(Home::Lane(lane)) if lane == self.me => self.take_in(mail),
+            Some(Home::Lane(lane)) => self.deliver_to(lane, mail),
+            Some(Home::Node(node)) => self.forward(node, mail),
+            Some(Home::Nowhere) => self.miss(mail),
+            None => self.tally.count(Count::DroppedUnknownDomain),
         }
+    }
+
+    fn deliver_to(&mut self, lane: LaneId, mail: Mail) {
         let turned_away = match mail.by {
             Placement::Inner if self.held.len() >= HELD => Some(mail),
             Placement::Inner if self.holds() => {
@@ -204,6 +257,26 @@ impl Dispatch {
         };
         if let Some(mail) = turned_away {
             self.turn_away(mail);
+        }
+    }
+
+    /// Gives a message to another node.
+    fn forward(&mut self, node: NodeId, mail: Mail) {
+        let (tenant, by, flow) = (mail.tenant, mail.by, mail.flow);
+        let letter = Letter { tenant, by, flow, bytes: mail.message.bytes().clone() };
+        match self.links.send(node, Frame::Mail(letter)) {
+            Ok(()) => {}
+            Err(Unsent::Full) => self.turn_away(mail),
+            Err(Unsent::Unlinked) => self.miss(mail),
+        }
+    }
+
+    /// The tenant's home is lost, and another will take it within seconds: what is repeated until
+    /// then is not refused.
+    fn miss(&mut self, mail: Mail) {
+        match mail.flow.delivery() {
+            Delivery::Unreliable => self.tally.count(Count::DroppedUnlinked),
+            Delivery::Reliable => self.turn_away(mail),
         }
     }
 
@@ -262,13 +335,13 @@ fn is_new(mail: &Mail) -> bool {
 mod tests {
     use pbx::edge::{Served, Setup, UnknownDomain};
     use pbx::flow::Advertised;
-    use pbx::id::NodeId;
     use pbx::sip::digest::Algorithm;
     use uuid::Uuid;
 
     use super::*;
     use crate::lanes::inbox::{Inbox, MAIL, inbox};
     use crate::metrics::Metrics;
+    use crate::net::link::{Me, Reception};
 
     #[test]
     fn a_request_for_a_lane_without_room_is_answered_here_and_another_is_dropped() {
@@ -326,6 +399,58 @@ mod tests {
         assert!(rig.there.next_mail().is_none());
     }
 
+    #[test]
+    fn while_a_home_is_lost_what_is_repeated_waits_and_what_is_not_is_refused() {
+        let mut rig = Rig::new();
+        for home in [Home::Node(NodeId(2)), Home::Nowhere] {
+            rig.learn(2, "x.test", home);
+            rig.dispatch.receive(Moment::EPOCH, udp(), invite());
+            assert_eq!(rig.dispatch.answers().count(), 0);
+            let path = InnerPath { here: tenant(1), there: tenant(2) };
+            rig.dispatch.receive_inner(path, numbered(7));
+            let refusal = rig.dispatch.take().unwrap();
+            assert_eq!((refusal.tenant, refusal.message.status()), (tenant(1), Some(503)));
+        }
+        assert_eq!(rig.tally.counted(Count::DroppedUnlinked), 2);
+    }
+
+    #[test]
+    fn stun_is_answered_beside_sip_and_troubles_nobody() {
+        let mut rig = Rig::new();
+        let question = Bytes::from_static(b"\0\x01\0\0\x21\x12\xa4\x42ABCDEFGHIJKL");
+        rig.dispatch.receive(Moment::EPOCH, udp(), question.clone());
+        // An answer is no question: two servers would talk for ever.
+        let echo = [&b"\x01\x01"[..], &question[2..]].concat();
+        rig.dispatch.receive(Moment::EPOCH, udp(), echo.into());
+        let answers: Vec<_> = rig.dispatch.answers().collect();
+        assert_eq!(answers.len(), 1);
+        assert_eq!((Flow::Net(answers[0].0), &answers[0].1[..2]), (udp(), &[1, 1][..]));
+        let counted = |what| rig.tally.counted(what);
+        assert_eq!(counted(Count::StunReceived), 2);
+        assert_eq!((counted(Count::StunAnswered), counted(Count::StunDropped)), (1, 1));
+        assert_eq!((counted(Count::RequestsReceived), counted(Count::DroppedNotSip)), (0, 0));
+    }
+
+    #[test]
+    fn what_keeps_a_phones_way_open_is_told_to_the_lane_of_its_tenant() {
+        let now = Moment::from_secs(1_000);
+        for knock in [&b"\r\n\r\n"[..], b"\0\x01\0\0\x21\x12\xa4\x42ABCDEFGHIJKL"] {
+            let mut rig = Rig::new();
+            let knock = Bytes::from_static(knock);
+            rig.dispatch.receive(now, udp(), knock.clone());
+            assert!(rig.there.next_report().is_none(), "nobody knows whose it is");
+            let invite = String::from_utf8(invite().to_vec()).unwrap();
+            rig.dispatch.receive(now, udp(), Bytes::from(invite.replace("INVITE", "REGISTER")));
+            assert!(rig.there.next_mail().is_some());
+            rig.dispatch.receive(now, udp(), knock.clone());
+            rig.dispatch.receive(now, udp(), knock);
+            let told = rig.there.next_report();
+            assert!(matches!(told, Some(Report::KeptOpen(whose, peer))
+                if whose == tenant(2) && Some(peer) == udp().peer()));
+            assert!(rig.there.next_report().is_none(), "not each time");
+        }
+    }
+
     /// The first of two lanes; the second one's tenant has the domain `x.test`.
     struct Rig {
         dispatch: Dispatch,
@@ -337,29 +462,40 @@ mod tests {
         fn new() -> Self {
             let ((_, here), (inbox_there, there)) = (inbox().unwrap(), inbox().unwrap());
             let lanes = Arc::new(Lanes::new(vec![here, there]));
-            let edge = Edge::new(Setup {
-                token_key: [1; 16],
-                nonce_key: [2; 16],
-                boot: 1,
-                seed: [3; 32],
-                advertised: Advertised::default(),
-                unknown_domain: UnknownDomain::Drop,
-            });
+            let door = || {
+                Edge::new(Setup {
+                    token_key: [1; 16],
+                    nonce_key: [2; 16],
+                    boot: 1,
+                    seed: [3; 32],
+                    advertised: Advertised::default(),
+                    unknown_domain: UnknownDomain::Drop,
+                })
+            };
             let (room, tally) = (Arc::new(Room::new(1 << 20)), Metrics::new().tally());
-            let mut dispatch = Dispatch::new(LaneId(0), edge, lanes, room, tally.clone());
-            for (number, domain) in [(1, "own.test"), (2, "x.test")] {
-                let served = Served {
-                    tenant: tenant(number),
-                    route: number as u64,
-                    realm: domain.to_owned(),
-                    domains: vec![domain.to_owned()],
-                    offered: vec![Algorithm::Md5],
-                    exceptions: Default::default(),
-                };
-                let lane = LaneId(u16::try_from(number - 1).unwrap());
-                assert!(dispatch.handle_order(Order::Learn(Box::new(served), lane)).is_none());
-            }
-            Self { dispatch, there: inbox_there, tally }
+            let me = Me { node: NodeId(1), boot: 1 };
+            let reception = Reception::new(lanes.clone(), tally.clone(), door());
+            let links = Arc::new(Links::new(me, None, Advertised::default(), reception));
+            let dispatch = Dispatch::new(LaneId(0), door(), lanes, links, room, tally.clone());
+            let mut rig = Self { dispatch, there: inbox_there, tally };
+            rig.learn(1, "own.test", Home::Lane(LaneId(0)));
+            rig.learn(2, "x.test", Home::Lane(LaneId(1)));
+            rig
+        }
+
+        fn learn(&mut self, number: u64, domain: &str, home: Home) {
+            let served = Served {
+                tenant: tenant(number.into()),
+                route: number,
+                realm: domain.to_owned(),
+                domains: vec![domain.to_owned()],
+                label: None,
+                trusted: vec![],
+                offered: vec![Algorithm::Md5],
+                exceptions: Default::default(),
+            };
+            let order = Order::Learn(Box::new(served), home);
+            assert!(self.dispatch.handle_order(order).is_none());
         }
     }
 

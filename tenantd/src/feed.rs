@@ -3,27 +3,32 @@
 //! A notification says at once that something changed; asking each second makes up for those that
 //! were missed. A tenant is loaded whole, off the lanes, and handed over as one fact.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pbx::edge::Served;
-use pbx::id::TenantId;
+use pbx::id::{NodeId, TenantId};
 use pbx::input::{Input, Storage};
 use pbx::record::Binding;
 use pbx::tenant::directory::{Algorithm, Directory, User};
-use store::node::feed::{Heard, Listener, versions};
+use store::node::calls::LiveCall;
+use store::node::feed::{Heard, Listener, Tenancy, fingerprint, versions};
+use store::node::nodes::Seen;
 use store::node::{bindings, calls, directory, nodes, upkeep};
 use store::{ClusterKey, Failure};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
+use crate::homes::{Homes, Sight};
 use crate::lanes::inbox::Order;
-use crate::lanes::{LaneId, Lanes, Witness};
-use crate::nodes::{Node, RENEW_EVERY};
+use crate::lanes::{Home, LaneId, Lanes, Witness};
+use crate::net::link::Links;
+use crate::nodes::Node;
 
 /// How often Postgres is asked for what no notification told.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -37,30 +42,46 @@ const LOADS: usize = 4;
 /// How often what grows is kept within its limits.
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 
-/// A lane whose ring of orders is full is tried again this soon.
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(1);
+/// While a lost node may have to be followed, Postgres is asked this often.
+const HURRY_EVERY: Duration = Duration::from_millis(200);
+
+/// For so long after a link went up or down.
+const HURRY_FOR: Duration = Duration::from_secs(5);
 
 /// What keeps lanes up to date.
 pub struct Feed {
     node: Arc<Node>,
     key: Arc<ClusterKey>,
     lanes: Arc<Lanes>,
+    links: Arc<Links>,
     clock: Clock,
+    homes: Homes,
     known: BTreeMap<TenantId, Known>,
     /// What is at home on each lane, in extensions.
     weights: BTreeMap<LaneId, usize>,
     /// Versions that cannot be loaded: told once, and not tried again before the next.
     unfit: BTreeMap<TenantId, i64>,
+    /// What Postgres and links said when there was nothing left to do.
+    settled: Option<Settled>,
+}
+
+/// A state of the world in which nothing is to be done.
+#[derive(Debug, PartialEq, Eq)]
+struct Settled {
+    fingerprint: String,
+    nodes: Vec<Seen>,
+    linked: BTreeSet<NodeId>,
 }
 
 /// What the lanes know of a tenant.
 #[derive(Debug, Clone)]
 struct Known {
     version: i64,
-    home: LaneId,
+    home: Home,
     /// Its part of the lane's work: its extensions.
     weight: usize,
     numbers: Vec<String>,
+    served: Served,
 }
 
 /// A tenant as it was loaded.
@@ -69,49 +90,68 @@ struct Loaded {
     /// `None` if it is gone again.
     directory: Option<Box<Directory>>,
     bindings: Vec<Binding>,
+    /// Calls whose sound is here, and calls whose sound went down with another node.
     live: Vec<Vec<u8>>,
+    lost: Vec<Vec<u8>>,
 }
 
-/// Whether a tenant's registrations and calls are needed too.
+/// What is needed of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
-    /// It comes to this node.
+    /// It comes to this node: its registrations and calls too.
     Whole,
-    /// It is here, and its configuration changed.
+    /// It is here, or lives elsewhere, and its configuration changed.
     Configuration,
+}
+
+/// A tenant to be loaded.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    tenant: TenantId,
+    version: i64,
+    scope: Scope,
+    /// Where it lives, if that is not here.
+    elsewhere: Option<Home>,
 }
 
 impl Feed {
     /// Nobody is known yet.
-    pub fn new(node: Arc<Node>, key: Arc<ClusterKey>, lanes: Arc<Lanes>, clock: Clock) -> Self {
+    pub fn new(
+        node: Arc<Node>,
+        key: Arc<ClusterKey>,
+        lanes: Arc<Lanes>,
+        links: Arc<Links>,
+        clock: Clock,
+    ) -> Self {
         let weights = lanes.ids().map(|lane| (lane, 0)).collect();
         let (known, unfit) = (BTreeMap::new(), BTreeMap::new());
-        Self { node, key, lanes, clock, known, weights, unfit }
+        let homes = Homes::new(node.shown.clone());
+        let settled = None;
+        Self { node, key, lanes, links, clock, homes, known, weights, unfit, settled }
     }
 
     /// Brings the lanes up to date, for as long as it is let.
     pub async fn run(mut self) {
-        let mut tick = interval(ASK_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut listener = None;
-        let (mut renewed, mut tidied) = (Instant::now(), Instant::now());
+        let mut tidied = Instant::now();
+        let mut hurry_until = Instant::now();
+        let mut pause = ASK_EVERY;
         loop {
             if listener.is_none() {
                 listener = Listener::new(self.node.database()).await.ok();
             }
             tokio::select! {
-                _ = tick.tick() => {}
+                () = sleep(pause) => {}
+                () = self.links.changed() => hurry_until = Instant::now() + HURRY_FOR,
                 heard = hear(&mut listener) => debug!(?heard, "a change was told"),
             }
             let mut outcome = self.catch_up().await;
-            if outcome.is_ok() && renewed.elapsed() >= RENEW_EVERY {
-                outcome = self.renew().await;
-                renewed = Instant::now();
-            }
             if outcome.is_ok() && tidied.elapsed() >= TIDY_EVERY {
                 outcome = upkeep::tidy(self.node.database(), self.clock.now()).await;
                 tidied = Instant::now();
             }
+            let hurries = outcome.is_ok() && Instant::now() < hurry_until;
+            pause = if hurries { HURRY_EVERY } else { ASK_EVERY };
             self.tell(&outcome);
         }
     }
@@ -121,61 +161,127 @@ impl Feed {
     /// # Errors
     /// If Postgres is away; the lanes keep what they know.
     pub async fn catch_up(&mut self) -> Result<(), Failure> {
+        let caught_up = self.follow().await;
+        if caught_up.is_err() {
+            self.homes.lose_sight();
+            self.settled = None;
+        }
+        caught_up
+    }
+
+    async fn follow(&mut self) -> Result<(), Failure> {
+        self.node.stay().await?;
         let database = self.node.database();
-        nodes::seen(database, &self.node.name, self.node.boot).await?;
-        let now: BTreeMap<_, _> = versions(database).await?.into_iter().collect();
-        let gone = self.known.keys().filter(|tenant| !now.contains_key(tenant));
+        let others = nodes::all(database).await?;
+        let now = Settled {
+            fingerprint: fingerprint(database).await?,
+            nodes: others.clone(),
+            linked: self.links.linked(),
+        };
+        if self.settled.as_ref() == Some(&now) {
+            return Ok(());
+        }
+        let tenancies = versions(database).await?;
+        self.links.set_peers(&peers(&others));
+        self.let_go(&tenancies).await;
+        let taken = self.take_home(&tenancies, &others).await?;
+        let published: BTreeMap<_, _> = tenancies.iter().map(|t| (t.tenant, t.version)).collect();
+        self.unfit.retain(|tenant, version| published.get(tenant) == Some(version));
+        let epochs = self.node.epochs();
+        let mut wanted = vec![];
+        for tenancy in tenancies {
+            let Tenancy { tenant, version, ref holder, .. } = tenancy;
+            let elsewhere = match epochs.contains_key(&tenant) {
+                true => None,
+                false => Some(home_of(holder.as_deref(), &others)),
+            };
+            let scope = match (self.known.get(&tenant), elsewhere) {
+                (Some(Known { home: Home::Node(_) | Home::Nowhere, .. }) | None, None) => {
+                    Scope::Whole
+                }
+                (Some(known), Some(home)) if version <= known.version => {
+                    self.move_away(tenant, home).await;
+                    continue;
+                }
+                (Some(known), None) if version <= known.version => continue,
+                (Some(_) | None, _) => Scope::Configuration,
+            };
+            if !self.unfit.contains_key(&tenant) {
+                wanted.push(Wanted { tenant, version, scope, elsewhere });
+            }
+        }
+        // Whoever is silent now may be lost a moment later, which Postgres does not tell.
+        let is_settled = taken == 0 && wanted.is_empty() && self.homes.is_settled(&others);
+        self.load_all(wanted).await?;
+        self.settled = is_settled.then_some(now);
+        Ok(())
+    }
+
+    /// What is gone, and what another node has taken.
+    async fn let_go(&mut self, tenancies: &[Tenancy]) {
+        let there: BTreeSet<_> = tenancies.iter().map(|tenancy| tenancy.tenant).collect();
+        let gone = self.known.keys().filter(|tenant| !there.contains(tenant));
         for tenant in gone.copied().collect::<Vec<_>>() {
             info!(%tenant, "tenant removed");
             self.remove(tenant).await;
         }
-        self.unfit.retain(|tenant, version| now.get(tenant) == Some(version));
-        let (mut new, mut wanted) = (vec![], vec![]);
-        for (tenant, version) in now.into_iter().filter(|(t, _)| !self.unfit.contains_key(t)) {
-            match self.known.get(&tenant) {
-                Some(known) if version <= known.version => {}
-                Some(_) => wanted.push((tenant, version, Scope::Configuration)),
-                None => new.push((tenant, version)),
-            }
+        for tenant in self.node.lost(tenancies) {
+            warn!(%tenant, "another node has taken the tenant over");
+            self.node.forget(tenant);
+            self.move_away(tenant, Home::Nowhere).await;
         }
-        self.node.take(&new.iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>()).await?;
-        let epochs = self.node.epochs();
-        let arriving = new.into_iter().filter(|(tenant, _)| epochs.contains_key(tenant));
-        wanted.extend(arriving.map(|(tenant, version)| (tenant, version, Scope::Whole)));
-        self.load_all(wanted).await
     }
 
-    async fn renew(&mut self) -> Result<(), Failure> {
-        for tenant in self.node.renew().await? {
-            if self.known.contains_key(&tenant) {
-                warn!(%tenant, "another node has taken the tenant over");
-            }
-            self.remove(tenant).await;
+    async fn take_home(
+        &mut self,
+        tenancies: &[Tenancy],
+        others: &[Seen],
+    ) -> Result<usize, Failure> {
+        let linked = self.links.linked();
+        let sight = Sight { tenancies, nodes: others, linked: &linked };
+        let wanted = self.homes.wanted(Instant::now(), sight, &self.node.epochs());
+        let taken = self.node.take(&wanted).await?;
+        if taken > 0 {
+            info!(tenants = taken, "tenants come to this node");
         }
-        Ok(())
+        Ok(taken)
+    }
+
+    /// A tenant lives on that node from now on, as every door must know.
+    async fn move_away(&mut self, tenant: TenantId, home: Home) {
+        let Some(known) = self.known.get_mut(&tenant).filter(|known| known.home != home) else {
+            return;
+        };
+        let before = std::mem::replace(&mut known.home, home);
+        let (served, weight) = (known.served.clone(), known.weight);
+        self.links.set_home(tenant, None);
+        self.lanes.order_all(|| Order::Learn(Box::new(served.clone()), home)).await;
+        if let Home::Lane(lane) = before {
+            self.lanes.order(lane, Order::Tell(Box::new(Input::Removed(tenant)))).await;
+            self.weigh(lane, 0, weight);
+        }
     }
 
     /// Loads some at a time, and hands each over; one that cannot be loaded holds up no other.
-    async fn load_all(&mut self, wanted: Vec<(TenantId, i64, Scope)>) -> Result<(), Failure> {
+    async fn load_all(&mut self, wanted: Vec<Wanted>) -> Result<(), Failure> {
         let mut wanted = wanted.into_iter();
         let mut loads = JoinSet::new();
         let (mut taken_over, mut outcome) = (vec![], Ok(()));
         loop {
             while loads.len() < LOADS
                 && outcome.is_ok()
-                && let Some((tenant, version, scope)) = wanted.next()
+                && let Some(wanted) = wanted.next()
             {
                 let (node, key, clock) = (self.node.clone(), self.key.clone(), self.clock);
-                loads.spawn(async move {
-                    let loaded = load(&node, &key, clock, tenant, scope).await;
-                    loaded.map_err(|failure| (tenant, version, failure))
-                });
+                loads.spawn(async move { (wanted, load(&node, &key, clock, wanted).await) });
             }
             match loads.join_next().await {
                 None => break,
-                Some(Ok(Ok(loaded))) => taken_over.extend(self.hand_over(loaded).await),
-                Some(Ok(Err((.., failure)))) if failure.is_away() => outcome = Err(failure),
-                Some(Ok(Err((tenant, version, failure)))) => {
+                Some(Ok((wanted, Ok(loaded)))) => {
+                    taken_over.extend(self.hand_over(wanted, loaded).await);
+                }
+                Some(Ok((_, Err(failure)))) if failure.is_away() => outcome = Err(failure),
+                Some(Ok((Wanted { tenant, version, .. }, Err(failure)))) => {
                     warn!(%tenant, version, %failure, "a configuration cannot be taken over");
                     self.unfit.insert(tenant, version);
                 }
@@ -185,70 +291,72 @@ impl Feed {
         }
         if !taken_over.is_empty() {
             self.wait_for_lanes().await;
-            nodes::serves(self.node.database(), &self.node.name, &taken_over).await?;
+            nodes::serves(self.node.database(), &self.node.shown.name, &taken_over).await?;
         }
         outcome
     }
 
-    async fn hand_over(&mut self, loaded: Loaded) -> Option<(TenantId, i64)> {
+    async fn hand_over(&mut self, wanted: Wanted, loaded: Loaded) -> Option<(TenantId, i64)> {
         let tenant = loaded.tenant;
         let directory = loaded.directory?;
         let (version, weight) = (directory.version, directory.users.len() + 1);
         let numbers: Vec<String> = directory.numbers.keys().cloned().collect();
         let served = served(&directory);
         let before = self.known.get(&tenant).cloned();
-        let home = before.as_ref().map_or_else(|| self.lightest(), |known| known.home);
-        debug!(%tenant, version, lane = home.0, "configuration taken over");
-        let input = match before {
-            Some(_) => Input::Configured(directory),
-            None => {
-                let Loaded { bindings, live, .. } = loaded;
-                Input::Arrived { directory, bindings, live }
-            }
+        let lane_before = before.as_ref().and_then(|known| match known.home {
+            Home::Lane(lane) => Some(lane),
+            Home::Node(_) | Home::Nowhere => None,
+        });
+        let home = match wanted.elsewhere {
+            Some(elsewhere) => elsewhere,
+            None => Home::Lane(lane_before.unwrap_or_else(|| self.lightest())),
         };
-        // Its own lane first: no message may come there before the tenant does.
-        self.order(home, Order::Tell(Box::new(input))).await;
+        debug!(%tenant, version, ?home, "configuration taken over");
+        if let Home::Lane(lane) = home {
+            let input = match wanted.scope {
+                Scope::Configuration => Input::Configured(directory),
+                Scope::Whole => {
+                    let Loaded { bindings, live, lost, .. } = loaded;
+                    Input::Arrived { directory, bindings, live, lost }
+                }
+            };
+            // Its own lane first: no message may come there before the tenant does.
+            self.lanes.order(lane, Order::Tell(Box::new(input))).await;
+            self.links.set_home(tenant, Some(lane));
+            let weight_before = lane_before.and(before.as_ref()).map_or(0, |known| known.weight);
+            self.weigh(lane, weight, weight_before);
+        }
         for lane in self.lanes.ids() {
-            self.order(lane, Order::Learn(Box::new(served.clone()), home)).await;
+            self.lanes.order(lane, Order::Learn(Box::new(served.clone()), home)).await;
             if before.as_ref().is_none_or(|before| before.numbers != numbers) {
                 let numbers = Input::Numbers { tenant, numbers: numbers.clone() };
-                self.order(lane, Order::Tell(Box::new(numbers))).await;
+                self.lanes.order(lane, Order::Tell(Box::new(numbers))).await;
             }
         }
-        self.weigh(home, weight, before.map_or(0, |before| before.weight));
-        self.known.insert(tenant, Known { version, home, weight, numbers });
+        self.known.insert(tenant, Known { version, home, weight, numbers, served });
         Some((tenant, version))
     }
 
     async fn remove(&mut self, tenant: TenantId) {
         let known = self.known.remove(&tenant);
+        self.links.set_home(tenant, None);
         for lane in self.lanes.ids() {
-            self.order(lane, Order::Forget(tenant)).await;
+            self.lanes.order(lane, Order::Forget(tenant)).await;
             let numbers = Input::Numbers { tenant, numbers: vec![] };
-            self.order(lane, Order::Tell(Box::new(numbers))).await;
+            self.lanes.order(lane, Order::Tell(Box::new(numbers))).await;
         }
-        if let Some(known) = known {
-            self.order(known.home, Order::Tell(Box::new(Input::Removed(tenant)))).await;
-            self.weigh(known.home, 0, known.weight);
+        if let Some(Known { home: Home::Lane(lane), weight, .. }) = known {
+            self.lanes.order(lane, Order::Tell(Box::new(Input::Removed(tenant)))).await;
+            self.weigh(lane, 0, weight);
         }
         self.node.forget(tenant);
-    }
-
-    async fn order(&self, lane: LaneId, mut order: Order) {
-        let Some(post) = self.lanes.post(lane) else { return };
-        while let Err(refused) = post.order(order) {
-            post.wake();
-            order = refused;
-            sleep(TRY_AGAIN_AFTER).await;
-        }
-        post.wake();
     }
 
     /// Until every lane has done what it was ordered so far.
     async fn wait_for_lanes(&self) {
         for lane in self.lanes.ids() {
             let (done, wait) = oneshot::channel();
-            self.order(lane, Order::Report(done)).await;
+            self.lanes.order(lane, Order::Report(done)).await;
             // A lane that has ended reports nothing.
             let _ = wait.await;
         }
@@ -299,19 +407,32 @@ async fn load(
     node: &Node,
     key: &ClusterKey,
     clock: Clock,
-    tenant: TenantId,
-    scope: Scope,
+    Wanted { tenant, scope, .. }: Wanted,
 ) -> Result<Loaded, Failure> {
-    let database = node.database();
-    let directory = directory::load(database, key, &node.name, tenant).await?.map(Box::new);
-    let (bindings, live) = match scope {
+    let (database, name) = (node.database(), &node.shown.name);
+    let directory = directory::load(database, key, name, tenant).await?.map(Box::new);
+    let (bindings, calls) = match scope {
         Scope::Whole => (
             bindings::bindings_of(database, tenant, clock.now()).await?,
             calls::live_calls_of(database, tenant).await?,
         ),
         Scope::Configuration => (vec![], vec![]),
     };
-    Ok(Loaded { tenant, directory, bindings, live })
+    let (live, lost): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| call.node == *name);
+    let facts = |calls: Vec<LiveCall>| calls.into_iter().map(|call| call.facts).collect();
+    Ok(Loaded { tenant, directory, bindings, live: facts(live), lost: facts(lost) })
+}
+
+/// Where each node that did not leave can be called.
+fn peers(nodes: &[Seen]) -> BTreeMap<NodeId, SocketAddr> {
+    let called = |seen: &Seen| Some((seen.number, seen.shown.link.as_ref()?.parse().ok()?));
+    nodes.iter().filter_map(called).collect()
+}
+
+/// Where a tenant lives that is not at home here.
+fn home_of(holder: Option<&str>, nodes: &[Seen]) -> Home {
+    let holder = nodes.iter().find(|seen| Some(seen.shown.name.as_str()) == holder);
+    holder.map_or(Home::Nowhere, |seen| Home::Node(seen.number))
 }
 
 /// What doors need of a tenant's configuration.
@@ -337,6 +458,8 @@ fn served(directory: &Directory) -> Served {
         route: directory.route,
         realm: directory.domain.clone(),
         domains: directory.aliases.iter().chain([&directory.domain]).cloned().collect(),
+        label: directory.label.as_ref().map(|label| label.to_ascii_lowercase()),
+        trusted: directory.trusted.clone(),
         offered,
         exceptions,
     }

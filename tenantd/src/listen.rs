@@ -6,8 +6,8 @@ use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn6, bind, listen, setsockopt, socket,
-    sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind,
+    listen, setsockopt, socket, sockopt,
 };
 
 /// Why an address could not be opened.
@@ -27,9 +27,8 @@ pub enum Failure {
 /// If the address is in use, or is none of this machine's.
 pub fn open(address: SocketAddr) -> Result<Option<TcpListener>, Failure> {
     let opened = match address {
-        // With SO_REUSEADDR, so that a connection in TIME_WAIT is no conflict.
-        SocketAddr::V4(_) => TcpListener::bind(address),
-        SocketAddr::V6(address) => open_v6(SockaddrIn6::from(address)),
+        SocketAddr::V4(address) => bound(AddressFamily::Inet, &SockaddrIn::from(address)),
+        SocketAddr::V6(address) => bound(AddressFamily::Inet6, &SockaddrIn6::from(address)),
     };
     let listener = match opened {
         Ok(listener) => listener,
@@ -50,12 +49,16 @@ pub fn open(address: SocketAddr) -> Result<Option<TcpListener>, Failure> {
     prepared.map(|()| Some(listener)).map_err(|error| Failure::Refused(address, error))
 }
 
-/// IPv6 only: `0.0.0.0` and `[::]` stand side by side in the configuration.
-fn open_v6(address: SockaddrIn6) -> io::Result<TcpListener> {
-    let socket = socket(AddressFamily::Inet6, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+/// With SO_REUSEADDR, so that a connection in TIME_WAIT is no conflict, and with room for as many
+/// that connect at once as the system allows: after a power cut all phones do.
+fn bound(family: AddressFamily, address: &dyn SockaddrLike) -> io::Result<TcpListener> {
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    if family == AddressFamily::Inet6 {
+        // `0.0.0.0` and `[::]` stand side by side in the configuration.
+        setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    }
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-    bind(socket.as_raw_fd(), &address)?;
+    bind(socket.as_raw_fd(), address)?;
     listen(&socket, Backlog::MAXALLOWABLE)?;
     Ok(socket.into())
 }

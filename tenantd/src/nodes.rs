@@ -6,25 +6,23 @@ use std::time::Duration;
 
 use pbx::id::{NodeId, TenantId};
 use pbx::record::Record;
-use store::node::{Skipped, Writer, leases};
+use store::node::feed::Tenancy;
+use store::node::nodes::Myself;
+use store::node::{Skipped, Writer, leases, nodes};
 use store::{Database, Failure};
 use tracing::{debug, warn};
 
-/// How long a lease is held without being renewed: as long as others wait for a node that died.
-pub const HOLD_FOR: Duration = Duration::from_secs(30);
-
-/// A third of it: two renewals may fail.
-pub const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// For how long others count on us after we last said that we are alive: as long as tenants of a
+/// node that died wait for another.
+pub const HOLD_FOR: Duration = Duration::from_secs(3);
 
 /// This node, as its own parts know it.
 #[derive(Debug)]
 pub struct Node {
-    /// Its name.
-    pub name: String,
+    /// As others see it.
+    pub shown: Myself,
     /// Its number, the same for good.
     pub number: NodeId,
-    /// This process of it.
-    pub boot: u32,
     database: Database,
     /// Replaced whole: whoever writes a group holds the map of that moment.
     epochs: RwLock<Arc<BTreeMap<TenantId, i64>>>,
@@ -32,8 +30,8 @@ pub struct Node {
 
 impl Node {
     /// Nobody is at home yet.
-    pub fn new(name: String, number: NodeId, boot: u32, database: Database) -> Self {
-        Self { name, number, boot, database, epochs: RwLock::default() }
+    pub fn new(shown: Myself, number: NodeId, database: Database) -> Self {
+        Self { shown, number, database, epochs: RwLock::default() }
     }
 
     /// Where it is all stored.
@@ -46,33 +44,39 @@ impl Node {
         self.epochs.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes what is free of `tenants`.
-    ///
-    /// # Errors
-    /// If Postgres is away.
-    pub async fn take(&self, tenants: &[TenantId]) -> Result<(), Failure> {
-        if tenants.is_empty() {
-            return Ok(());
-        }
-        let taken = leases::take(&self.database, &self.name, tenants, HOLD_FOR).await?;
-        self.change_epochs(|epochs| {
-            epochs.extend(taken.iter().map(|lease| (lease.tenant, lease.epoch)));
-        });
-        Ok(())
-    }
-
-    /// Keeps what is held; those that another node has taken are answered.
+    /// Says that we are alive.
     ///
     /// # Errors
     /// If Postgres is away: then all are served on.
-    pub async fn renew(&self) -> Result<Vec<TenantId>, Failure> {
-        let before = self.epochs();
-        let held = leases::renew(&self.database, &self.name, HOLD_FOR).await?;
-        let held: BTreeMap<_, _> = held.iter().map(|lease| (lease.tenant, lease.epoch)).collect();
-        let lost = |(tenant, epoch): (&TenantId, &i64)| {
-            (held.get(tenant) != Some(epoch)).then_some(*tenant)
+    pub async fn stay(&self) -> Result<(), Failure> {
+        nodes::seen(&self.database, &self.shown, HOLD_FOR).await
+    }
+
+    /// Takes what is free of `tenants`; the answer is how many it got.
+    ///
+    /// # Errors
+    /// If Postgres is away.
+    pub async fn take(&self, tenants: &[TenantId]) -> Result<usize, Failure> {
+        if tenants.is_empty() {
+            return Ok(0);
+        }
+        let taken = leases::take(&self.database, &self.shown.name, tenants).await?;
+        self.change_epochs(|epochs| {
+            epochs.extend(taken.iter().map(|lease| (lease.tenant, lease.epoch)));
+        });
+        Ok(taken.len())
+    }
+
+    /// Of what was at home here: what another node, or another process of this one, has taken.
+    pub fn lost(&self, tenancies: &[Tenancy]) -> Vec<TenantId> {
+        let epochs = self.epochs();
+        let is_lost = |tenancy: &&Tenancy| {
+            let ours = epochs.get(&tenancy.tenant);
+            ours.is_some_and(|ours| {
+                tenancy.epoch > *ours || tenancy.holder.as_ref() != Some(&self.shown.name)
+            })
         };
-        Ok(before.iter().filter_map(lost).collect())
+        tenancies.iter().filter(is_lost).map(|tenancy| tenancy.tenant).collect()
     }
 
     /// A tenant is no longer at home here.
@@ -85,10 +89,9 @@ impl Node {
     /// Lets go of all, at a stop.
     ///
     /// # Errors
-    /// If Postgres is away: then the leases run out.
+    /// If Postgres is away: then others wait for us in vain for a while.
     pub async fn leave(&self) -> Result<(), Failure> {
-        leases::release(&self.database, &self.name).await?;
-        store::node::nodes::left(&self.database, &self.name, self.boot).await
+        nodes::left(&self.database, &self.shown.name, self.shown.boot).await
     }
 
     /// Writes a group of records; returns how many can never be stored.
@@ -97,7 +100,7 @@ impl Node {
     /// If Postgres is away or does not work: then nothing is written.
     pub async fn write(&self, records: &[Record]) -> Result<usize, Failure> {
         let epochs = self.epochs();
-        let writer = Writer { node: &self.name, epochs: &epochs };
+        let writer = Writer { node: &self.shown.name, epochs: &epochs };
         let written = store::node::write(&self.database, writer, records).await?;
         for (record, why) in &written.skipped {
             match why {

@@ -8,11 +8,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pbx::input::Storage;
 use pbx::record::{Memory, Record, Wait};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{self, error::TryRecvError};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
@@ -25,9 +27,13 @@ use crate::metrics::{Count, Tally};
 /// so that in a storm groups are full.
 const GROUP: usize = 512;
 
-/// How long a group waits for others unless somebody waits for it. Until then its records are safe
-/// from the death of the process, though not of the machine.
+/// How long what a lane remembers is gathered before it is taken, unless somebody waits for it.
+/// Until it is in Postgres it is safe from the death of the process, though not of the machine.
 const GATHER_FOR: Duration = Duration::from_millis(50);
+
+/// How much longer a group of calls waits for others: nobody ever waits for one, and a transaction
+/// costs more than what it holds.
+const GATHER_CALLS_FOR: Duration = Duration::from_millis(150);
 
 /// Records of one kind that a lane keeps in memory.
 const IN_MEMORY: usize = 4_096;
@@ -72,12 +78,15 @@ pub enum Handed {
 #[derive(Debug)]
 pub struct Outbound {
     turns: mpsc::Sender<Turn>,
+    // After the sender: its last ring says that there is no sender any more.
+    bell: Ringer,
 }
 
 /// The other end.
 #[derive(Debug)]
 pub struct Inbound {
     turns: mpsc::Receiver<Turn>,
+    bell: Arc<Bell>,
     tail: Arc<Tail>,
     /// Up to here all has been taken.
     next: Position,
@@ -90,18 +99,70 @@ pub struct Inbound {
 pub fn between(tail: Arc<Tail>) -> (Outbound, Inbound) {
     let (sender, receiver) = mpsc::channel(TURNS);
     let next = tail.end();
-    let inbound = Inbound { turns: receiver, tail, next, read_to: next, in_hand: None };
-    (Outbound { turns: sender }, inbound)
+    let bell = Arc::new(Bell::default());
+    let inbound =
+        Inbound { turns: receiver, bell: bell.clone(), tail, next, read_to: next, in_hand: None };
+    (Outbound { turns: sender, bell: Ringer(bell) }, inbound)
+}
+
+/// Wakes the writer: once for the first of what is gathered, and at once for what is awaited. A
+/// wake-up costs a lane more than what it hands over.
+#[derive(Debug, Default)]
+struct Bell {
+    rung: Notify,
+    hurry: AtomicBool,
+}
+
+/// The lane's hand on it, which rings when it lets go.
+#[derive(Debug)]
+struct Ringer(Arc<Bell>);
+
+impl Drop for Ringer {
+    fn drop(&mut self) {
+        self.0.ring_in_a_hurry();
+    }
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.rung.notify_one();
+    }
+
+    fn ring_in_a_hurry(&self) {
+        self.hurry.store(true, Ordering::Release);
+        self.rung.notify_one();
+    }
+
+    /// Until there is something, and others have had the time to join it.
+    async fn wait(&self) {
+        if timeout(LOOK_AFTER, self.rung.notified()).await.is_err() {
+            return;
+        }
+        let give_up_at = Instant::now() + GATHER_FOR;
+        while !self.hurry.swap(false, Ordering::AcqRel) {
+            if timeout_at(give_up_at, self.rung.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 impl Outbound {
     /// Hands a turn's records over. Never waits.
     pub fn hand_over(&self, at: Option<Appended>, records: Vec<Record>) -> Handed {
-        match (self.turns.try_send(Turn { at, records }), at) {
+        let is_awaited = records.iter().any(|record| record.wait == Wait::ForCommit);
+        let room = self.turns.capacity();
+        let handed = match (self.turns.try_send(Turn { at, records }), at) {
             (Ok(()), _) => Handed::Taken,
             (Err(_), Some(_)) => Handed::LeftInJournal,
             (Err(_), None) => Handed::Lost,
+        };
+        if is_awaited || room <= TURNS / 2 {
+            self.bell.0.ring_in_a_hurry();
+        } else if room == TURNS {
+            self.bell.0.ring();
         }
+        handed
     }
 
     /// Turns that wait to be taken, and how many may.
@@ -141,8 +202,8 @@ where
             }
         }
     };
-    let first = write_all(&desk, tail, for_registrations, write.clone());
-    let second = write_all(&desk, tail, for_calls, write);
+    let first = write_all(&desk, tail, for_registrations, Duration::ZERO, write.clone());
+    let second = write_all(&desk, tail, for_calls, GATHER_CALLS_FOR, write);
     tokio::join!(sort, first, second);
 }
 
@@ -185,11 +246,14 @@ impl Inbound {
     /// Waits until there is something to take or to read.
     async fn wait(&mut self) -> Option<()> {
         let end = self.tail.end();
-        self.in_hand = match timeout(LOOK_AFTER, self.turns.recv()).await {
-            Ok(Some(turn)) => Some(turn),
-            Ok(None) if self.next >= self.tail.end() => return None,
-            Ok(None) => None,
-            Err(_) => self.turns.try_recv().ok(),
+        self.in_hand = match self.turns.try_recv() {
+            Ok(turn) => Some(turn),
+            Err(TryRecvError::Disconnected) if self.next >= self.tail.end() => return None,
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) => {
+                self.bell.wait().await;
+                self.turns.try_recv().ok()
+            }
         };
         self.read_to = match &self.in_hand {
             Some(turn) => turn.at.map_or(self.next, |at| at.from),
@@ -228,35 +292,32 @@ impl Inbound {
     }
 }
 
-async fn write_all<W, F>(desk: &Desk, tail: &Tail, mut queue: mpsc::Receiver<Journaled>, write: W)
-where
+/// Writes one kind's records in groups, each of which waits `gather_for` for others to join it.
+async fn write_all<W, F>(
+    desk: &Desk,
+    tail: &Tail,
+    mut queue: mpsc::Receiver<Journaled>,
+    gather_for: Duration,
+    write: W,
+) where
     W: Fn(Arc<[Record]>) -> F,
     F: Future<Output = Result<usize, Setback>>,
 {
     let mut group = Vec::new();
     while queue.recv_many(&mut group, GROUP).await > 0 {
-        gather(&mut group, &mut queue).await;
+        if !gather_for.is_zero() && group.len() < GROUP && !queue.is_closed() {
+            // Not one by one: each would wake this task.
+            sleep(gather_for).await;
+            while group.len() < GROUP
+                && let Ok(journaled) = queue.try_recv()
+            {
+                group.push(journaled);
+            }
+        }
         let records: Arc<[Record]> = group.iter().map(|j| j.record.clone()).collect();
         let skipped = write_until_done(desk, records, &write).await;
         settle(desk, tail, &group, skipped);
         group.clear();
-    }
-}
-
-/// While nobody waits, a group waits for others: a transaction costs more than what it holds.
-async fn gather(group: &mut Vec<Journaled>, queue: &mut mpsc::Receiver<Journaled>) {
-    let is_awaited = |group: &[Journaled]| group.iter().any(|j| j.record.wait == Wait::ForCommit);
-    let give_up_at = Instant::now() + GATHER_FOR;
-    while group.len() < GROUP && !is_awaited(group) {
-        match timeout_at(give_up_at, queue.recv()).await {
-            Ok(Some(journaled)) => group.push(journaled),
-            Ok(None) | Err(_) => return,
-        }
-    }
-    while group.len() < GROUP
-        && let Ok(journaled) = queue.try_recv()
-    {
-        group.push(journaled);
     }
 }
 
@@ -301,7 +362,7 @@ fn settle(desk: &Desk, tail: &Tail, part: &[Journaled], skipped: usize) {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use pbx::id::{CallId, RecordId};
     use tokio::sync::Notify;
@@ -416,22 +477,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_group_waits_for_others_only_while_nobody_waits_for_it() {
         let waited = Record { wait: Wait::ForCommit, ..unbound(2) };
-        for (records, after) in [(vec![unbound(1)], GATHER_FOR), (vec![waited], Duration::ZERO)] {
+        let call = CallId(unbound(3).id.0);
+        let live = Record { what: Memory::Live { call, facts: vec![] }, ..unbound(3) };
+        for (records, after) in [
+            (vec![unbound(1)], GATHER_FOR),
+            (vec![live], GATHER_FOR + GATHER_CALLS_FOR),
+            (vec![waited], Duration::ZERO),
+        ] {
             let mut lane = Lane::new();
-            lane.remember(records);
             let stored = Arc::new(Notify::new());
             let told = stored.clone();
             let write = move |_| {
                 told.notify_one();
                 std::future::ready(Ok(0))
             };
-            let (inbound, started) = (lane.inbound.take().unwrap(), Instant::now());
-            tokio::select! {
-                () = run(lane.desk.clone(), inbound, write) => panic!("the lane has not ended"),
-                () = stored.notified() => {}
-            }
+            let (inbound, desk) = (lane.inbound.take().unwrap(), lane.desk.clone());
+            let writer = tokio::spawn(run(desk, inbound, write));
+            tokio::task::yield_now().await;
+            let started = Instant::now();
+            lane.remember(records);
+            stored.notified().await;
+            writer.abort();
             let late = started.elapsed().saturating_sub(after);
-            assert!(started.elapsed() >= after && late <= Duration::from_millis(2));
+            assert!(started.elapsed() >= after && late <= Duration::from_millis(4), "{late:?}");
         }
     }
 

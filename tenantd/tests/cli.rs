@@ -66,6 +66,17 @@ fn a_key_file_that_holds_no_key_is_a_mistake_of_its_line() {
 }
 
 #[test]
+fn a_certificate_that_is_none_is_named_before_it_is_needed() {
+    let folder = Folder::new();
+    folder.write("c", "nonsense\n");
+    folder.write("k", "nonsense\n");
+    folder.write("tls.toml", "[tls]\ncertificate = \"c\"\nkey = \"k\"\n");
+    let (code, _, err) = folder.run(&["check", "--config", "tls.toml"]);
+    assert_eq!(code, Some(2));
+    assert_eq!(err, "[tls] c: there is no certificate in it\n");
+}
+
+#[test]
 fn nonsense_on_the_command_line_is_exit_2() {
     let folder = Folder::new();
     for arguments in [

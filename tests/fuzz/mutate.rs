@@ -1,10 +1,13 @@
-//! Breaks messages in the ways in which they break parsers: cut, doubled, spliced, salted.
+//! Breaks inputs in the ways in which they break parsers: cut, doubled, spliced, salted.
 
 use bytes::Bytes;
 use pbx::chance::Chance;
 
 /// What parsers stumble over.
-const SALT: &[&[u8]] = &[
+pub(crate) type Salt = &'static [&'static [u8]];
+
+/// Parsers of SIP.
+pub(crate) const SIP: Salt = &[
     b"\r\n",
     b"\r\n ",
     b"\n",
@@ -50,16 +53,75 @@ const SALT: &[&[u8]] = &[
     b"\xe2\x80\xa8",
 ];
 
-/// An endless row of broken messages.
+/// Parsers of session descriptions.
+pub(crate) const SDP: Salt = &[
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\0",
+    b"\xff",
+    b" ",
+    b"=",
+    b":",
+    b"/",
+    b"v=0\r\n",
+    b"\r\nc=IN IP6 ::1\r\n",
+    b"\r\nc=IN IP4 0.0.0.0\r\n",
+    b"\r\nm=audio 0 RTP/AVP 0\r\n",
+    b"\r\nm=audio 65536 RTP/AVP 0\r\n",
+    b"\r\nm=AUDIO 9/2 RTP/SAVP 0 8\r\n",
+    b"\r\na=inactive\r\n",
+    b"\r\na=sendonly:x\r\n",
+    b"\r\na=rtcp:65535 IN IP6 ::1\r\n",
+    b"\r\na=rtcp\r\n",
+    b"\r\nb=AS:99999999999999999999\r\n",
+    b"\r\nt=0 0\r\nr=7d 1h 0 25h\r\n",
+    b"\r\nz=2882844526 -1h 2898848070 0\r\n",
+    b"\r\nk=prompt\r\n",
+    b"18446744073709551616",
+    b"%eth0",
+    b"[::]",
+    b"::ffff:192.0.2.1",
+];
+
+/// Parsers of numbers and lengths.
+pub(crate) const BINARY: Salt = &[
+    b"\0",
+    b"\0\0",
+    b"\0\x01",
+    b"\0\x04",
+    b"\0\x08",
+    b"\x01",
+    b"\x7f",
+    b"\x80",
+    b"\xff",
+    b"\x7f\xff",
+    b"\x80\0",
+    b"\xff\xff",
+    b"\xff\xff\xff\xff",
+    b"\x80\0\0\0",
+    b"\x21\x12\xa4\x42",
+    b"\0\x03\0\x04\0\0\0\x06",
+    b"\0\x26\0\x08",
+    b"\0\x27\0\x04\x12\x34\0\0",
+    b"\x80\x28\0\x04\0\0\0\0",
+    b"\0\x08\0\x14",
+    b"\x80\xc9\0\x01",
+    b"\x90\0",
+    b"\xbf\xff",
+];
+
+/// An endless row of broken inputs.
 pub(crate) struct Mutations<'a> {
     seeds: &'a [Bytes],
+    salt: Salt,
     chance: Chance,
 }
 
 impl<'a> Mutations<'a> {
-    /// Breaks `seeds`; the same seed of chance breaks them alike.
-    pub(crate) fn of(seeds: &'a [Bytes], chance: [u8; 32]) -> Self {
-        Self { seeds, chance: Chance::from_seed(chance) }
+    /// Breaks `seeds` with `salt`; the same seed of chance breaks them alike.
+    pub(crate) fn of(seeds: &'a [Bytes], salt: Salt, chance: [u8; 32]) -> Self {
+        Self { seeds, salt, chance: Chance::from_seed(chance) }
     }
 
     /// The next one.
@@ -94,7 +156,7 @@ impl<'a> Mutations<'a> {
                 }
             }
             _ => {
-                let salt = SALT[self.below(SALT.len())];
+                let salt = self.salt[self.below(self.salt.len())];
                 let over = self.below(3).min(message.len() - from);
                 message.splice(from..from + over, salt.iter().copied());
             }

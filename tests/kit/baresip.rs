@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -33,6 +33,8 @@ pub struct Setup<'a> {
     pub number: &'a str,
     /// The outbound proxy.
     pub proxy: SocketAddr,
+    /// Its own address.
+    pub ip: IpAddr,
     /// The tone it plays to whoever it talks to, in Hz.
     pub tone: u32,
     /// Whether it answers by itself.
@@ -41,6 +43,30 @@ pub struct Setup<'a> {
     pub expires: u32,
     /// Instead of the right one.
     pub password: Option<&'a str>,
+    /// What it speaks to the proxy. (This version looks at no certificate, whatever it is told.)
+    pub over: Over,
+}
+
+/// What a phone speaks to its proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// Datagrams.
+    Udp,
+    /// A connection.
+    Tcp,
+    /// An encrypted connection.
+    Tls,
+}
+
+impl Over {
+    /// As an address's `transport` parameter has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
 }
 
 /// Whether a phone answers by itself.
@@ -79,7 +105,8 @@ impl<'a> Setup<'a> {
     /// A phone that answers by itself.
     pub fn new(company: &'a Company, number: &'a str, proxy: SocketAddr, tone: u32) -> Self {
         let answer = Answer::ByItself;
-        Self { company, number, proxy, tone, answer, expires: 600, password: None }
+        let (ip, over) = (here(proxy), Over::Udp);
+        Self { company, number, proxy, ip, tone, answer, expires: 600, password: None, over }
     }
 }
 
@@ -101,7 +128,8 @@ impl Phone {
         let (first_rtp, last_rtp) = scene.ports.many(10)?;
         fs::write(folder.join("accounts"), account(setup))?;
         fs::write(folder.join("contacts"), "\"Nobody\" <sip:nobody@invalid.test>\n")?;
-        let config = config(&folder, setup.tone, sip, control, (first_rtp, last_rtp));
+        let at = SocketAddr::from((setup.ip, sip));
+        let config = config(&folder, setup.tone, at, control, (first_rtp, last_rtp));
         fs::write(folder.join("config"), config)?;
         let mut command = Command::new("baresip");
         command.arg("-f").arg(&folder).arg("-s").current_dir(&folder);
@@ -114,7 +142,6 @@ impl Phone {
         })?;
         control.set_read_timeout(Some(READ_FOR))?;
         let (unread, events) = (vec![], vec![]);
-        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, sip));
         Ok(Self { at, name, folder, program, control, unread, events, tokens: 0 })
     }
 
@@ -368,6 +395,14 @@ fn netstring(bytes: &[u8]) -> Option<(Option<Value>, usize)> {
     Some((serde_json::from_slice(text).ok(), colon + 2 + length))
 }
 
+/// The loopback address from which the proxy can be reached.
+fn here(proxy: SocketAddr) -> IpAddr {
+    match proxy {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
 fn account(setup: &Setup<'_>) -> String {
     let Setup { company, number, proxy, expires, .. } = setup;
     let password = setup.password.map_or_else(|| company.password(number), str::to_owned);
@@ -376,22 +411,24 @@ fn account(setup: &Setup<'_>) -> String {
         Answer::WhenTold => "manual",
     };
     format!(
-        "<sip:{number}@{domain};transport=udp>;auth_pass={password};regint={expires};\
-         answermode={answer};audio_codecs=pcmu,pcma;mwi=no;outbound=\"sip:{proxy};transport=udp\"\n",
-        domain = company.domain
+        "<sip:{number}@{domain};transport={over}>;auth_pass={password};regint={expires};\
+         answermode={answer};audio_codecs=pcmu,pcma;mwi=no;\
+         outbound=\"sip:{proxy};transport={over}\"\n",
+        domain = company.domain,
+        over = setup.over.name(),
     )
 }
 
 /// The tone source wants 48 kHz and two channels. There is no sound card: the player is a bridge
 /// to nowhere, and what comes is recorded on its way there.
-fn config(folder: &Path, tone: u32, sip: u16, control: u16, rtp: (u16, u16)) -> String {
+fn config(folder: &Path, tone: u32, at: SocketAddr, control: u16, rtp: (u16, u16)) -> String {
     let heard = folder.join("heard");
     let modules = ["g711", "sndfile", "ausine", "aubridge"];
     let applications = ["contact", "debug_cmd", "menu", "ctrl_tcp"];
     let mut lines = vec![
         "poll_method epoll".to_owned(),
-        format!("sip_listen 127.0.0.1:{sip}"),
-        "net_interface 127.0.0.1".to_owned(),
+        format!("sip_listen {at}"),
+        format!("net_interface {}", at.ip()),
         "call_local_timeout 60".to_owned(),
         "audio_player aubridge,nowhere".to_owned(),
         format!("audio_source ausine,{tone}"),

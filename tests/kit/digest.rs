@@ -1,10 +1,12 @@
-//! Proving a password with SHA-256, which neither baresip nor Debian's sipp can.
+//! Proving a password: with SHA-256, which neither baresip nor Debian's sipp can, and with MD5 for
+//! phones of our own.
 //!
 //! RFC 7616, with qop=auth and the first use of a nonce.
 
 use std::fmt::Write;
 
-use sha2::{Digest, Sha256};
+use md5::{Digest, Md5};
+use sha2::Sha256;
 
 use crate::failure::{Failure, Outcome};
 
@@ -27,6 +29,28 @@ pub fn answer_sha256(
     target: &str,
     login: &Login<'_>,
 ) -> Outcome<String> {
+    answer::<Sha256>(response, (method, target), login, "SHA-256")
+}
+
+/// The same with MD5, which is what is offered unless told otherwise.
+///
+/// # Errors
+/// If there is no challenge in it.
+pub fn answer_md5(
+    response: &str,
+    method: &str,
+    target: &str,
+    login: &Login<'_>,
+) -> Outcome<String> {
+    answer::<Md5>(response, (method, target), login, "MD5")
+}
+
+fn answer<D: Digest>(
+    response: &str,
+    (method, target): (&str, &str),
+    login: &Login<'_>,
+    algorithm: &str,
+) -> Outcome<String> {
     let parameter = |name: &str| {
         let value = response.split(&format!("{name}=\"")).nth(1)?;
         value.split('"').next()
@@ -35,17 +59,17 @@ pub fn answer_sha256(
         return Err(Failure::new(format!("there is no challenge in:\n{response}")));
     };
     let Login { user, password } = login;
-    let secret = hash(&format!("{user}:{realm}:{password}"));
-    let asked = hash(&format!("{method}:{target}"));
-    let proof = hash(&format!("{secret}:{nonce}:00000001:ours:auth:{asked}"));
+    let secret = hash::<D>(&format!("{user}:{realm}:{password}"));
+    let asked = hash::<D>(&format!("{method}:{target}"));
+    let proof = hash::<D>(&format!("{secret}:{nonce}:00000001:ours:auth:{asked}"));
     Ok(format!(
         "Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{target}\", \
-         response=\"{proof}\", algorithm=SHA-256, qop=auth, nc=00000001, cnonce=\"ours\""
+         response=\"{proof}\", algorithm={algorithm}, qop=auth, nc=00000001, cnonce=\"ours\""
     ))
 }
 
-fn hash(text: &str) -> String {
-    Sha256::digest(text).iter().fold(String::new(), |mut hex, byte| {
+fn hash<D: Digest>(text: &str) -> String {
+    D::digest(text).iter().fold(String::new(), |mut hex, byte| {
         // Writing into a string cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex

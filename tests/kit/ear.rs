@@ -39,7 +39,15 @@ impl Ear {
     /// # Errors
     /// If the port is taken.
     pub fn open(port: u16, hz: f64) -> Outcome<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?;
+        Self::open_at(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), hz)
+    }
+
+    /// The same at any address.
+    ///
+    /// # Errors
+    /// If it is taken.
+    pub fn open_at(address: SocketAddr, hz: f64) -> Outcome<Self> {
+        let socket = UdpSocket::bind(address)?;
         socket.set_read_timeout(Some(Duration::from_millis(2)))?;
         let (to_us, packets) = channel();
         let (orders, ordered) = channel();

@@ -20,6 +20,7 @@ pub struct Folder {
 enum Afterwards {
     Remove,
     Keep,
+    WithParent,
 }
 
 impl Folder {
@@ -40,6 +41,16 @@ impl Folder {
             None => Afterwards::Remove,
         };
         Ok(Self { path, afterwards })
+    }
+
+    /// Makes one inside of this one, which is gone with it.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn inside(&self, name: &str) -> Outcome<Self> {
+        let path = self.path.join(name);
+        fs::create_dir_all(&path)?;
+        Ok(Self { path, afterwards: Afterwards::WithParent })
     }
 
     /// Where it is.
@@ -68,6 +79,7 @@ impl Drop for Folder {
         match self.afterwards {
             Afterwards::Keep => eprintln!("kept for you to look at: {}", self.path.display()),
             // What cannot be removed is only untidy.
+            Afterwards::WithParent => {}
             Afterwards::Remove => drop(fs::remove_dir_all(&self.path)),
         }
     }

@@ -1,15 +1,54 @@
 //! A Postgres of one test's own, made by the same code that makes tenantd's, and used the way an
 //! operator's is: its address is given, and its superuser grants what is needed.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use store::Urls;
 use store::cluster::Cluster;
 
 use crate::failure::{Failure, Outcome};
 use crate::folder::Folder;
+
+/// What a login gets for a query, a row a line; or Postgres's complaint.
+///
+/// # Errors
+/// If `psql` cannot be run.
+pub fn ask(url: &str, query: &str) -> Outcome<String> {
+    let output = Command::new("psql").args([url, "-qtAX", "-c", query]).output()?;
+    let said = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+/// A Postgres that does nothing at all. Dropping it lets it go on.
+#[derive(Debug)]
+pub struct Frozen(Vec<Pid>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            // Who is gone needs no waking.
+            let _ = kill(*pid, Signal::SIGCONT);
+        }
+    }
+}
+
+fn children(of: i32) -> Outcome<Vec<i32>> {
+    let mut children = vec![];
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
+        // It may have ended since.
+        let Ok(status) = fs::read_to_string(entry.path().join("status")) else { continue };
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        if parent.and_then(|parent| parent.trim().parse().ok()) == Some(of) {
+            children.push(pid);
+        }
+    }
+    Ok(children)
+}
 
 /// A private cluster with an empty database. Dropping it stops it.
 #[derive(Debug)]
@@ -52,6 +91,25 @@ impl Postgres {
         }
     }
 
+    /// Stops all its processes in the middle of whatever they do, without ending them.
+    ///
+    /// # Errors
+    /// If one cannot be stopped.
+    pub fn freeze(&self) -> Outcome<Frozen> {
+        let postmaster = self.cluster.pid();
+        let mut all = vec![postmaster];
+        all.extend(children(postmaster)?);
+        let frozen = Frozen(all.into_iter().map(Pid::from_raw).collect());
+        for (place, pid) in frozen.0.iter().enumerate() {
+            match kill(*pid, Signal::SIGSTOP) {
+                // A connection's process may have ended meanwhile; the first one may not.
+                Err(error) if place == 0 => return Err(error.into()),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(frozen)
+    }
+
     /// How each role reaches it.
     pub fn urls(&self) -> &Urls {
         &self.urls
@@ -69,6 +127,14 @@ impl Postgres {
             "[database]\nurl = {node:?}\nweb_url = {web:?}\nprovider_url = {provider:?}\n\
              migrate_url = {migrate:?}\n"
         )
+    }
+
+    /// What its node role gets for a query, a row a line.
+    ///
+    /// # Errors
+    /// If Postgres cannot be asked.
+    pub fn ask(&self, query: &str) -> Outcome<String> {
+        ask(&self.urls.node, query)
     }
 
     /// Stops it; its data stays.

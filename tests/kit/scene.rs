@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::folder::Folder;
 use crate::ports::Ports;
 
 /// So much of each log is shown when a test failed.
 const LAST_LINES: usize = 60;
+
+/// What was noticed where nothing should have been: a file that is not there in a good test.
+pub const FOUND: &str = "found.log";
 
 /// Where a live test takes place.
 #[derive(Debug)]
@@ -24,13 +27,20 @@ pub fn play(name: &str, act: impl FnOnce(&mut Scene) -> Outcome) {
     let folder = Folder::new(name).expect("a folder can be made for temporary files");
     let ports = Ports::claim().expect("ports are free");
     let mut scene = Scene { folder, ports };
-    let outcome = act(&mut scene);
+    let outcome = act(&mut scene).and_then(|()| nothing_found(scene.folder.path()));
     if outcome.is_err() {
         scene.folder.keep();
         show_logs(scene.folder.path());
     }
     drop(scene);
     outcome.expect("the scene is played to its end");
+}
+
+fn nothing_found(folder: &Path) -> Outcome {
+    match fs::read_to_string(folder.join(FOUND)) {
+        Ok(found) => Err(Failure::new(found)),
+        Err(_) => Ok(()),
+    }
 }
 
 fn show_logs(folder: &Path) {

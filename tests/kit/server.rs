@@ -1,9 +1,11 @@
 //! The real program, as a user runs it: its own data directory, its own Postgres, free ports.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -14,8 +16,10 @@ use crate::company::Company;
 use crate::failure::{Failure, Outcome};
 use crate::folder::Folder;
 use crate::http::{self, Page};
+use crate::postgres;
 use crate::program::Program;
-use crate::scene::Scene;
+use crate::scene::{FOUND, Scene};
+use crate::twins::{self, Twins};
 use crate::wait::{self, START};
 
 /// How many ports the server gets for sound: each side of a call needs two.
@@ -31,6 +35,25 @@ pub struct Listeners {
     /// For health and metrics.
     pub admin: SocketAddr,
     media: (u16, u16),
+    doors: Doors,
+}
+
+/// Which doors are open beside those.
+#[derive(Debug, Clone, Copy)]
+enum Doors {
+    /// None.
+    Datagrams,
+    /// Everything that a phone or browser can come by, on both families of loopback.
+    Everything { tls: u16, https: u16, ipv6: Ipv6 },
+}
+
+/// Whether this machine has IPv6 at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ipv6 {
+    /// It has a loopback address.
+    Here,
+    /// What needs it is skipped, with a visible line.
+    Missing,
 }
 
 impl Listeners {
@@ -43,29 +66,96 @@ impl Listeners {
             Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, scene.ports.one()?)))
         };
         let (sip, web, admin) = (next()?, next()?, next()?);
-        Ok(Self { sip, web, admin, media: scene.ports.many(MEDIA_PORTS)? })
+        let media = scene.ports.many(MEDIA_PORTS)?;
+        Ok(Self { sip, web, admin, media, doors: Doors::Datagrams })
+    }
+
+    /// Free ones for all transports and both families.
+    ///
+    /// # Errors
+    /// If the scene has no ports left.
+    pub fn everywhere(scene: &mut Scene) -> Outcome<Self> {
+        let here = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+        let ipv6 = if here { Ipv6::Here } else { Ipv6::Missing };
+        let (tls, https) = (scene.ports.one()?, scene.ports.one()?);
+        Ok(Self { doors: Doors::Everything { tls, https, ipv6 }, ..Self::new(scene)? })
+    }
+
+    /// Whether IPv6 is open; says so where it is not.
+    pub fn ipv6(&self) -> Ipv6 {
+        match self.doors {
+            Doors::Everything { ipv6: Ipv6::Here, .. } => Ipv6::Here,
+            Doors::Everything { ipv6: Ipv6::Missing, .. } | Doors::Datagrams => {
+                eprintln!("SKIPPED: this machine has no IPv6");
+                Ipv6::Missing
+            }
+        }
+    }
+
+    /// Where SIP is spoken over TLS.
+    pub fn tls(&self) -> SocketAddr {
+        match self.doors {
+            Doors::Everything { tls, .. } => SocketAddr::new(self.sip.ip(), tls),
+            Doors::Datagrams => self.sip,
+        }
+    }
+
+    /// Where pages are encrypted.
+    pub fn https(&self) -> SocketAddr {
+        match self.doors {
+            Doors::Everything { https, .. } => SocketAddr::new(self.web.ip(), https),
+            Doors::Datagrams => self.web,
+        }
+    }
+
+    /// The same port on IPv6.
+    pub fn on_ipv6(address: SocketAddr) -> SocketAddr {
+        SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()))
+    }
+
+    /// Phones reach it at this address, for as long as there is nobody else at it.
+    ///
+    /// # Errors
+    /// If the scene has no ports left.
+    pub fn in_the_open(scene: &mut Scene, ip: Ipv4Addr) -> Outcome<Self> {
+        Ok(Self { sip: SocketAddr::from((ip, 5060)), ..Self::new(scene)? })
     }
 
     /// The part of a configuration that says so, and opens nothing else.
     pub fn config(&self) -> String {
-        let Self { sip, web, admin, media: (first, last) } = self;
+        let Self { sip, web, admin, media: (first, last), doors } = self;
+        let (datagrams, tcp, tls, https) = match doors {
+            Doors::Datagrams => (format!("\"{sip}\""), String::new(), String::new(), String::new()),
+            Doors::Everything { ipv6, .. } => {
+                let both = |address: SocketAddr| match ipv6 {
+                    Ipv6::Here => format!("\"{address}\", \"{}\"", Self::on_ipv6(address)),
+                    Ipv6::Missing => format!("\"{address}\""),
+                };
+                (both(*sip), both(*sip), both(self.tls()), both(self.https()))
+            }
+        };
         format!(
-            "[sip]\nudp = [\"{sip}\"]\ntcp = []\ntls = []\nlanes = 2\n\
+            "[sip]\nudp = [{datagrams}]\ntcp = [{tcp}]\ntls = [{tls}]\nlanes = 2\n\
              [media]\nports = \"{first}-{last}\"\nthreads = 1\n\
              [stun]\nudp = []\n\
-             [web]\nhttp = [\"{web}\"]\nhttps = []\n\
+             [web]\nhttp = [\"{web}\"]\nhttps = [{https}]\n\
              [admin]\nlisten = [\"{admin}\"]\n"
         )
     }
 }
 
 /// A server: its files, and its process while it runs. Dropping it kills both it and its Postgres.
+///
+/// Every server has a company next door to those of the test (see `twins`); whenever the process
+/// ends in good order it is seen whether that one noticed anything, and if so the test fails.
 #[derive(Debug)]
 pub struct Server {
     folder: PathBuf,
     /// Where it listens.
     pub at: Listeners,
     program: Option<Program>,
+    twins: OnceLock<Twins>,
+    name_server: Option<IpAddr>,
 }
 
 impl Server {
@@ -77,6 +167,18 @@ impl Server {
         let at = Listeners::new(scene)?;
         let mut server = Self::prepare(&scene.folder, at, "")?;
         server.run()?;
+        Ok(server)
+    }
+
+    /// Starts the server with all its doors open and these companies in it.
+    ///
+    /// # Errors
+    /// If it is not ready in time, or refuses the companies.
+    pub fn start_everywhere(scene: &mut Scene, companies: &[&Company]) -> Outcome<Self> {
+        let at = Listeners::everywhere(scene)?;
+        let mut server = Self::prepare(&scene.folder, at, "")?;
+        server.run()?;
+        server.provision(companies)?;
         Ok(server)
     }
 
@@ -95,9 +197,20 @@ impl Server {
     /// # Errors
     /// If the file cannot be written.
     pub fn prepare(folder: &Folder, at: Listeners, more: &str) -> Outcome<Self> {
-        let server = Self { folder: folder.path().to_owned(), at, program: None };
+        let server = Self {
+            folder: folder.path().to_owned(),
+            at,
+            program: None,
+            twins: OnceLock::new(),
+            name_server: None,
+        };
         folder.write("tenantd.toml", &server.config(more))?;
         Ok(server)
+    }
+
+    /// The file of this name in its data directory.
+    pub fn data_file(&self, name: &str) -> PathBuf {
+        self.folder.join("data").join(name)
     }
 
     /// Its configuration file.
@@ -128,10 +241,30 @@ impl Server {
             .filter(|entry| entry.file_name().to_string_lossy().starts_with("server-"))
             .count();
         let log = self.folder.join(format!("server-{}.log", runs + 1));
-        let mut command = Command::new(tenantd()?);
+        let mut command = match self.name_server {
+            None => Command::new(tenantd()?),
+            Some(address) => self.with_name_server(address)?,
+        };
         command.arg("serve").arg("--config").arg(self.config_file()).current_dir(&self.folder);
         self.program = Some(Program::start(&mut command, &log)?);
         Ok(log)
+    }
+
+    /// From its next start on the process asks this name server, and no other. That takes a machine
+    /// which lets us mount (see [`can_mount`]).
+    pub fn ask_names_at(&mut self, name_server: IpAddr) {
+        self.name_server = Some(name_server);
+    }
+
+    /// The program with a `/etc/resolv.conf` of its own (mount_namespaces(7)).
+    fn with_name_server(&self, address: IpAddr) -> Outcome<Command> {
+        let file = self.folder.join("resolv.conf");
+        fs::write(&file, format!("nameserver {address}\n"))?;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg("mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"");
+        command.arg(file).arg(tenantd()?);
+        Ok(command)
     }
 
     /// The process.
@@ -142,18 +275,52 @@ impl Server {
         self.program.as_mut().ok_or_else(|| Failure::new("the server does not run"))
     }
 
-    /// Applies the companies' provisioning file to the running server.
+    /// Applies the companies' provisioning file to the running server. With the first ones comes
+    /// the company next door, whose phones register.
     ///
     /// # Errors
     /// If it is refused, or not taken over in time.
     pub fn provision(&self, companies: &[&Company]) -> Outcome {
-        let text: String = companies.iter().map(|company| company.provisioning()).collect();
+        let mut text: String = companies.iter().map(|company| company.provisioning()).collect();
+        let next_door = self.twins.get().is_none().then(|| twins::company(companies));
+        text.extend(next_door.as_ref().map(Company::provisioning));
         let output = self.apply(&text, &[])?;
-        if output.status.success() {
-            return Ok(());
+        if !output.status.success() {
+            let words = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(Failure::new(format!("apply ended with {}: {words}", output.status)));
         }
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(Failure::new(format!("apply ended with {}: {words}", output.status)))
+        if let Some(company) = next_door {
+            let twins = Twins::register(company, self.at.sip)?;
+            // Nobody else can have come in between: a test provisions on one thread.
+            let _ = self.twins.set(twins);
+        }
+        Ok(())
+    }
+
+    /// Whether the company next door noticed anything so far.
+    ///
+    /// # Errors
+    /// With what it noticed.
+    pub fn check_next_door(&self) -> Outcome {
+        let Some(twins) = self.twins.get() else { return Ok(()) };
+        twins.check_phones()?;
+        // A server that is about to stop, or has lost its Postgres, shows no page.
+        match self.admin("/readyz").is_ok_and(|page| page.status == 200) {
+            true => twins.check_page(self.at.web),
+            false => Ok(()),
+        }
+    }
+
+    /// The same, for the end of the process: whoever plays the test fails it by this file.
+    fn note_next_door(&self) {
+        if std::thread::panicking() {
+            return;
+        }
+        if let Err(found) = self.check_next_door() {
+            let file = fs::File::options().create(true).append(true).open(self.folder.join(FOUND));
+            let written = file.and_then(|mut file| writeln!(file, "{found}"));
+            written.expect("the folder of a test can be written to");
+        }
     }
 
     /// Runs `tenantd apply` on this text.
@@ -178,6 +345,16 @@ impl Server {
         Ok(command.current_dir(&self.folder).output()?)
     }
 
+    /// What the node role of its private Postgres gets for a query, a row a line.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be asked.
+    pub fn ask(&self, query: &str) -> Outcome<String> {
+        let urls = Cluster::of_another(&self.folder.join("data"));
+        let urls = urls.ok_or_else(|| Failure::new("there is no private Postgres"))?;
+        postgres::ask(&urls.node, query)
+    }
+
     /// A page of the admin listener.
     ///
     /// # Errors
@@ -187,6 +364,7 @@ impl Server {
     }
 
     /// The sum over all series of a counter or gauge, or one of them, as `name{label="value"}`.
+    /// The company next door and its phones are not counted.
     ///
     /// # Errors
     /// If the metrics cannot be read, or have no such name.
@@ -201,7 +379,16 @@ impl Server {
             .collect();
         match values.is_empty() {
             true => Err(Failure::new(format!("there is no metric {name} in:\n{}", page.body))),
-            false => Ok(values.iter().sum()),
+            false => Ok(values.iter().sum::<f64>() - self.next_door(name)),
+        }
+    }
+
+    /// How much of a metric is the company next door, if it lives here.
+    pub(crate) fn next_door(&self, name: &str) -> f64 {
+        match (name, self.twins.get()) {
+            ("tenantd_registrations", Some(twins)) => twins.phones() as f64,
+            ("tenantd_tenants", Some(_)) => 1.0,
+            (_, Some(_) | None) => 0.0,
         }
     }
 
@@ -218,26 +405,45 @@ impl Server {
         .map_err(|failure| Failure::new(format!("{failure}; it was {last}")))
     }
 
-    /// Kills the process as a power cut would: it gets to say and write nothing more.
+    /// Looks next door, then kills the process as a power cut would: it gets to say and write nothing
+    /// more.
     ///
     /// # Errors
     /// If it did not run.
     pub fn cut_off(&mut self) -> Outcome {
+        self.note_next_door();
+        self.strike()
+    }
+
+    /// The same, with its Postgres in one blow.
+    ///
+    /// # Errors
+    /// If either did not run.
+    pub fn cut_off_with_postgres(&mut self) -> Outcome {
+        self.note_next_door();
+        self.strike_with_postgres()
+    }
+
+    /// Kills the process this very moment.
+    ///
+    /// # Errors
+    /// If it did not run.
+    pub fn strike(&mut self) -> Outcome {
         self.running()?.kill()?;
         self.program = None;
         Ok(())
     }
 
-    /// Kills the process and its Postgres in one blow.
+    /// Kills the process and its Postgres this very moment.
     ///
     /// # Errors
     /// If either did not run.
-    pub fn cut_off_with_postgres(&mut self) -> Outcome {
+    pub fn strike_with_postgres(&mut self) -> Outcome {
         let path = self.folder.join("data/postgres/data/postmaster.pid");
         let text = fs::read_to_string(path)?;
         let postmaster: i32 = text.lines().next().unwrap_or_default().trim().parse()?;
         kill(Pid::from_raw(postmaster), Signal::SIGKILL)?;
-        self.cut_off()
+        self.strike()
     }
 
     /// Asks the process to end, and waits until it has.
@@ -245,6 +451,7 @@ impl Server {
     /// # Errors
     /// If it takes longer, or ends with anything but success.
     pub fn stop(&mut self, within: Duration) -> Outcome {
+        self.note_next_door();
         let program = self.running()?;
         program.signal(Signal::SIGTERM)?;
         let status = program.wait(within)?;
@@ -263,6 +470,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.note_next_door();
         let was_running = self.program.take().is_some();
         let data = self.folder.join("data");
         // A killed server leaves its Postgres behind, on purpose: it is taken over and stopped.
@@ -270,6 +478,13 @@ impl Drop for Server {
             drop(Cluster::start(&data));
         }
     }
+}
+
+/// Whether this machine lets a process of ours have mounts of its own.
+pub fn can_mount() -> bool {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "mount", "--bind", "/etc", "/etc"]);
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 /// The program that was built with the tests.

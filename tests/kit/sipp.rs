@@ -17,7 +17,8 @@ pub struct Setup<'a> {
     pub scenario: &'a str,
     /// Where the server is.
     pub server: SocketAddr,
-    /// The port on 127.0.0.1 that everything comes from and goes to.
+    /// The port on 127.0.0.1, or ::1 if the server is there, that signalling comes from and goes
+    /// to. Sound is always on 127.0.0.1.
     pub port: u16,
     /// Values for `[key]` in the scenario.
     pub keys: Vec<(&'a str, String)>,
@@ -50,11 +51,12 @@ impl Sipp {
         let name = format!("sipp-{}-{}", setup.scenario, scene.ports.one()?);
         let folder = scene.folder.path().join(&name);
         std::fs::create_dir_all(&folder)?;
+        let own = if setup.server.is_ipv4() { "127.0.0.1" } else { "[::1]" };
         let mut command = Command::new("sipp");
         command
             .arg(setup.server.to_string())
             .args(["-sf", &scenario(setup.scenario).display().to_string()])
-            .args(["-i", "127.0.0.1", "-p", &setup.port.to_string()])
+            .args(["-i", own, "-mi", "127.0.0.1", "-p", &setup.port.to_string()])
             .args(["-m", &setup.calls.to_string(), "-l", &setup.calls.max(1).to_string()])
             .args(["-r", "20", "-t", "u1", "-nostdin", "-timeout", "60s", "-timeout_error"])
             .args(["-trace_msg", "-message_file", "messages.log"])

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use kit::company::Company;
 use kit::failure::{Failure, Outcome};
-use kit::postgres::Postgres;
+use kit::postgres::{Postgres, ask};
 use kit::scene::play;
 use kit::server::{Listeners, Server};
 use store::database::Role;
@@ -23,13 +23,6 @@ fn queries() -> Vec<Query> {
     let others =
         [store::accounts::QUERIES, store::portal::QUERIES, store::provider::nodes::QUERIES];
     lists.chain(&others).flat_map(|list| list.iter().copied()).collect()
-}
-
-/// Runs a script as one role; what it prints, errors included.
-fn ask(url: &str, script: &str) -> Outcome<String> {
-    let output = Command::new("psql").args([url, "-qtAX", "-c", script]).output()?;
-    let said = [output.stdout, output.stderr].concat();
-    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 /// Prepares a query and runs it as `entered`, with `asked`'s id wherever it takes a UUID.

@@ -5,11 +5,20 @@
 
 mod calls;
 mod demo;
+mod dialogs;
+mod encryption;
+mod families;
+mod faults;
 mod instruments;
 mod isolation;
+mod messages;
+mod nat;
+mod nodes;
 mod page;
 mod process;
 mod provisioning;
 mod registration;
 mod restart;
 mod strangers;
+mod stun;
+mod transports;

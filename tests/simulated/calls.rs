@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kit::sim::{Habit, State, World, company};
+use kit::sim::{Closing, Habit, State, World, company};
 use pbx::input::Input;
 use pbx::record::Ending;
 use pbx::story::Event;
@@ -30,7 +30,8 @@ fn talking() -> World {
     world
 }
 
-/// After a call nothing is left: no sound, no facts, no transaction, no call, one record.
+/// After a call nothing is left: no sound, no facts, no transaction, no call, one record; and next
+/// door nobody noticed.
 fn assert_clean(world: &mut World, ending: Ending) {
     world.run_for(Duration::from_secs(120));
     assert!(world.sides.is_empty(), "sound is left open");
@@ -38,6 +39,7 @@ fn assert_clean(world: &mut World, ending: Ending) {
     assert_eq!((world.load().calls, world.load().transactions), (0, 0));
     let endings: Vec<Ending> = world.calls.iter().map(|call| call.ending).collect();
     assert_eq!(endings, [ending], "{}", world.take_ladder());
+    world.finish();
 }
 
 #[test]
@@ -52,6 +54,7 @@ fn a_call_is_answered_and_hung_up_by_either_side() {
         assert_eq!((call.caller.as_str(), call.dialled.as_str()), ("101", "102"));
         assert_eq!(call.legs.len(), 2);
         assert!(call.answered_at > call.rang_at);
+        world.finish();
     }
 }
 
@@ -66,6 +69,7 @@ fn the_first_phone_that_answers_wins_and_the_other_is_told_why() {
     assert_eq!(world.phones["bob"].state, State::Ended(487));
     let ladder = world.take_ladder();
     assert!(ladder.contains("Call completed elsewhere"), "{ladder}");
+    world.finish();
 }
 
 #[test]
@@ -98,6 +102,17 @@ fn nobody_registered_and_nobody_there_are_told_apart() {
         assert_eq!(world.phones["alice"].state, State::Ended(status));
         assert_clean(&mut world, ending);
     }
+}
+
+#[test]
+fn a_refusal_that_is_acknowledged_is_said_once() {
+    let mut world = office();
+    world.input(|| Input::Drain);
+    world.tell("alice", |phone, now| phone.call(now, "102"));
+    world.run_for(Duration::from_secs(40));
+    let ladder = world.take_ladder();
+    assert_eq!(ladder.matches("503 INVITE").count(), 1, "{ladder}");
+    assert_eq!(world.load().transactions, 0);
 }
 
 #[test]
@@ -154,6 +169,7 @@ fn hold_and_resume_cross_to_the_other_phone() {
         let told: Vec<&Event> = world.calls[0].story.iter().map(|told| &told.event).collect();
         assert!(told.iter().any(|event| matches!(event, Event::Held { .. })), "{told:?}");
         assert!(told.iter().any(|event| matches!(event, Event::Resumed { .. })), "{told:?}");
+        world.finish();
     }
 }
 
@@ -191,6 +207,7 @@ fn a_forward_by_the_phone_is_followed_and_a_loop_is_not() {
     world.tell("alice", |phone, now| phone.call(now, "102"));
     world.run_for(Duration::from_secs(5));
     assert_eq!(world.phones["carol"].state, State::Talking);
+    world.finish();
 
     let mut world = office();
     world.registered("carol", ALPHA, "103");
@@ -200,6 +217,7 @@ fn a_forward_by_the_phone_is_followed_and_a_loop_is_not() {
     world.run_for(Duration::from_secs(5));
     assert!(matches!(world.phones["alice"].state, State::Ended(480..)));
     assert_eq!(world.load().calls, 0);
+    world.finish();
 }
 
 #[test]
@@ -244,6 +262,7 @@ fn another_companys_public_number_rings_there_and_only_there() {
     world.run_for(Duration::from_secs(60));
     assert_eq!(world.calls.len(), 2, "each company has its own record");
     assert_eq!(world.load().calls, 0);
+    world.finish();
 }
 
 #[test]
@@ -265,7 +284,34 @@ fn two_companies_on_two_nodes_call_each_other_and_either_hangs_up() {
         assert_eq!(world.phones[other].state, State::Ended(200));
         assert_eq!((world.load().calls, world.load().transactions), (0, 0));
         assert_eq!(world.calls.len(), 2);
+        world.finish();
     }
+}
+
+#[test]
+fn phones_that_write_the_same_branches_and_call_ids_stay_in_their_own_company() {
+    let mut world = World::new(vec![company(1, ALPHA), company(2, BETA)]);
+    world.phone("alice", ALPHA, "101");
+    world.lookalike("berta", "alice", BETA);
+    world.registered("alice", ALPHA, "101");
+    world.registered("bob", ALPHA, "102");
+    world.registered("boris", BETA, "102");
+    habit(&mut world, "bob", Habit::Ring);
+    world.tell("alice", |phone, now| phone.call(now, "102"));
+    world.tell("berta", |phone, now| phone.call(now, "102"));
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.phones["berta"].state, State::Talking);
+    assert_eq!(world.phones["boris"].state, State::Talking);
+    world.tell("alice", |phone, now| phone.hang_up(now));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.phones["alice"].state, State::Ended(487));
+    assert_eq!(world.phones["bob"].state, State::Ended(487));
+    assert_eq!(world.phones["boris"].state, State::Talking, "it was the other's CANCEL");
+    world.tell("boris", |phone, now| phone.hang_up(now));
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.phones["berta"].state, State::Ended(200));
+    assert_eq!(world.calls.len(), 2);
+    world.finish();
 }
 
 #[test]
@@ -276,6 +322,7 @@ fn the_other_company_cannot_be_dialled_by_extension() {
     world.run_for(Duration::from_secs(5));
     assert_eq!(world.phones["alice"].state, State::Ended(480));
     assert_eq!(world.phones["berta"].state, State::Idle);
+    world.finish();
 }
 
 #[test]
@@ -289,6 +336,7 @@ fn a_caller_who_never_acknowledges_is_hung_up_and_so_is_the_other() {
     world.run_for(Duration::from_secs(120));
     assert_eq!(world.load().calls, 0);
     assert!(world.sides.is_empty());
+    world.finish();
 }
 
 #[test]
@@ -331,5 +379,25 @@ fn a_call_outlives_the_process_in_every_stable_state_of_it() {
             assert_eq!(world.phones["bob"].state, State::Ended(200));
             assert_clean(&mut world, ending);
         }
+    }
+}
+
+#[test]
+fn a_call_that_ended_just_before_a_kill_stays_ended_and_is_recorded() {
+    for heard in [true, false] {
+        let mut world = talking();
+        world.closing = Closing::TooLate;
+        let alice = world.phones["alice"].address;
+        world.network.vanished.extend((!heard).then_some(alice));
+        world.tell("bob", |phone, now| phone.hang_up(now));
+        world.run_for(Duration::from_millis(100));
+        assert!(world.calls.is_empty(), "the record waits for the sound");
+        world.restart();
+        world.closing = Closing::AtOnce;
+        world.network.vanished.clear();
+        world.run_for(Duration::from_secs(10));
+        assert_eq!(world.phones["alice"].state, State::Ended(200), "told again");
+        assert!(world.now - world.calls[0].ended_at > Duration::from_secs(9));
+        assert_clean(&mut world, Ending::CalleeHungUp);
     }
 }

@@ -32,6 +32,7 @@ fn a_call_ends_for_both_when_it_lasts_too_long_and_the_lowest_limit_wins() {
     assert_eq!(world.phones["alice"].state, State::Ended(200));
     assert_eq!(world.phones["bob"].state, State::Ended(200));
     assert_eq!(world.calls[0].ending, Ending::TooLong);
+    world.finish();
 }
 
 #[test]
@@ -48,6 +49,7 @@ fn a_company_at_its_limit_hears_busy_and_is_free_again_afterwards() {
     world.tell("carol", |phone, now| phone.call(now, "101"));
     world.run_for(Duration::from_secs(5));
     assert_eq!(world.phones["carol"].state, State::Talking);
+    world.finish();
 }
 
 #[test]
@@ -62,4 +64,5 @@ fn an_extension_at_its_limit_is_busy_for_others() {
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.phones["carol"].state, State::Ended(486));
     assert_eq!(world.phones["alice"].state, State::Calling, "the first call rings on");
+    world.finish();
 }

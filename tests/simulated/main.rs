@@ -2,5 +2,12 @@
 
 mod bad_lines;
 mod calls;
+mod carriers;
+mod keepalive;
 mod limits;
+mod nat;
+mod nodes;
 mod phones;
+mod reliable;
+mod timers;
+mod vanish;

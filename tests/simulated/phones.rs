@@ -22,6 +22,7 @@ fn a_register_is_answered_once_it_is_committed() {
     world.run_for(Duration::from_millis(100));
     assert_eq!(world.phones["alice"].registered, Some(200));
     assert_eq!(world.bindings.len(), 1);
+    world.finish();
 }
 
 #[test]
@@ -34,6 +35,7 @@ fn a_slow_commit_costs_the_phone_no_more_than_300_ms() {
     assert_eq!(world.phones["alice"].registered, Some(200));
     let answered = world.take_ladder();
     assert!(answered.contains("200 REGISTER"), "{answered}");
+    world.finish();
 }
 
 #[test]
@@ -47,6 +49,7 @@ fn with_postgres_away_phones_register_all_the_same() {
     assert_eq!(world.phones["alice"].registered, Some(200));
     world.run_for(Duration::from_secs(61));
     assert_eq!(world.load().bindings, 0, "for a minute only");
+    world.finish();
 }
 
 #[test]
@@ -63,6 +66,7 @@ fn a_wrong_password_never_registers_and_is_slowed_down() {
     let slowed =
         world.notes.iter().any(|note| matches!(note.event, pbx::story::Event::SlowedDown { .. }));
     assert!(slowed, "after {:?}", world.now - now);
+    world.finish();
 }
 
 #[test]
@@ -75,6 +79,7 @@ fn a_registration_that_is_not_refreshed_vanishes() {
     world.run_for(Duration::from_secs(3));
     assert_eq!(world.load().bindings, 0);
     assert!(world.bindings.is_empty(), "in the database, too");
+    world.finish();
 }
 
 #[test]
@@ -85,6 +90,7 @@ fn a_phone_that_leaves_is_gone_at_once() {
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.load().bindings, 0);
     assert_eq!(world.phones["alice"].contacts, 0);
+    world.finish();
 }
 
 #[test]
@@ -96,6 +102,7 @@ fn after_a_restart_a_call_arrives_without_a_new_register() {
     world.tell("alice", |phone, now| phone.call(now, "102"));
     world.run_for(Duration::from_secs(5));
     assert_eq!(world.phones["bob"].state, State::Talking);
+    world.finish();
 }
 
 #[test]
@@ -111,4 +118,5 @@ fn strangers_and_unknown_domains_hear_nothing() {
     world.send_raw(stranger, scan.replace("nobody.example", ALPHA).as_bytes());
     world.run_for(Duration::from_secs(2));
     assert!(world.take_ladder().contains("401 REGISTER"));
+    world.finish();
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use corpus::{Case, Verdict, cases, folder};
+use pbx::sip::frame::{Broken, Frame, Framer};
 use pbx::sip::{Message, check};
 
 /// What becomes of a message, and what is said about it.
@@ -73,4 +74,60 @@ fn every_byte_of_a_message_is_still_there() {
             assert!(body.is_empty() || case.bytes.windows(body.len()).any(|part| part == body));
         }
     }
+}
+
+/// What a connection makes of bytes that come one by one.
+fn frames(bytes: &[u8]) -> Vec<Frame> {
+    let (mut framer, mut frames) = (Framer::default(), vec![]);
+    for byte in bytes {
+        framer.push(&[*byte]);
+        match framer.next_frame() {
+            Frame::NeedMore => {}
+            frame @ (Frame::Ping | Frame::Message(_)) => frames.push(frame),
+            frame @ Frame::Broken(_) => {
+                frames.push(frame);
+                break;
+            }
+        }
+    }
+    frames
+}
+
+#[test]
+fn on_a_stream_each_message_is_cut_whole_unless_its_length_lies() {
+    for case in cases() {
+        let frames = frames(&case.bytes);
+        match (case.name.as_str(), &frames[..]) {
+            // The rest of the body, or the empty line, would have to come.
+            ("rfc4475/clerr" | "rfc4475/baddn", []) => {}
+            ("rfc4475/ncl" | "rfc4475/mcl01", [Frame::Broken(broken)]) => {
+                let answer = Message::parse(broken.answer().unwrap().finish()).unwrap();
+                assert_eq!(answer.status(), Some(400), "{}", case.name);
+            }
+            // What follows the body is a message of its own on a stream; its body is too long.
+            ("rfc4475/dblreq", [Frame::Message(first), Frame::Message(second), _]) => {
+                assert!(first.starts_with(b"REGISTER") && second.starts_with(b"INVITE"));
+            }
+            (name, [Frame::Message(message)]) => assert_eq!(message, &case.bytes, "{name}"),
+            // Without a length a body is no message.
+            (_, [Frame::Message(message), Frame::Broken(Broken::NotSip)]) => {
+                let message = Message::parse(message.clone());
+                let message = message.unwrap_or_else(|broken| *broken.message.unwrap());
+                assert!(message.other("Content-Length").is_none(), "{}", case.name);
+            }
+            (name, frames) => panic!("{name}: {frames:?}"),
+        }
+    }
+}
+
+#[test]
+fn messages_that_follow_each_other_on_a_stream_are_all_found() {
+    let whole: Vec<_> = cases()
+        .into_iter()
+        .map(|case| case.bytes)
+        .filter(|bytes| matches!(&frames(bytes)[..], [Frame::Message(all)] if all == bytes))
+        .collect();
+    assert!(whole.len() > 40, "{}", whole.len());
+    let wanted: Vec<_> = whole.iter().cloned().map(Frame::Message).collect();
+    assert_eq!(frames(&whole.concat()), wanted);
 }

@@ -107,6 +107,7 @@ mod tests {
             user_agent: String::new(),
             path: String::new(),
             expires_at: Moment::EPOCH,
+            trouble: None,
         };
         Change { tenant: tenant(of), what: What::Phone(binding(number), phone) }
     }

@@ -15,10 +15,9 @@ use store::accounts::{self, Account};
 
 use crate::Portal;
 use crate::catalogue::Language;
+use crate::channel::Secrecy;
 use crate::error::Problem;
 
-/// The cookie's name.
-pub(crate) const COOKIE_NAME: &str = "tenantd";
 /// Failures of one address that are forgiven.
 const FORGIVEN: u32 = 5;
 /// How long a failure counts.
@@ -50,6 +49,14 @@ impl FromRequestParts<Portal> for Speaks {
 
     async fn from_request_parts(parts: &mut Parts, _: &Portal) -> Result<Self, Problem> {
         Ok(Self(language(parts)))
+    }
+}
+
+impl FromRequestParts<Portal> for Secrecy {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Portal) -> Result<Self, Problem> {
+        Ok(secrecy(parts))
     }
 }
 
@@ -117,10 +124,16 @@ fn language(parts: &Parts) -> Language {
     Language::preferred(accept.unwrap_or_default())
 }
 
+/// Every page is told; plain is what asks for less trust.
+fn secrecy(parts: &Parts) -> Secrecy {
+    parts.extensions.get().copied().unwrap_or(Secrecy::Plain)
+}
+
 fn cookie(parts: &Parts) -> Option<String> {
     let cookies = parts.headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).map(str::trim);
-    pairs.find_map(|pair| pair.strip_prefix(COOKIE_NAME)?.strip_prefix('=')).map(str::to_owned)
+    let name = secrecy(parts).cookie_name();
+    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
 }
 
 /// Addresses that failed to sign in lately: after some failures they must wait.

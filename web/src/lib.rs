@@ -2,6 +2,7 @@
 
 pub mod boards;
 pub mod catalogue;
+mod channel;
 mod error;
 mod guard;
 pub mod mail;
@@ -18,8 +19,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pbx::moment::Moment;
 use store::{ClusterKey, Database};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::boards::Boards;
+use crate::channel::Channel;
+pub use crate::channel::{Streams, Vouched};
 pub use crate::guard::Throttle;
 
 /// What the pages are made of.
@@ -58,5 +62,24 @@ pub async fn serve(
     until: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    axum::serve(listener, routes::routes(portal)).with_graceful_shutdown(until).await
+    let routes = routes::routes(portal, Channel::Plain);
+    axum::serve(listener, routes).with_graceful_shutdown(until).await
+}
+
+/// Serves the pages on connections that are encrypted, until `until` is over. Browsers are told to
+/// stay with that if somebody vouches for the certificate of the host they ask for.
+///
+/// # Errors
+/// If the connections fail.
+pub async fn serve_encrypted<S>(
+    streams: Streams<S>,
+    portal: Portal,
+    vouched: Vouched,
+    until: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let routes = routes::routes(portal, Channel::Encrypted(vouched));
+    axum::serve(streams, routes).with_graceful_shutdown(until).await
 }

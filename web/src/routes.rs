@@ -4,10 +4,11 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use axum::http::{HeaderValue, Request, Response};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use crate::Portal;
+use crate::channel::{Channel, note};
 use crate::page::{call, cards, companies, first, letters, login};
 
 /// The largest form that anybody fills in here.
@@ -15,7 +16,7 @@ const LARGEST_FORM: usize = 16 * 1024;
 const STYLE: &str = include_str!("../static/style.css");
 const LIVE: &str = include_str!("../static/live.js");
 
-pub(crate) fn routes(portal: Portal) -> Router {
+pub(crate) fn routes(portal: Portal, channel: Channel) -> Router {
     Router::new()
         .route("/", get(companies::show))
         .route("/login", get(login::show).post(login::sign_in))
@@ -30,6 +31,7 @@ pub(crate) fn routes(portal: Portal) -> Router {
         .route("/static/live.js", get(async || ([(CONTENT_TYPE, "text/javascript")], LIVE)))
         .fallback(companies::nothing)
         .layer(from_fn(protect))
+        .layer(from_fn_with_state(channel, note))
         .layer(DefaultBodyLimit::max(LARGEST_FORM))
         .with_state(portal)
 }

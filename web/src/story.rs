@@ -42,6 +42,8 @@ pub(crate) fn sentence(language: Language, event: &Event) -> String {
         Event::SoundFound { number, from } => {
             fill("story.sound_found", &[("number", number), ("from", from)])
         }
+        Event::FellSilent { number } => fill("story.fell_silent", &[("number", number)]),
+        Event::Vanished { number } => fill("story.vanished", &[("number", number)]),
         Event::LimitReached { number, limit } if number.is_empty() => {
             fill("story.limit_company", &[("limit", &limit.to_string())])
         }
@@ -49,6 +51,7 @@ pub(crate) fn sentence(language: Language, event: &Event) -> String {
             fill("story.limit", &[("number", number), ("limit", &limit.to_string())])
         }
         Event::Revived => language.get("story.revived").to_owned(),
+        Event::NodeLost => language.get("story.node_lost").to_owned(),
         _ => rest(language, event),
     }
 }
@@ -70,6 +73,13 @@ fn rest(language: Language, event: &Event) -> String {
         Event::Disconnected { number, from } => {
             fill("story.disconnected", &[("number", number), ("from", from)])
         }
+        Event::NotAnswering { number, from } => {
+            fill("story.not_answering", &[("number", number), ("from", from)])
+        }
+        Event::AnsweringAgain { number, from } => {
+            fill("story.answering_again", &[("number", number), ("from", from)])
+        }
+        Event::SipAlg { number, .. } => fill("story.sip_alg", &[("number", number)]),
         Event::Unregistered { number, .. } => fill("story.unregistered", &[("number", number)]),
         Event::WrongPassword { username, from } => {
             fill("story.wrong_password", &[("username", username), ("from", from)])

@@ -27,6 +27,17 @@ pub struct Phone {
     pub path: String,
     /// When the registration ends unless it is refreshed.
     pub expires_at: Moment,
+    /// What its owner should know and do something about.
+    pub trouble: Option<Trouble>,
+}
+
+/// What can be wrong with a registered phone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Trouble {
+    /// It no longer answers, and is not called until it does.
+    NotAnswering,
+    /// Its router rewrites its messages (SIP ALG).
+    SipAlg,
 }
 
 /// A call under way.

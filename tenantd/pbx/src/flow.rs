@@ -159,7 +159,7 @@ impl InnerPath {
 }
 
 /// What we call ourselves in Via, Contact and SDP towards a peer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advertised {
     /// Public addresses, one a family at most; absent: the address that the peer reached.
     pub external: Vec<IpAddr>,

@@ -1,5 +1,9 @@
 //! Everything a switch can be told.
 
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
 use crate::id::{NodeId, RecordId, TenantId};
 use crate::media;
 use crate::record::Binding;
@@ -22,18 +26,28 @@ pub enum Input {
         /// The message.
         message: Message,
     },
+    /// A phone of this tenant sent something that only keeps its way open.
+    KeptOpen {
+        /// Whose.
+        tenant: TenantId,
+        /// Where it is.
+        peer: SocketAddr,
+    },
     /// The tenant came to this switch, with what was remembered of it.
     Arrived {
         /// Its configuration.
         directory: Box<Directory>,
         /// Its registrations.
         bindings: Vec<Binding>,
-        /// Calls that were alive ([`crate::record::Memory::Live`]).
+        /// Calls that were alive here ([`crate::record::Memory::Live`]).
         live: Vec<Vec<u8>>,
+        /// Calls that were alive on a node that is lost, and their sound with it.
+        lost: Vec<Vec<u8>>,
     },
     /// The tenant's configuration was published: take it over whole.
     Configured(Box<Directory>),
-    /// The tenant is gone: end its calls, forget it.
+    /// The tenant is not here any more: end its calls, forget it. Nothing is noted of a talking
+    /// call, because whoever has the tenant now notes its end; if nobody has it, nobody asks.
     Removed(TenantId),
     /// A tenant's public numbers, as every switch must know them (an empty list: none left).
     Numbers {
@@ -70,7 +84,7 @@ pub enum Input {
 }
 
 /// What says that a message is a tenant's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Placement {
     /// Our own branch or tag, or a live INVITE: it is a piece of something we know.
     Known,

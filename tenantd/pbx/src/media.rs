@@ -89,6 +89,12 @@ pub enum Event {
         /// Where its RTP comes from.
         peer: SocketAddr,
     },
+    /// Nothing has come from the peer for 30 s, though it was heard before and its phone names an
+    /// address; told once, until it is heard again.
+    Quiet {
+        /// Which side.
+        side: Side,
+    },
     /// The side is gone.
     Closed {
         /// Which side.
@@ -105,6 +111,7 @@ impl Event {
             Self::Opened { side, .. }
             | Self::NoPorts { side }
             | Self::Latched { side, .. }
+            | Self::Quiet { side }
             | Self::Closed { side, .. } => *side,
         }
     }

@@ -79,6 +79,8 @@ pub struct Binding {
     pub expires_at: Moment,
     /// Until when it is worth trying after a crash: expiry and 15 minutes.
     pub horizon: Moment,
+    /// What shows that a router rewrites the phone's messages (SIP ALG), in a word or more.
+    pub alg: Option<Box<str>>,
 }
 
 /// How a call went, for as long as the tenant keeps it.

@@ -145,6 +145,16 @@ pub enum Event {
         /// From where, as `198.51.100.7:4000`.
         from: String,
     },
+    /// Nothing is heard from a side that was heard before; it is asked whether it is still there.
+    FellSilent {
+        /// Whose sound.
+        number: String,
+    },
+    /// A phone is gone without a word.
+    Vanished {
+        /// Its extension.
+        number: String,
+    },
     /// A call limit was reached.
     LimitReached {
         /// Whose limit: an extension's number, or empty for the company.
@@ -208,6 +218,31 @@ pub enum Event {
         /// Our answer.
         status: u16,
     },
+    /// A phone behind a router does not answer any more; it is not called until it does.
+    NotAnswering {
+        /// Its extension.
+        number: String,
+        /// Where it was.
+        from: String,
+    },
+    /// It answers again.
+    AnsweringAgain {
+        /// Its extension.
+        number: String,
+        /// Where it is.
+        from: String,
+    },
+    /// A phone's router rewrites its messages (SIP ALG).
+    SipAlg {
+        /// Its extension.
+        number: String,
+        /// Where it is.
+        from: String,
+        /// What shows it, as `contact port`.
+        signs: String,
+    },
+    /// The node that carried the call's sound was lost, and the call with it.
+    NodeLost,
 }
 
 /// Why a registration ended.

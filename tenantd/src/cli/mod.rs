@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Base, Config, Problem, Span};
 use crate::demo::{self, Demo};
+use crate::net::tls;
 use crate::{postgres, serve};
 use store::provision::{Absent, NotApplied, Options, Run};
 
@@ -91,6 +92,8 @@ enum Failure {
     #[error(transparent)]
     Key(#[from] store::secrets::BadKey),
     #[error(transparent)]
+    Tls(#[from] tls::Failure),
+    #[error(transparent)]
     Postgres(#[from] postgres::Failure),
     #[error(transparent)]
     Store(#[from] store::Failure),
@@ -117,6 +120,7 @@ impl Failure {
         match self {
             Self::Config(_)
             | Self::Key(store::secrets::BadKey::Text { .. })
+            | Self::Tls(_)
             | Self::NotApplied(NotApplied::File(_))
             | Self::Provision(_)
             | Self::File { .. }
@@ -192,7 +196,10 @@ fn span(text: &str) -> Result<Span, String> {
 
 fn serve(config: Config, demo: Option<Demo>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    Ok(runtime.block_on(serve::run(config, demo))?)
+    let outcome = runtime.block_on(serve::run(config, demo));
+    // All work is done; what may be left is a question to a name server, which cannot be taken back.
+    runtime.shutdown_background();
+    Ok(outcome?)
 }
 
 /// Says something to whoever called.

@@ -227,9 +227,14 @@ fn check_files(config: &Config) -> Result<(), Mistake> {
             return Err(Mistake { section, key, reason });
         }
     }
-    if *link != Link::default() && [&link.certificate, &link.key, &link.ca].contains(&&None) {
+    let files = [&link.certificate, &link.key, &link.ca];
+    if files.iter().any(|file| file.is_some()) && files.contains(&&None) {
         let reason = "certificate, key and ca belong together".to_owned();
         return Err(Mistake { section: "link", key: "certificate", reason });
+    }
+    if *link != Link::default() && link.told().is_none_or(|told| told.ip().is_unspecified()) {
+        let reason = "peers need an address to call: one in listen, or advertise".to_owned();
+        return Err(Mistake { section: "link", key: "listen", reason });
     }
     match tls.certificate.is_some() == tls.key.is_some() {
         true => Ok(()),

@@ -180,6 +180,14 @@ pub struct Link {
     pub ca: Option<PathBuf>,
 }
 
+impl Link {
+    /// The address that peers are told; `None`: there are none.
+    pub fn told(&self) -> Option<SocketAddr> {
+        let first = self.listen.first()?;
+        Some(self.advertise.as_ref().unwrap_or(first).0)
+    }
+}
+
 /// `[admin]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a section such as [sip]")]
@@ -358,17 +366,10 @@ impl Config {
         let mut keys: Vec<&str> = Vec::new();
         let mut note = |key, set: bool| keys.extend(set.then_some(key));
         if self.does(Role::Sip) {
-            note("[sip].udp on IPv6", self.sip.udp.iter().any(|listen| listen.0.is_ipv6()));
-            note("[sip].tcp", !self.sip.tcp.is_empty());
-            note("[sip].tls", !self.sip.tls.is_empty());
             note("[sip].ws", !self.sip.ws.is_empty());
             note("[sip].wss", !self.sip.wss.is_empty());
             note("[sip].flood_per_source", self.sip.flood_per_source > 0);
         }
-        note("[stun].udp", self.does(Role::Stun) && !self.stun.udp.is_empty());
-        note("[web].https", self.does(Role::Web) && !self.web.https.is_empty());
-        note("[tls]", self.tls != Tls::default());
-        note("[link]", self.link != Link::default());
         note("[objects]", self.objects != Objects::default());
         note("[mail].smtp_url", self.mail.smtp_url.is_some());
         keys.into_iter().map(str::to_owned).collect()

@@ -14,9 +14,15 @@ impl Demo {
     /// # Errors
     /// If the output is closed.
     pub fn print(&self, reach: &Reach, out: &mut impl Write) -> io::Result<()> {
-        let page = reach.page.map_or("none".to_owned(), |page| format!("http://{page}/"));
+        let plain = reach.page.map(|page| format!("http://{page}/"));
+        let encrypted = reach.encrypted_page.map(|page| format!("https://{page}/"));
+        let page = plain.as_ref().or(encrypted.as_ref()).map_or("none", String::as_str);
         writeln!(out)?;
         writeln!(out, "Provider: {page} ")?;
+        if let (Some(_), Some(encrypted)) = (&plain, &encrypted) {
+            writeln!(out, "    from other machines: {encrypted} (your browser will ask: its")?;
+            writeln!(out, "    certificate is self-signed)")?;
+        }
         writeln!(out, "    sign in as {PROVIDER} with {}", self.provider_password())?;
         for company in &self.companies {
             writeln!(out)?;

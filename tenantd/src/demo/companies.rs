@@ -87,6 +87,11 @@ impl Demo {
         Ok(Self { text, companies })
     }
 
+    /// The companies' domains.
+    pub fn domains(&self) -> impl Iterator<Item = &str> {
+        self.companies.iter().map(|company| company.domain.as_str())
+    }
+
     /// Brings the companies and logins into the database.
     ///
     /// # Errors

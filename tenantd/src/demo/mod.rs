@@ -18,8 +18,6 @@ use crate::lock;
 pub const CONFIG: &str = "
 data_dir = \"demo\"
 drain_for = \"1s\"
-[web]
-https = []
 ";
 
 /// How long calls may take to end when the demo is stopped, whatever is configured.

@@ -1,23 +1,26 @@
 //! What other threads put before a lane: mail from other lanes, reports of sound and storage,
-//! orders of the feed. Each has a ring of its own, and each ring its limit.
+//! orders of the feed, messages that connections bring, what peer nodes have for our phones. Each has
+//! a ring of its own, and each ring its limit.
 //!
 //! A producer wakes the lane once a batch, and only if it sleeps.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use pbx::edge::Served;
-use pbx::flow::Flow;
+use pbx::flow::{Advertised, Flow, FlowId, Path};
 use pbx::id::{RecordId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media;
 use pbx::sip::message::Message;
 use tokio::sync::oneshot;
 
-use super::LaneId;
+use super::Home;
 
 /// Messages that may wait. When full, a request is answered 503 by the lane that has it.
 pub const MAIL: usize = 4_096;
@@ -28,6 +31,13 @@ pub const REPORTS: usize = 16_384;
 
 /// Orders that may wait. When full, the feed waits.
 pub const ORDERS: usize = 256;
+
+/// Messages of other nodes' tenants for phones of ours that may wait. When full, one is dropped and
+/// counted, like a datagram that the network drops.
+pub const OUTGOING: usize = 8_192;
+/// Messages of connections that may wait. When full, whoever reads connections waits, and so do
+/// their peers.
+pub const ARRIVALS: usize = 1_024;
 
 /// A message, and whose it is.
 #[derive(Debug)]
@@ -49,6 +59,8 @@ pub enum Report {
     Kept(RecordId),
     /// Something happened to a call's sound.
     Media(media::Event),
+    /// A phone of this tenant keeps its way open itself. Losing it costs a question too many.
+    KeptOpen(TenantId, SocketAddr),
 }
 
 /// What the feed has for a lane.
@@ -56,12 +68,28 @@ pub enum Report {
 pub enum Order {
     /// Tell the switch.
     Tell(Box<Input>),
-    /// The door shall know this tenant, which lives on that lane.
-    Learn(Box<Served>, LaneId),
+    /// The door shall know this tenant, which lives there.
+    Learn(Box<Served>, Home),
     /// The door shall forget this tenant.
     Forget(TenantId),
+    /// Our public addresses changed: the door shall know them as its own.
+    Advertise(Advertised),
     /// Say that all orders before this one are done.
     Report(oneshot::Sender<()>),
+}
+
+/// What a connection brings.
+#[derive(Debug)]
+pub enum Arrival {
+    /// One whole message, nobody knows whose.
+    Message {
+        /// The way back.
+        path: Path,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// The connection is gone.
+    Gone(FlowId),
 }
 
 #[derive(Debug)]
@@ -69,6 +97,8 @@ struct Rings {
     mail: ArrayQueue<Mail>,
     reports: ArrayQueue<Report>,
     orders: ArrayQueue<Order>,
+    outgoing: ArrayQueue<(Path, Bytes)>,
+    arrivals: ArrayQueue<Arrival>,
     asleep: AtomicBool,
     bell: EventFd,
 }
@@ -87,6 +117,8 @@ pub fn inbox() -> Result<(Inbox, Post), Errno> {
         mail: ArrayQueue::new(MAIL),
         reports: ArrayQueue::new(REPORTS),
         orders: ArrayQueue::new(ORDERS),
+        outgoing: ArrayQueue::new(OUTGOING),
+        arrivals: ArrayQueue::new(ARRIVALS),
         asleep: AtomicBool::new(false),
         bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
     });
@@ -111,6 +143,22 @@ impl Post {
         self.0.orders.push(order)
     }
 
+    /// Has the lane put bytes on a path of this node; false if there is no room.
+    #[must_use]
+    pub fn put_out(&self, path: Path, bytes: Bytes) -> bool {
+        self.0.outgoing.push((path, bytes)).is_ok()
+    }
+
+    /// Gives the lane what a connection brings; a full ring gives it back, to be tried again.
+    pub fn arrive(&self, arrival: Arrival) -> Result<(), Arrival> {
+        self.0.arrivals.push(arrival)
+    }
+
+    /// Whether connections bring more than the lane takes in.
+    pub fn is_crowded(&self) -> bool {
+        self.0.arrivals.len() > ARRIVALS / 2
+    }
+
     /// Wakes the lane if it sleeps; once after a batch.
     pub fn wake(&self) {
         // The lane says that it sleeps and then looks at the rings; we fill a ring and then look
@@ -121,9 +169,15 @@ impl Post {
         }
     }
 
-    /// Messages, reports and orders that wait.
-    pub fn lengths(&self) -> [usize; 3] {
-        [self.0.mail.len(), self.0.reports.len(), self.0.orders.len()]
+    /// Messages, reports, orders and arrivals that wait.
+    pub fn lengths(&self) -> [usize; 4] {
+        let Rings { mail, reports, orders, arrivals, .. } = &*self.0;
+        [mail.len(), reports.len(), orders.len(), arrivals.len()]
+    }
+
+    /// Messages that wait to be put out.
+    pub fn outgoing(&self) -> usize {
+        self.0.outgoing.len()
     }
 }
 
@@ -143,19 +197,32 @@ impl Inbox {
         self.0.orders.pop()
     }
 
+    /// What to put out next.
+    pub fn next_outgoing(&self) -> Option<(Path, Bytes)> {
+        self.0.outgoing.pop()
+    }
+
+    /// What a connection brought next.
+    pub fn next_arrival(&self) -> Option<Arrival> {
+        self.0.arrivals.pop()
+    }
+
     /// Sleeps by way of `sleep`, which must end when the bell rings, unless something is there.
     pub fn sleep(&self, sleep: impl FnOnce(&EventFd)) {
         self.0.asleep.store(true, Ordering::SeqCst);
         if self.is_empty() {
             sleep(&self.0.bell);
         }
-        self.0.asleep.store(false, Ordering::SeqCst);
-        // It fails if the bell has not rung.
-        let _ = self.0.bell.read();
+        if !self.0.asleep.swap(false, Ordering::SeqCst) {
+            // Whoever woke us has rung, or is about to: then the next sleep is a short one.
+            let _ = self.0.bell.read();
+        }
     }
 
     fn is_empty(&self) -> bool {
-        self.0.mail.is_empty() && self.0.reports.is_empty() && self.0.orders.is_empty()
+        let Rings { mail, reports, orders, arrivals, outgoing, .. } = &*self.0;
+        let no_mail = mail.is_empty() && arrivals.is_empty() && outgoing.is_empty();
+        no_mail && reports.is_empty() && orders.is_empty()
     }
 }
 
@@ -215,7 +282,7 @@ mod tests {
             assert!(post.report(Report::Kept(RecordId(Uuid::nil()))));
         }
         assert!(!post.report(Report::Kept(RecordId(Uuid::nil()))));
-        assert_eq!(post.lengths(), [0, REPORTS, 0]);
+        assert_eq!(post.lengths(), [0, REPORTS, 0, 0]);
         assert!(inbox.next_report().is_some());
         assert!(post.report(Report::Kept(RecordId(Uuid::nil()))));
     }

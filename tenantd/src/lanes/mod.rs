@@ -1,6 +1,7 @@
 //! Lanes: threads of which each owns a switch, a door and its sockets, and what joins them.
 
 mod fair;
+mod herald;
 pub mod inbox;
 mod running;
 mod signals;
@@ -9,24 +10,41 @@ mod start;
 mod world;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use pbx::id::RecordId;
+use pbx::id::{NodeId, RecordId};
 use pbx::input::Storage;
 use pbx::switch::Load;
+use tokio::time::sleep;
 use tracing::info;
 
 pub use fair::Fair;
+pub use herald::Herald;
 pub use running::Running;
 pub use signals::{Signals, Stage, Witness};
 pub use sound::Sounds;
-pub use start::{Failure, JOURNAL_QUOTA, Listeners, Prepared, Setup, prepare};
+pub use start::{Failure, JOURNAL_QUOTA, Link, Listeners, Own, Prepared, Setup, prepare};
 pub use world::{Disk, Memory, Wishes, World};
 
-use self::inbox::{Post, Report};
+use self::inbox::{Order, Post, Report};
+
+/// A lane whose ring of orders is full is tried again this soon.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(1);
 
 /// Which lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneId(pub u16);
+
+/// Where a tenant lives, as a door knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// On a lane of this node.
+    Lane(LaneId),
+    /// On another node.
+    Node(NodeId),
+    /// Nowhere yet: a node will soon take it.
+    Nowhere,
+}
 
 /// The way to every lane.
 #[derive(Debug)]
@@ -53,6 +71,24 @@ impl Lanes {
     /// The post of one lane.
     pub fn post(&self, lane: LaneId) -> Option<&Post> {
         self.posts.get(usize::from(lane.0))
+    }
+
+    /// Has a lane do something, as soon as it has room for another order.
+    pub async fn order(&self, lane: LaneId, mut order: Order) {
+        let Some(post) = self.post(lane) else { return };
+        while let Err(refused) = post.order(order) {
+            post.wake();
+            order = refused;
+            sleep(TRY_AGAIN_AFTER).await;
+        }
+        post.wake();
+    }
+
+    /// Has every lane do something.
+    pub async fn order_all(&self, make: impl Fn() -> Order) {
+        for lane in self.ids() {
+            self.order(lane, make()).await;
+        }
     }
 
     /// All lanes.

@@ -1,5 +1,6 @@
 //! Lanes at work, and how they come to an end: let go, hang up, write down, leave.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,8 +13,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use web::boards::Boards;
 
-use super::{Lanes, Stage};
+use super::{Herald, Lanes, Stage};
 use crate::feed::Feed;
+use crate::net::connections::Connections;
+use crate::net::link::Links;
+use crate::net::tcp::{self, Speech};
 use crate::nodes::Node;
 
 /// How long phones get to hear that their calls are over, and sound to say what it heard.
@@ -40,26 +44,48 @@ pub(super) struct Tasks {
 /// Lanes at work. To be stopped: dropped, it leaves them without their helpers.
 pub struct Running {
     lanes: Arc<Lanes>,
+    links: Arc<Links>,
     node: Arc<Node>,
     media: Arc<Media>,
     boards: Boards,
+    connections: Option<Arc<Connections>>,
     tasks: Tasks,
 }
 
 impl Running {
     pub(super) fn new(
         lanes: Arc<Lanes>,
+        links: Arc<Links>,
         node: Arc<Node>,
         media: Arc<Media>,
         boards: Boards,
         tasks: Tasks,
     ) -> Self {
-        Self { lanes, node, media, boards, tasks }
+        Self { lanes, links, node, media, boards, connections: None, tasks }
     }
 
     pub(super) fn with_feed(mut self, feed: Feed) -> Self {
         self.tasks.helpers.spawn(feed.run());
         self
+    }
+
+    /// Takes connections from now on.
+    pub(super) fn with_connections(
+        mut self,
+        connections: Arc<Connections>,
+        listeners: Vec<(TcpListener, Speech)>,
+    ) -> Self {
+        for (listener, speech) in listeners {
+            self.tasks.helpers.spawn(tcp::listen(listener, speech, connections.clone()));
+        }
+        self.connections = Some(connections);
+        self
+    }
+
+    /// Who tells lanes and peers of our public addresses.
+    pub fn herald(&self) -> Herald {
+        let (lanes, links) = (self.lanes.clone(), self.links.clone());
+        Herald { lanes, links, node: self.node.number, boot: self.node.shown.boot }
     }
 
     /// What the portal shows live.
@@ -104,12 +130,15 @@ impl Running {
         }
         sleep(LOOK_EVERY * 2).await;
         self.wait_until_idle(HANG_UP_FOR).await;
-        let Self { lanes, node, media, tasks, .. } = self;
+        let Self { lanes, node, media, connections, tasks, .. } = self;
         let Tasks { threads, mut writers, mut helpers } = tasks;
         lanes.advance(Stage::Ended);
         let joined = spawn_blocking(|| threads.into_iter().try_for_each(JoinHandle::join)).await;
         if !matches!(joined, Ok(Ok(()))) {
             warn!("a lane did not end well");
+        }
+        if let Some(connections) = connections {
+            connections.end().await;
         }
         let written = async { while writers.join_next().await.is_some() {} };
         if timeout(WRITE_FOR, written).await.is_err() {

@@ -31,14 +31,16 @@ impl Sounds {
         Self { lanes, tally, homes: Mutex::default() }
     }
 
-    /// A lane is about to wish something.
-    pub fn expect(&self, lane: LaneId, wish: &Wish) {
-        match wish {
-            Wish::Open { side, .. } => {
-                let mut homes = self.homes();
-                homes.entry(side.call).or_insert(Home { lane, sides: 0 }).sides += 1;
+    /// A lane is about to wish these.
+    pub fn expect(&self, lane: LaneId, wishes: &[Wish]) {
+        for wish in wishes {
+            match wish {
+                Wish::Open { side, .. } => {
+                    let mut homes = self.homes();
+                    homes.entry(side.call).or_insert(Home { lane, sides: 0 }).sides += 1;
+                }
+                Wish::Aim { .. } | Wish::Join { .. } | Wish::Close { .. } => {}
             }
-            Wish::Aim { .. } | Wish::Join { .. } | Wish::Close { .. } => {}
         }
     }
 
@@ -68,7 +70,7 @@ impl Sounds {
         let home = homes.get_mut(&call)?;
         let lane = home.lane;
         match event {
-            Event::Opened { .. } | Event::Latched { .. } => {}
+            Event::Opened { .. } | Event::Latched { .. } | Event::Quiet { .. } => {}
             Event::NoPorts { .. } | Event::Closed { .. } => {
                 home.sides = home.sides.saturating_sub(1);
                 if home.sides == 0 {
@@ -100,7 +102,7 @@ mod tests {
         let (inboxes, posts): (Vec<Inbox>, Vec<_>) = (0..2).map(|_| inbox().unwrap()).unzip();
         let sounds = Sounds::new(Arc::new(Lanes::new(posts)), Metrics::new().tally());
         for leg in [0, 1] {
-            sounds.expect(LaneId(1), &open(leg));
+            sounds.expect(LaneId(1), &[open(leg)]);
         }
 
         sounds.report(Event::Opened { side: side(0), port: 4_000 });

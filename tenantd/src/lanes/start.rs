@@ -1,7 +1,7 @@
 //! Starting all of it: sockets, journal, lanes, sound, and what keeps them up to date.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use pbx::record::Record;
 use pbx::registrar::Policy;
 use pbx::switch::{self, Switch};
 use pbx::tenant::directory::Directory;
+use store::node::nodes::Myself;
 use store::{ClusterKey, Database, Failure as StoreFailure};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -34,8 +35,13 @@ use crate::driver::Lane;
 use crate::feed::Feed;
 use crate::journal::{self, LaneJournal, ReplayFailure, Room, replay};
 use crate::metrics::Metrics;
+use crate::net::connections::{Connections, Limits};
+use crate::net::link::proof::LinkKey;
+use crate::net::link::{self, Links, Me, Means, Reception};
+use crate::net::tcp::Speech;
+use crate::net::tls::link::{Failure as LinkFailure, Files, Tls};
 use crate::net::udp::{self, Socket};
-use crate::nodes::Node;
+use crate::nodes::{HOLD_FOR, Node};
 use crate::write_behind::{Desk, Inbound, Setback, between, run};
 
 /// What the disk may hold for Postgres while it is away.
@@ -55,6 +61,10 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub struct Setup {
     /// This node's name.
     pub node: String,
+    /// Where peers reach it.
+    pub link: Option<Link>,
+    /// Its own addresses.
+    pub own: Own,
     /// The journal's folder.
     pub journal: PathBuf,
     /// What the journal may take on disk: [`JOURNAL_QUOTA`] unless told otherwise.
@@ -69,6 +79,24 @@ pub struct Setup {
     pub policy: Policy,
     /// What strangers hear.
     pub unknown_domain: UnknownDomain,
+}
+
+/// This node's own addresses, beside those that phones are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// One a family at most: sound of phones that reached another node goes there.
+    pub sound: Vec<IpAddr>,
+    /// Where sound between two tenants goes, on whatever nodes they live.
+    pub inner: IpAddr,
+}
+
+/// Links to peer nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Where peers call us.
+    pub advertise: SocketAddr,
+    /// The operator's certificates, if there are any.
+    pub files: Option<Files>,
 }
 
 /// Why the lanes did not start.
@@ -86,6 +114,9 @@ pub enum Failure {
     /// There is no sound.
     #[error(transparent)]
     Media(#[from] media::Failure),
+    /// Links cannot be encrypted.
+    #[error(transparent)]
+    Link(#[from] LinkFailure),
     /// The system has no thread or bell for a lane.
     #[error("a lane cannot be started: {0}")]
     System(#[from] io::Error),
@@ -96,7 +127,11 @@ impl Failure {
     pub fn is_away(&self) -> bool {
         match self {
             Self::Store(failure) => failure.is_away(),
-            Self::LeftOver(_) | Self::Journal(_) | Self::Media(_) | Self::System(_) => false,
+            Self::LeftOver(_)
+            | Self::Journal(_)
+            | Self::Media(_)
+            | Self::Link(_)
+            | Self::System(_) => false,
         }
     }
 }
@@ -108,9 +143,10 @@ impl From<Errno> for Failure {
 }
 
 /// Every lane's sockets, open before anything else begins.
-#[derive(Debug)]
 pub struct Listeners {
     by_lane: Vec<Vec<Socket>>,
+    link: Vec<TcpListener>,
+    streams: Vec<(TcpListener, Speech)>,
 }
 
 impl Listeners {
@@ -118,22 +154,29 @@ impl Listeners {
     ///
     /// # Errors
     /// If an address is in use, or is none of this machine's.
-    pub fn open(
-        addresses: &[SocketAddrV4],
-        lanes: Option<NonZeroU16>,
-    ) -> Result<Self, udp::Failure> {
+    pub fn open(addresses: &[SocketAddr], lanes: Option<NonZeroU16>) -> Result<Self, udp::Failure> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let lanes = lanes.map_or(cores, |lanes| usize::from(lanes.get()));
         let mut by_lane: Vec<Vec<Socket>> = (0..lanes).map(|_| vec![]).collect();
         for address in addresses {
-            let sockets = udp::open(*address, lanes)?;
+            let Some(sockets) = udp::open(*address, lanes)? else { continue };
             by_lane.iter_mut().zip(sockets).for_each(|(lane, socket)| lane.push(socket));
         }
-        Ok(Self { by_lane })
+        Ok(Self { by_lane, link: vec![], streams: vec![] })
     }
 
-    /// The addresses that are open.
-    pub fn addresses(&self) -> Vec<SocketAddrV4> {
+    /// With listeners for peer nodes beside those for phones.
+    pub fn with_link(self, link: Vec<TcpListener>) -> Self {
+        Self { link, ..self }
+    }
+
+    /// Takes connections, too.
+    pub fn add_streams(&mut self, listeners: Vec<TcpListener>, speech: &Speech) {
+        self.streams.extend(listeners.into_iter().map(|listener| (listener, speech.clone())));
+    }
+
+    /// The addresses that are open for datagrams.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
         self.by_lane
             .first()
             .map(|lane| lane.iter().map(Socket::address).collect())
@@ -157,8 +200,10 @@ struct Common {
     keys: Keys,
     room: Arc<Room>,
     lanes: Arc<Lanes>,
+    links: Arc<Links>,
     media: Arc<Media>,
     sounds: Arc<Sounds>,
+    connections: Arc<Connections>,
     retired: mpsc::Sender<Box<Directory>>,
 }
 
@@ -169,8 +214,8 @@ pub struct Prepared {
     clock: Clock,
 }
 
-/// Says in Postgres that this node is here, takes what tenants are free, and writes what the last
-/// process left in the journal.
+/// Says in Postgres that this node is here, takes the tenants that its last process had, and writes
+/// what that one left in the journal.
 ///
 /// # Errors
 /// If Postgres is away ([`Failure::is_away`]), then it can be tried again; or if the journal cannot
@@ -178,10 +223,14 @@ pub struct Prepared {
 pub async fn prepare(setup: &Setup, database: &Database) -> Result<Prepared, Failure> {
     let clock = Clock::start();
     let boot = u32::try_from(clock.now().as_secs()).unwrap_or(u32::MAX);
-    let number = store::node::nodes::started(database, &setup.node, boot).await?;
-    let node = Node::new(setup.node.clone(), number, boot, database.clone());
-    let tenants = store::node::feed::versions(database).await?;
-    node.take(&tenants.iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>()).await?;
+    let link = setup.link.as_ref().map(|link| link.advertise.to_string());
+    let shown = Myself { name: setup.node.clone(), boot, link };
+    let number = store::node::nodes::started(database, &shown, HOLD_FOR).await?;
+    let node = Node::new(shown, number, database.clone());
+    // Others are taken once all who are there have been seen.
+    let tenancies = store::node::feed::versions(database).await?;
+    let before = tenancies.iter().filter(|t| t.holder.as_ref() == Some(&setup.node));
+    node.take(&before.map(|tenancy| tenancy.tenant).collect::<Vec<_>>()).await?;
     let write = |records: Arc<[Record]>| {
         let node = &node;
         async move { node.write(&records).await }
@@ -210,12 +259,16 @@ impl Prepared {
         let (retired, mut to_drop) = mpsc::channel(RETIRED);
         let keys = Keys {
             node: node.number,
-            boot: node.boot,
+            boot: node.shown.boot,
             tokens: half(key.derive("sip tags and branches")),
             nonces: half(key.derive("sip nonces")),
         };
-        let common =
-            Common::new(setup, clock, keys, Arc::new(Lanes::new(posts)), retired, metrics)?;
+        let means = match &setup.link {
+            Some(link) => Some(means(link, &key)?),
+            None => None,
+        };
+        let lanes = Arc::new(Lanes::new(posts));
+        let common = Common::new(setup, clock, keys, (lanes, means), retired, metrics)?;
         let (mut tasks, mut shown) = (Tasks::default(), vec![]);
         let ids = common.lanes.ids();
         for (lane, (sockets, inbox)) in ids.zip(listeners.by_lane.into_iter().zip(inboxes)) {
@@ -228,9 +281,13 @@ impl Prepared {
         let boards = Boards::default();
         tasks.helpers.spawn(boards::run(shown, boards.clone()));
         tasks.helpers.spawn(async move { while to_drop.recv().await.is_some() {} });
-        let Common { lanes, media, .. } = common;
-        let mut feed = Feed::new(node.clone(), key, lanes.clone(), clock);
-        let running = Running::new(lanes.clone(), node, media, boards, tasks);
+        let Common { lanes, links, media, connections, .. } = common;
+        tasks.helpers.spawn(links.clone().tell_lanes());
+        for listener in listeners.link {
+            tasks.helpers.spawn(link::listen(listener, links.clone()));
+        }
+        let mut feed = Feed::new(node.clone(), key, lanes.clone(), links.clone(), clock);
+        let running = Running::new(lanes.clone(), links, node, media, boards, tasks);
         while let Err(failure) = feed.catch_up().await {
             if !failure.is_away() {
                 running.stop().await;
@@ -240,7 +297,7 @@ impl Prepared {
             sleep(TRY_AGAIN_AFTER).await;
         }
         lanes.advance(Stage::Serving);
-        Ok(running.with_feed(feed))
+        Ok(running.with_feed(feed).with_connections(connections, listeners.streams))
     }
 }
 
@@ -249,15 +306,22 @@ impl Common {
         setup: Setup,
         clock: Clock,
         keys: Keys,
-        lanes: Arc<Lanes>,
+        (lanes, means): (Arc<Lanes>, Option<Means>),
         retired: mpsc::Sender<Box<Directory>>,
         metrics: &Metrics,
     ) -> Result<Self, Failure> {
+        let reception = Reception::new(lanes.clone(), metrics.tally(), door(&setup, keys));
+        let me = Me { node: keys.node, boot: keys.boot };
+        let links = Arc::new(Links::new(me, means, setup.sip.clone(), reception));
         let sounds = Arc::new(Sounds::new(lanes.clone(), metrics.tally()));
         let told = sounds.clone();
         let media = Arc::new(Media::start(&setup.media, move |event| told.report(event))?);
         let room = Arc::new(Room::new(setup.journal_quota));
-        Ok(Self { setup, clock, keys, room, lanes, media, sounds, retired })
+        let limits = Limits::of_this_process();
+        let (tally, of_lanes) = (metrics.tally(), lanes.clone());
+        let connections = Connections::new(keys.node, keys.boot, of_lanes, limits, tally);
+        let connections = Arc::new(connections);
+        Ok(Self { setup, clock, keys, room, lanes, links, media, sounds, connections, retired })
     }
 }
 
@@ -292,14 +356,23 @@ fn begin_lane(
         node: common.keys.node,
         lane,
         sockets,
+        connections: common.connections.clone(),
         memory: Memory { journal, outbound, disk: Disk::Works },
+        links: common.links.clone(),
         media: common.media.clone(),
         sounds: common.sounds.clone(),
         shown: shown.clone(),
         tally: tally.clone(),
         retired: common.retired.clone(),
     };
-    let dispatch = Dispatch::new(lane, door(common), lanes.clone(), room.clone(), tally.clone());
+    let dispatch = Dispatch::new(
+        lane,
+        door(setup, common.keys),
+        lanes.clone(),
+        common.links.clone(),
+        room.clone(),
+        tally.clone(),
+    );
     let switch = Switch::new(switch::Setup {
         node: common.keys.node,
         boot: common.keys.boot,
@@ -308,7 +381,8 @@ fn begin_lane(
         nonce_key: common.keys.nonces,
         sip: setup.sip.clone(),
         media: setup.sound.clone(),
-        inner: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        own: setup.own.sound.clone(),
+        inner: setup.own.inner,
         policy: setup.policy,
         unknown_domain: setup.unknown_domain,
     });
@@ -321,15 +395,23 @@ fn begin_lane(
     Ok(Begun { thread, desk, inbound, shown })
 }
 
-fn door(common: &Common) -> Edge {
+fn door(setup: &Setup, keys: Keys) -> Edge {
     Edge::new(edge::Setup {
-        token_key: common.keys.tokens,
-        nonce_key: common.keys.nonces,
-        boot: common.keys.boot,
+        token_key: keys.tokens,
+        nonce_key: keys.nonces,
+        boot: keys.boot,
         seed: rand::random(),
-        advertised: common.setup.sip.clone(),
-        unknown_domain: common.setup.unknown_domain,
+        advertised: setup.sip.clone(),
+        unknown_domain: setup.unknown_domain,
     })
+}
+
+fn means(link: &Link, key: &ClusterKey) -> Result<Means, LinkFailure> {
+    let tls = match &link.files {
+        Some(files) => Tls::of_authority(files)?,
+        None => Tls::of_key()?,
+    };
+    Ok(Means { tls, key: LinkKey::new(key.derive("links between nodes")) })
 }
 
 /// A lane that panics takes the process along: its tenants would be dead and look alive. What was
@@ -355,17 +437,18 @@ async fn write(node: Arc<Node>, desk: Desk, inbound: Inbound) {
 
 /// Every queue of a lane is seen from outside.
 fn watch(metrics: &Metrics, common: &Common, lane: LaneId, journal: &LaneJournal) {
-    use super::inbox::{MAIL, ORDERS, REPORTS};
+    use super::inbox::{ARRIVALS, MAIL, ORDERS, OUTGOING, REPORTS};
     let name = |queue: &str| format!("lane_{}_{queue}", lane.0);
     let Some(post) = common.lanes.post(lane) else { return };
-    for (which, (queue, limit)) in
-        [("mail", MAIL), ("reports", REPORTS), ("orders", ORDERS)].into_iter().enumerate()
-    {
+    let queues = [("mail", MAIL), ("reports", REPORTS), ("orders", ORDERS), ("arrivals", ARRIVALS)];
+    for (which, (queue, limit)) in queues.into_iter().enumerate() {
         let post = post.clone();
         metrics.queue(name(queue), limit, move || {
             post.lengths().get(which).copied().unwrap_or_default()
         });
     }
+    let outgoing = post.clone();
+    metrics.queue(name("outgoing"), OUTGOING, move || outgoing.outgoing());
     let tail = journal.tail();
     let waiting = move || usize::try_from(tail.waiting()).unwrap_or(usize::MAX);
     let most = usize::try_from(common.setup.journal_quota).unwrap_or(usize::MAX) / SMALL_RECORD;
@@ -382,6 +465,8 @@ fn watch_shared(metrics: &Metrics, common: &Common) {
     // A side takes two ports.
     let sides = common.setup.media.ports.len() / 2;
     metrics.queue("calls_with_sound", sides, move || sounds.len());
+    let connections = common.connections.clone();
+    metrics.queue("connections", connections.limits().in_all, move || connections.count());
 }
 
 fn half(key: [u8; 32]) -> [u8; 16] {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use media::Media;
 use pbx::board::Change;
-use pbx::flow::{Flow, InnerPath, Link, Path};
+use pbx::flow::{Flow, FlowId, InnerPath, Link, Path};
 use pbx::id::NodeId;
 use pbx::media::Wish;
 use pbx::output::Output;
@@ -24,6 +24,9 @@ use super::sound::Sounds;
 use crate::boards::Gathered;
 use crate::journal::LaneJournal;
 use crate::metrics::{Count, Tally};
+use crate::net::connections::{Connections, Sent};
+use crate::net::link::frame::Frame;
+use crate::net::link::{Links, Unsent};
 use crate::net::udp::{Socket, UdpPath, Writer};
 use crate::write_behind::{Handed, Outbound};
 
@@ -35,8 +38,12 @@ pub struct World {
     pub lane: LaneId,
     /// Its sockets, one a listener.
     pub sockets: Vec<Socket>,
+    /// This node's connections.
+    pub connections: Arc<Connections>,
     /// Its journal, and whoever takes it to Postgres.
     pub memory: Memory,
+    /// The ways to other nodes.
+    pub links: Arc<Links>,
     /// All sound.
     pub media: Arc<Media>,
     /// Who hears of which sound.
@@ -71,8 +78,14 @@ pub enum Disk {
 /// The wishes of a turn.
 #[derive(Debug, Default)]
 pub struct Wishes {
+    here: NodeId,
     records: Vec<Record>,
     datagrams: Vec<(UdpPath, Bytes)>,
+    /// On paths of other nodes.
+    away: Vec<(Path, Bytes)>,
+    streams: Vec<(FlowId, Bytes)>,
+    /// Connections that something was to be sent on, and that are gone.
+    gone: Vec<FlowId>,
     inner: VecDeque<(InnerPath, Bytes)>,
     sound: Vec<Wish>,
     shows: Vec<Change>,
@@ -82,6 +95,11 @@ pub struct Wishes {
 }
 
 impl Wishes {
+    /// No wishes yet, on this node.
+    pub fn on(here: NodeId) -> Self {
+        Self { here, ..Self::default() }
+    }
+
     /// Takes a wish in.
     pub fn add(&mut self, output: Output) {
         match output {
@@ -95,14 +113,25 @@ impl Wishes {
         }
     }
 
-    /// A message for a peer.
+    /// A message for a peer, on a path of any node.
     pub fn send(&mut self, path: Path, bytes: Bytes) {
-        match path.link {
-            Link::Udp => {
-                self.datagrams.push((UdpPath { local: path.local, peer: path.peer }, bytes));
-            }
-            Link::Stream { .. } => debug!(%path, "a connection that no longer exists"),
+        match path.node == self.here || path.node == NodeId::default() {
+            true => self.put_out(path, bytes),
+            false => self.away.push((path, bytes)),
         }
+    }
+
+    /// A message for a peer, on a path of this node.
+    pub fn put_out(&mut self, path: Path, bytes: Bytes) {
+        match path.stream() {
+            None => self.datagrams.push((UdpPath { local: path.local, peer: path.peer }, bytes)),
+            Some(flow) => self.streams.push((flow, bytes)),
+        }
+    }
+
+    /// A connection that something was to be sent on, and that is gone.
+    pub fn next_gone(&mut self) -> Option<FlowId> {
+        self.gone.pop()
     }
 }
 
@@ -115,11 +144,13 @@ impl World {
         inner: impl FnMut((InnerPath, Bytes)),
     ) {
         self.remember(std::mem::take(&mut wishes.records));
+        self.forward(wishes);
         self.send(&mut wishes.datagrams, writer);
+        self.send_on_streams(wishes);
         wishes.inner.drain(..).for_each(inner);
-        for wish in wishes.sound.drain(..) {
-            self.sounds.expect(self.lane, &wish);
-            self.media.wish(wish);
+        if !wishes.sound.is_empty() {
+            self.sounds.expect(self.lane, &wishes.sound);
+            self.media.wish_all(wishes.sound.drain(..));
         }
         if !wishes.shows.is_empty() {
             self.shown.gather(wishes.shows.drain(..));
@@ -159,10 +190,29 @@ impl World {
         }
     }
 
+    /// A connection of ours is gone: homes elsewhere may believe in it.
+    pub fn tell_peers_gone(&self, flow: FlowId) {
+        // A peer takes only what is said of our own.
+        if flow.node == self.node {
+            self.links.send_all(&Frame::FlowGone(flow));
+        }
+    }
+
+    /// Hands other nodes what goes out there. A datagram's address may have come over to us together
+    /// with the tenants of a node that is lost; a connection never does.
+    fn forward(&mut self, wishes: &mut Wishes) {
+        for (path, bytes) in std::mem::take(&mut wishes.away) {
+            let frame = Frame::Send { path, bytes: bytes.clone() };
+            match self.links.send(path.node, frame) {
+                Ok(()) => {}
+                Err(Unsent::Unlinked) if path.link == Link::Udp => wishes.put_out(path, bytes),
+                Err(Unsent::Unlinked | Unsent::Full) => self.tally.count(Count::SendFailed),
+            }
+        }
+    }
+
     fn send(&mut self, datagrams: &mut Vec<(UdpPath, Bytes)>, writer: &mut Writer) {
-        let responses = datagrams.iter().filter(|(_, bytes)| is_response(bytes)).count();
-        self.tally.add(Count::ResponsesSent, responses as u64);
-        self.tally.add(Count::RequestsForwarded, (datagrams.len() - responses) as u64);
+        self.count_sent(datagrams);
         let mut failed = 0;
         // One pass a listener; nearly always there is one, and this copies nothing.
         for run in datagrams.chunk_by(|(a, _), (b, _)| self.through(a) == self.through(b)) {
@@ -176,6 +226,30 @@ impl World {
             self.tally.add(Count::SendFailed, failed as u64);
         }
         datagrams.clear();
+    }
+
+    fn send_on_streams(&mut self, wishes: &mut Wishes) {
+        self.count_sent(&wishes.streams);
+        for (flow, bytes) in wishes.streams.drain(..) {
+            match self.connections.send(flow, bytes) {
+                Sent::Taken => {}
+                Sent::Gone => {
+                    self.tally.count(Count::SendFailed);
+                    if !wishes.gone.contains(&flow) {
+                        wishes.gone.push(flow);
+                    }
+                }
+            }
+        }
+    }
+
+    fn count_sent<T>(&self, messages: &[(T, Bytes)]) {
+        let responses = messages.iter().filter(|(_, bytes)| is_response(bytes)).count();
+        // No SIP message begins with such a byte.
+        let stun = messages.iter().filter(|(_, bytes)| matches!(bytes.first(), Some(0 | 1)));
+        let requests = messages.len() - responses - stun.count();
+        self.tally.add(Count::ResponsesSent, responses as u64);
+        self.tally.add(Count::RequestsForwarded, requests as u64);
     }
 
     /// The listener that a path goes through; one that is gone is replaced by the first.

@@ -63,7 +63,40 @@ series! {
         "Messages dropped without an answer.";
     DroppedOverload = "tenantd_sip_dropped_total"["reason": "overload"],
         "Messages dropped without an answer.";
+    DroppedUnlinked = "tenantd_sip_dropped_total"["reason": "home_away"],
+        "Messages dropped without an answer.";
+    LinkSent = "tenantd_link_frames_sent_total", "Frames for peer nodes.";
+    LinkReceived = "tenantd_link_frames_received_total", "Frames of peer nodes.";
+    LinkUnlinked = "tenantd_link_frames_dropped_total"["reason": "unlinked"],
+        "Frames for peer nodes that were dropped.";
+    LinkFull = "tenantd_link_frames_dropped_total"["reason": "full"],
+        "Frames for peer nodes that were dropped.";
     SendFailed = "tenantd_sip_send_failed_total", "Messages that the system would not send.";
+    StunReceived = "tenantd_stun_received_total",
+        "Datagrams that came to a STUN address, or as STUN to SIP's.";
+    StunAnswered = "tenantd_stun_answered_total", "STUN questions that were answered.";
+    StunDropped = "tenantd_stun_dropped_total",
+        "Datagrams for STUN that were no question, or could not be answered.";
+    ConnectionsAccepted = "tenantd_sip_connections_accepted_total",
+        "Connections of phones that were taken.";
+    ConnectionsRefused = "tenantd_sip_connections_refused_total"["reason": "full"],
+        "Connections closed at once, for there were too many.";
+    ConnectionsRefusedOfAddress = "tenantd_sip_connections_refused_total"["reason": "address"],
+        "Connections closed at once, for there were too many.";
+    ConnectionsEndedByPeer = "tenantd_sip_connections_ended_total"["reason": "peer"],
+        "Connections that ended, by why.";
+    ConnectionsFailed = "tenantd_sip_connections_ended_total"["reason": "failed"],
+        "Connections that ended, by why.";
+    ConnectionsEndedNotSip = "tenantd_sip_connections_ended_total"["reason": "not_sip"],
+        "Connections that ended, by why.";
+    ConnectionsEndedIdle = "tenantd_sip_connections_ended_total"["reason": "idle"],
+        "Connections that ended, by why.";
+    ConnectionsEndedSlow = "tenantd_sip_connections_ended_total"["reason": "slow"],
+        "Connections that ended, by why.";
+    ConnectionsNotEncrypted = "tenantd_sip_connections_ended_total"["reason": "handshake"],
+        "Connections that ended, by why.";
+    ConnectionsEndedStopped = "tenantd_sip_connections_ended_total"["reason": "stopped"],
+        "Connections that ended, by why.";
     CallsSucceeded = "tenantd_calls_succeeded_total", "Calls that were answered, once they ended.";
     CallsFailed = "tenantd_calls_failed_total", "Calls that ended without an answer.";
     EndedByCaller = "tenantd_calls_ended_total"["ending": "caller_hung_up"],
@@ -100,6 +133,10 @@ series! {
         "Registrations that ended: by the phone, replaced, run out, or the extension gone.";
     Disconnected = "tenantd_registrations_disconnected_total",
         "Phones whose connection broke; they are called again when they are back.";
+    NotAnswering = "tenantd_phones_fell_silent_total",
+        "Phones behind routers that no longer answered; they are not called until they do.";
+    SipAlg = "tenantd_phones_behind_alg_total",
+        "Phones whose router was seen to rewrite their messages.";
     WrongPassword = "tenantd_passwords_wrong_total", "Requests with a wrong password.";
     SlowedDown = "tenantd_passwords_slowed_down_total",
         "Requests held off because passwords were wrong too often.";
@@ -125,7 +162,9 @@ series! {
     Registrations = "tenantd_registrations", "Phones that are registered.";
     Calls = "tenantd_calls", "Calls under way.";
     Transactions = "tenantd_sip_transactions", "SIP transactions that are not over.";
+    Connections = "tenantd_sip_connections", "Connections of phones that are open.";
     Tenants = "tenantd_tenants", "Tenants that live here.";
+    Links = "tenantd_links", "Peer nodes that are linked.";
 }
 
 /// What one thread has counted. Any thread may read it.
@@ -174,6 +213,8 @@ impl Tally {
             Event::Registered { .. } => self.count(Count::Registered),
             Event::Disconnected { .. } => self.count(Count::Disconnected),
             Event::Unregistered { .. } => self.count(Count::Unregistered),
+            Event::NotAnswering { .. } => self.count(Count::NotAnswering),
+            Event::SipAlg { .. } => self.count(Count::SipAlg),
             Event::WrongPassword { .. } => self.count(Count::WrongPassword),
             Event::SlowedDown { .. } => self.count(Count::SlowedDown),
             Event::RequestRefused { .. } => self.count(Count::RequestsRefused),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use web::probes::Probes;
 
@@ -16,53 +16,83 @@ use crate::health::Health;
 use crate::lanes::Listeners;
 use crate::listen;
 use crate::metrics::Metrics;
+use crate::net::stun;
+use crate::net::tls::{self, Certificates, Terminator};
 use crate::reach::Reach;
+
+/// Encrypted connections that wait for whoever shows the pages; when full, the next waits to be
+/// handed on.
+const READY_PAGES: usize = 64;
 
 /// What is open.
 pub(super) struct Doors {
-    pub(super) sip: Listeners,
-    pub(super) web: Vec<TcpListener>,
+    pub(super) udp: Listeners,
+    pub(super) tcp: Vec<TcpListener>,
+    pub(super) tls: Vec<TcpListener>,
+    pub(super) stun: stun::Listeners,
+    pub(super) http: Vec<TcpListener>,
+    pub(super) https: Vec<TcpListener>,
     pub(super) admin: Vec<TcpListener>,
 }
 
 /// Where they are.
 pub(super) struct Addresses {
-    sip: Vec<SocketAddr>,
-    web: Vec<SocketAddr>,
+    udp: Vec<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+    tls: Vec<SocketAddr>,
+    stun: Vec<SocketAddr>,
+    http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
 }
 
 impl Doors {
     /// Opens what this node's roles need.
     pub(super) fn open(config: &Config) -> Result<Self, Failure> {
-        let udp: Vec<_> = match config.does(Role::Sip) {
-            true => config.sip.udp.iter().filter_map(v4).collect(),
-            false => Vec::new(),
+        let of = |role: Role, listens: &[Listen]| match config.does(role) {
+            true => tcp(listens),
+            false => Ok(Vec::new()),
         };
-        let sip = Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?;
-        let web = match config.does(Role::Web) {
-            true => tcp(&config.web.http)?,
-            false => Vec::new(),
+        let datagrams = |role: Role, listens: &[Listen]| -> Vec<SocketAddr> {
+            match config.does(role) {
+                true => listens.iter().map(|listen| listen.0).collect(),
+                false => Vec::new(),
+            }
         };
-        let admin = tcp(&config.admin.listen)?;
-        Ok(Self { sip, web, admin })
+        let udp = datagrams(Role::Sip, &config.sip.udp);
+        let link = of(Role::Sip, &config.link.listen)?;
+        Ok(Self {
+            udp: Listeners::open(&udp, NonZeroU16::new(config.sip.lanes))?.with_link(link),
+            tcp: of(Role::Sip, &config.sip.tcp)?,
+            tls: of(Role::Sip, &config.sip.tls)?,
+            stun: stun::Listeners::open(&datagrams(Role::Stun, &config.stun.udp))?,
+            http: of(Role::Web, &config.web.http)?,
+            https: of(Role::Web, &config.web.https)?,
+            admin: tcp(&config.admin.listen)?,
+        })
     }
 
     /// Where they are: a port that was left to the system is known now.
     pub(super) fn addresses(&self) -> Addresses {
-        let of = |listeners: &[TcpListener]| {
-            listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
-        };
-        let sip = self.sip.addresses().into_iter().map(SocketAddr::V4).collect();
-        Addresses { sip, web: of(&self.web), admin: of(&self.admin) }
+        Addresses {
+            udp: self.udp.addresses(),
+            tcp: addresses(&self.tcp),
+            tls: addresses(&self.tls),
+            stun: self.stun.addresses(),
+            http: addresses(&self.http),
+            https: addresses(&self.https),
+            admin: addresses(&self.admin),
+        }
+    }
+
+    /// Whether any of them needs a certificate.
+    pub(super) fn are_encrypted(&self) -> bool {
+        !self.tls.is_empty() || !self.https.is_empty()
     }
 }
 
-fn v4(listen: &Listen) -> Option<std::net::SocketAddrV4> {
-    match listen.0 {
-        SocketAddr::V4(address) => Some(address),
-        SocketAddr::V6(_) => None,
-    }
+fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
 fn tcp(listens: &[Listen]) -> Result<Vec<TcpListener>, Failure> {
@@ -73,8 +103,15 @@ fn tcp(listens: &[Listen]) -> Result<Vec<TcpListener>, Failure> {
 impl Addresses {
     /// How others reach us there.
     pub(super) fn reach(&self, external: &[IpAddr]) -> Reach {
-        let external = external.iter().copied().find(IpAddr::is_ipv4);
-        Reach::new(self.sip.first().copied(), self.web.first().copied(), external)
+        // Cards show one address, and most phones know IPv4 only.
+        let first = |addresses: &[SocketAddr]| {
+            let v4 = addresses.iter().find(|address| address.is_ipv4());
+            v4.or(addresses.first()).copied()
+        };
+        let sip = first(&self.udp);
+        let same = |ip: &IpAddr| sip.is_none_or(|sip| sip.is_ipv4() == ip.is_ipv4());
+        let external = external.iter().copied().find(same);
+        Reach::new(sip, first(&self.http), first(&self.https), external)
     }
 }
 
@@ -83,7 +120,15 @@ impl fmt::Display for Addresses {
         let of = |what: &'static str, addresses: &[SocketAddr]| -> Vec<String> {
             addresses.iter().map(|address| format!("{what} {address}")).collect()
         };
-        let all = [of("sip udp", &self.sip), of("http", &self.web), of("admin", &self.admin)];
+        let all = [
+            of("sip udp", &self.udp),
+            of("sip tcp", &self.tcp),
+            of("sip tls", &self.tls),
+            of("stun udp", &self.stun),
+            of("http", &self.http),
+            of("https", &self.https),
+            of("admin", &self.admin),
+        ];
         f.write_str(&all.concat().join(", "))
     }
 }
@@ -121,6 +166,31 @@ pub(super) fn serve_pages(
         let (portal, until) = (portal.clone(), over(end.clone()));
         serving.spawn(async move {
             tell("pages", web::serve(listener, portal, until).await);
+        });
+    }
+}
+
+/// Shows the portal on encrypted connections, until `end` says so.
+pub(super) fn serve_encrypted_pages(
+    serving: &mut JoinSet<()>,
+    listeners: Vec<TcpListener>,
+    (terminator, certificates): (Terminator, Arc<Certificates>),
+    portal: &web::Portal,
+    end: &watch::Receiver<bool>,
+) {
+    for listener in listeners {
+        let (portal, until) = (portal.clone(), over(end.clone()));
+        let (terminator, certificates) = (terminator.clone(), certificates.clone());
+        let vouched = Arc::new(move |host: &str| certificates.is_vouched_for(host));
+        let (ready, encrypted) = mpsc::channel(READY_PAGES);
+        serving.spawn(async move {
+            let streams = web::Streams::new(encrypted, listener.local_addr().ok());
+            tokio::select! {
+                () = tls::listen(listener, terminator, ready) => {}
+                shown = web::serve_encrypted(streams, portal, vouched, until) => {
+                    tell("encrypted pages", shown);
+                }
+            }
         });
     }
 }

@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pbx::moment::Moment;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::doors::{Addresses, Doors, serve_pages, serve_probes};
+use super::doors::{Addresses, Doors, serve_encrypted_pages, serve_pages, serve_probes};
 use super::ground::{Place, TRY_AGAIN_AFTER, key, open_database, own, watch_over};
 use super::{setup, sound};
 use crate::config::Config;
@@ -15,8 +16,11 @@ use crate::demo::{self, Demo};
 use crate::health::{Health, Phase, Postgres};
 use crate::lanes::{self, Prepared, Running};
 use crate::metrics::Metrics;
+use crate::net::tcp::Speech;
+use crate::net::tls::{self, Certificates, Terminator};
 use crate::postgres::{self, Server};
 use crate::reach::Reach;
+use crate::resolver::Resolver;
 use crate::signals::Signals;
 use crate::{listen, lock, log};
 
@@ -55,9 +59,12 @@ pub enum Failure {
     /// The switches do not start.
     #[error(transparent)]
     Lanes(#[from] lanes::Failure),
-    /// A SIP address cannot be opened.
+    /// A SIP or STUN address cannot be opened.
     #[error(transparent)]
     Udp(#[from] crate::net::udp::Failure),
+    /// There is no certificate for encrypted connections.
+    #[error(transparent)]
+    Tls(#[from] tls::Failure),
     /// The demo's companies cannot be made.
     #[error(transparent)]
     Demo(#[from] demo::Failure),
@@ -71,7 +78,7 @@ pub enum Failure {
 /// # Errors
 /// If it cannot start, or cannot end well.
 pub async fn run(config: Config, demo: Option<Demo>) -> Result<(), Failure> {
-    log::start(&config.log);
+    let _log = log::start(&config.log);
     let mut signals = Signals::catch()?;
     say_what_is_odd(&config);
     let doors = Doors::open(&config)?;
@@ -102,13 +109,16 @@ fn say_what_is_odd(config: &Config) {
 async fn serve(
     config: &Config,
     demo: Option<&Demo>,
-    doors: Doors,
+    mut doors: Doors,
     place: &Place,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
     let (health, metrics) = (Arc::new(Health::new()), Arc::new(Metrics::new()));
     let (end, ended) = watch::channel(false);
     let addresses = doors.addresses();
+    let encryption = encryption(config, demo, &doors)?;
+    // It needs neither Postgres nor a company, so that it answers before they are there.
+    let stun = doors.stun.serve(metrics.tally())?;
     let mut pages = serve_probes(doors.admin, &health, &metrics, &ended);
 
     let database = match or_stop(open_database(&place.urls(config)), signals).await {
@@ -120,7 +130,8 @@ async fn serve(
     if let Some(demo) = demo {
         demo.prepare(&database, &key).await?;
     }
-    let setup = setup::setup(config).await;
+    let mut resolver = Resolver::new(&config.sip.external, &config.media.external);
+    let setup = setup::setup(config, resolver.refresh().await);
     let reach = addresses.reach(&setup.sip.external);
     if let Some(demo) = demo {
         let page = reach.page.map_or_else(String::new, |page| format!("http://{page}/"));
@@ -131,7 +142,12 @@ async fn serve(
     let Some(prepared) = or_stop(prepare(&setup, &database), signals).await else {
         return Ok(());
     };
-    let running = prepared?.start(doors.sip, key.clone(), &metrics).await?;
+    doors.udp.add_streams(doors.tcp, &Speech::Plain);
+    if let Some(certificates) = &encryption {
+        let speech = Speech::Encrypted(Terminator::for_phones(certificates.clone())?);
+        doors.udp.add_streams(doors.tls, &speech);
+    }
+    let running = prepared?.start(doors.udp, key.clone(), &metrics).await?;
     let portal = web::Portal {
         database: database.clone(),
         cookie_key: key.derive("web cookies"),
@@ -141,9 +157,18 @@ async fn serve(
         reach: reach.sip.map_or_else(String::new, |sip| sip.to_string()),
         throttle: web::Throttle::default(),
     };
-    serve_pages(&mut pages, doors.web, &portal, &ended);
+    serve_pages(&mut pages, doors.http, &portal, &ended);
+    if let Some(certificates) = encryption {
+        let terminator = Terminator::for_browsers(certificates.clone())?;
+        let encrypted = (terminator, certificates.clone());
+        serve_encrypted_pages(&mut pages, doors.https, encrypted, &portal, &ended);
+        show_expiry(&certificates, &metrics);
+        tokio::spawn(certificates.watch());
+    }
     sound::show(&running.media(), &metrics);
     let watching = tokio::spawn(watch_over(database.clone(), health.clone(), metrics));
+    let (herald, known) = (running.herald(), config.clone());
+    let following = tokio::spawn(async move { setup::follow(resolver, herald, &known).await });
     health.enter(Phase::Serving);
     // That nobody listens is no reason not to serve.
     let _ = announce(config, &addresses, &reach, demo);
@@ -151,11 +176,35 @@ async fn serve(
     signals.stop().await;
     let_go(config, &health, running).await;
     watching.abort();
+    drop(stun);
+    following.abort();
     let _ = end.send(true);
     // Whoever reads a page too slowly is cut off.
     let _ = timeout(LAST_PAGES_FOR, async { while pages.join_next().await.is_some() {} }).await;
     database.close().await;
     Ok(())
+}
+
+/// The certificates, if any door needs one.
+fn encryption(
+    config: &Config,
+    demo: Option<&Demo>,
+    doors: &Doors,
+) -> Result<Option<Arc<Certificates>>, tls::Failure> {
+    if !doors.are_encrypted() {
+        return Ok(None);
+    }
+    let setup = setup::tls(config, demo.into_iter().flat_map(Demo::domains));
+    Certificates::open(setup).map(Some)
+}
+
+fn show_expiry(certificates: &Arc<Certificates>, metrics: &Metrics) {
+    let shown = certificates.clone();
+    metrics.show_gauge(
+        "tenantd_certificates_valid_until_seconds",
+        "When the first certificate expires that is shown to anybody, since 1970.",
+        move || shown.first_expiry().map_or(0, Moment::as_secs),
+    );
 }
 
 /// Refuses what is new, lets what is under way finish for a while, then ends it.
@@ -173,6 +222,7 @@ async fn end_at_once(mut signals: Signals, server: Option<Server>) {
     if let Some(server) = server {
         server.abandon();
     }
+    log::flush();
     std::process::exit(1);
 }
 

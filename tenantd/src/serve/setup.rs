@@ -1,35 +1,29 @@
 //! What the configuration means to the lanes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use pbx::edge;
 use pbx::flow::Advertised;
 use pbx::registrar::Policy;
-use tokio::net::lookup_host;
 
-use crate::config::{Config, External, Network, UnknownDomain};
-use crate::lanes;
+use crate::config::{Config, External, Link, Network, Role, UnknownDomain};
+use crate::lanes::{self, Herald};
+use crate::net::tls;
+use crate::net::tls::link::Files;
+use crate::resolver::{Addresses, Resolver};
 
 /// Everything that lanes are set up by.
-pub(super) async fn setup(config: &Config) -> lanes::Setup {
-    let of_sip = addresses(&config.sip.external).await;
-    let of_sound = match config.media.external.is_empty() {
-        true => of_sip.clone(),
-        false => addresses(&config.media.external).await,
-    };
-    let local_networks: Vec<(IpAddr, u8)> = config
-        .sip
-        .local_networks
-        .iter()
-        .map(|Network { address, prefix }| (*address, *prefix))
-        .collect();
+pub(super) fn setup(config: &Config, addresses: Addresses) -> lanes::Setup {
+    let local_networks = local_networks(config);
     let advertised = |external| Advertised { external, local_networks: local_networks.clone() };
     lanes::Setup {
         node: config.node.0.clone(),
+        link: link(config),
+        own: own(config),
         journal: config.data_dir.join("journal"),
         journal_quota: lanes::JOURNAL_QUOTA,
-        sip: advertised(of_sip),
-        sound: advertised(of_sound),
+        sip: advertised(addresses.sip),
+        sound: advertised(addresses.sound),
         media: media::Config {
             ports: config.media.ports.first..=config.media.ports.last,
             threads: usize::from(config.media.threads),
@@ -42,44 +36,74 @@ pub(super) async fn setup(config: &Config) -> lanes::Setup {
     }
 }
 
-/// Our public addresses, one a family.
-async fn addresses(external: &[External]) -> Vec<IpAddr> {
-    let mut found: Vec<IpAddr> = Vec::new();
-    for address in external {
-        let these = match address {
-            External::Address(address) => vec![*address],
-            External::Name(name) => resolved(name).await,
-        };
-        for address in these {
-            if !found.iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
-                found.push(address);
-            }
+/// Where peers reach us, if we may have any.
+fn link(config: &Config) -> Option<lanes::Link> {
+    let Link { certificate, key, ca, .. } = &config.link;
+    let files = match (certificate, key, ca) {
+        (Some(certificate), Some(key), Some(ca)) => {
+            Some(Files { certificate: certificate.clone(), key: key.clone(), ca: ca.clone() })
         }
-    }
-    found
+        _ => None,
+    };
+    let advertise = config.link.told().filter(|_| config.does(Role::Sip))?;
+    Some(lanes::Link { advertise, files })
 }
 
-/// A name without an address is worth waking someone, but phones in our own network are served.
-async fn resolved(name: &str) -> Vec<IpAddr> {
-    match lookup_host((name, 0)).await {
-        Ok(addresses) => addresses.map(|address| address.ip()).collect(),
-        Err(error) => {
-            tracing::warn!("the external name {name} leads to no address: {error}");
-            Vec::new()
+/// Our own addresses: those that listeners name, else those that the system would send from.
+fn own(config: &Config) -> lanes::Own {
+    let named = |v4| {
+        let listeners = config.sip.udp.iter().chain(&config.sip.tcp).chain(&config.sip.tls);
+        let mut addresses = listeners.map(|listen| listen.0.ip());
+        addresses.find(|ip| ip.is_ipv4() == v4 && !ip.is_unspecified())
+    };
+    let sound = [true, false].into_iter().filter_map(|v4| named(v4).or_else(|| routed(v4)));
+    let inner = config.link.told().map_or(Ipv4Addr::LOCALHOST.into(), |told| told.ip());
+    lanes::Own { sound: sound.collect(), inner }
+}
+
+/// The address that leads out of this machine. Nothing is sent: these are addresses that nobody has
+/// (RFC 5737, RFC 3849).
+fn routed(v4: bool) -> Option<IpAddr> {
+    let (from, to): (SocketAddr, SocketAddr) = match v4 {
+        true => ((Ipv4Addr::UNSPECIFIED, 0).into(), ([192, 0, 2, 1], 9).into()),
+        false => {
+            let nobody = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+            ((Ipv6Addr::UNSPECIFIED, 0).into(), (nobody, 9).into())
         }
+    };
+    let socket = UdpSocket::bind(from).ok()?;
+    socket.connect(to).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Where certificates are; the self-signed one is for these domains, too.
+pub(super) fn tls<'a>(config: &Config, domains: impl Iterator<Item = &'a str>) -> tls::Setup {
+    let external = config.sip.external.iter().map(|external| match external {
+        External::Address(address) => address.to_string(),
+        External::Name(name) => name.clone(),
+    });
+    let here = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    tls::Setup {
+        default: config.tls.certificate.clone().zip(config.tls.key.clone()),
+        directory: config.tls.directory.clone(),
+        own: config.data_dir.join("tls"),
+        names: here.into_iter().chain(external).chain(domains.map(str::to_owned)).collect(),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Keeps the lanes' knowledge of our public addresses as new as the name servers'.
+pub(super) async fn follow(resolver: Resolver, herald: Herald, config: &Config) {
+    let local_networks = local_networks(config);
+    let tell = |addresses: Addresses| {
+        let (herald, local_networks) = (herald.clone(), local_networks.clone());
+        let advertised =
+            move |external| Advertised { external, local_networks: local_networks.clone() };
+        async move { herald.tell(advertised(addresses.sip), advertised(addresses.sound)).await }
+    };
+    resolver.run(tell).await;
+}
 
-    #[tokio::test]
-    async fn one_address_a_family_is_told_to_phones() {
-        let external = |text: &str| External::try_from(text.to_owned()).unwrap();
-        let external = ["203.0.113.7", "localhost"].map(external);
-        let found = addresses(&external).await;
-        assert_eq!(found.first(), Some(&IpAddr::from([203, 0, 113, 7])));
-        assert_eq!(found.iter().filter(|address| address.is_ipv4()).count(), 1);
-    }
+fn local_networks(config: &Config) -> Vec<(IpAddr, u8)> {
+    let networks = config.sip.local_networks.iter();
+    networks.map(|Network { address, prefix }| (*address, *prefix)).collect()
 }

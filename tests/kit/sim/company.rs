@@ -85,6 +85,8 @@ impl Company {
             route: directory.route,
             realm: directory.domain.clone(),
             domains,
+            label: directory.label.clone(),
+            trusted: directory.trusted.clone(),
             offered: vec![Algorithm::Md5],
             exceptions: BTreeMap::new(),
         }

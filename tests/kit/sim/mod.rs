@@ -5,10 +5,17 @@
 
 pub mod company;
 pub mod network;
+pub mod nodes;
 pub mod phone;
+pub mod router;
+pub mod trunk;
+mod twins;
 pub mod world;
 
 pub use company::{Company, company};
 pub use network::Network;
+pub use phone::skills::{Power, Pracks, Rings, Skills};
 pub use phone::{Habit, Phone, State};
-pub use world::World;
+pub use router::Router;
+pub use trunk::{Brought, CARRIER, Offer};
+pub use world::{Closing, World};

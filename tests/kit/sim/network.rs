@@ -1,6 +1,6 @@
 //! The way between phones and switch: it delays, loses, doubles and reorders as it is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub struct Network {
     pub delay: Duration,
     /// How much longer it may take, which also reorders.
     pub jitter: Duration,
+    /// Whoever has vanished: nothing comes from there, and nothing arrives.
+    pub vanished: BTreeSet<SocketAddr>,
     chance: Chance,
     under_way: BTreeMap<(Moment, u64), Datagram>,
     sent: u64,
@@ -45,6 +47,7 @@ impl Network {
             double_percent: 0,
             delay: Duration::from_millis(10),
             jitter: Duration::ZERO,
+            vanished: BTreeSet::new(),
             chance: Chance::from_seed(bytes),
             under_way: BTreeMap::new(),
             sent: 0,
@@ -53,6 +56,10 @@ impl Network {
 
     /// Sends a datagram.
     pub fn send(&mut self, now: Moment, datagram: Datagram) {
+        let ends = [&datagram.from, &datagram.to];
+        if ends.into_iter().any(|end| self.vanished.contains(end)) {
+            return;
+        }
         if self.chance.below(100) < self.loss_percent {
             return;
         }

@@ -13,12 +13,20 @@ use pbx::flow::Flow;
 use pbx::id::NodeId;
 use pbx::moment::Moment;
 use pbx::sip::answer::{Due, Unacknowledged2xx};
-use pbx::sip::digest;
 use pbx::sip::message::Message;
 use pbx::sip::method::Method;
 use pbx::sip::name::Name;
 use pbx::sip::transaction::{Arrival, Cancelled, Output, ServerId, Transactions};
 use pbx::sip::{Contacts, Draft};
+
+mod asking;
+pub mod skills;
+mod talk;
+
+use skills::{Power, Rings, Skills};
+use talk::{Change, Head, Intent};
+
+pub(super) use talk::Talk;
 
 /// What a phone does when it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,21 +60,6 @@ pub enum State {
     Ended(u16),
 }
 
-/// Its only call.
-#[derive(Debug, Default)]
-struct Talk {
-    call_id: String,
-    local: String,
-    remote: String,
-    target: String,
-    cseq: u32,
-    invite: Option<(ServerId, Message)>,
-    asked: Option<(String, u64)>,
-    unacked: Option<Unacknowledged2xx>,
-    acked: Option<Bytes>,
-    answer_at: Option<Moment>,
-}
-
 /// A simulated phone.
 #[derive(Debug)]
 pub struct Phone {
@@ -76,6 +69,12 @@ pub struct Phone {
     pub address: SocketAddr,
     /// What it does when it is called.
     pub habit: Habit,
+    /// What it knows beyond a plain call.
+    pub skills: Skills,
+    /// Final answers to what it asked within its call, as `200 UPDATE`.
+    pub answers: Vec<String>,
+    /// The last of these.
+    pub last_answer: Option<Message>,
     /// How far its call is.
     pub state: State,
     /// The status of its last REGISTER.
@@ -84,8 +83,10 @@ pub struct Phone {
     pub contacts: usize,
     /// The direction in the last description it got.
     pub hears: String,
-    /// Headers of the last request it got.
+    /// The last request it got.
     pub last_request: Option<Message>,
+    /// The status of the answer to its last ping.
+    pub pinged: Option<u16>,
     account: Account,
     talk: Talk,
     transactions: Transactions<Asked>,
@@ -102,6 +103,10 @@ pub struct Account {
     pub password: String,
     /// Its domain.
     pub domain: String,
+    /// What it calls itself in Call-IDs, Contact and User-Agent.
+    pub device: String,
+    /// What it believes its address to be, and writes into Via, Contact and SDP.
+    pub claims: SocketAddr,
     /// Where it sends everything.
     pub switch: SocketAddr,
 }
@@ -111,6 +116,7 @@ enum Asked {
     Register { expires: u32 },
     Invite,
     ReInvite,
+    Ping,
     Other,
 }
 
@@ -118,18 +124,24 @@ impl Phone {
     /// A phone that is switched off until it is told something.
     pub fn new(name: &str, address: SocketAddr, account: Account) -> Self {
         let mut seed = [7; 32];
-        for (at, byte) in name.bytes().chain(address.to_string().bytes()).enumerate() {
+        // A phone that knows no better chance than its own name and address.
+        let own = format!("{}{}", account.device, account.claims);
+        for (at, byte) in own.bytes().enumerate() {
             seed[at % 32] ^= byte.wrapping_add(at as u8);
         }
         Self {
             name: name.to_owned(),
             address,
             habit: Habit::Answer(Duration::from_secs(2)),
+            skills: Skills::default(),
+            answers: vec![],
+            last_answer: None,
             state: State::Idle,
             registered: None,
             contacts: 0,
             hears: String::new(),
             last_request: None,
+            pinged: None,
             account,
             talk: Talk::default(),
             transactions: Transactions::new([1; 16], 1_000),
@@ -143,6 +155,16 @@ impl Phone {
         &mut self.account
     }
 
+    /// Its number.
+    pub fn number(&self) -> &str {
+        &self.account.user
+    }
+
+    /// The account of a phone in another company that looks like this one in all but its domain.
+    pub fn lookalike(&self, domain: &str, switch: SocketAddr) -> Account {
+        Account { domain: domain.to_owned(), switch, ..self.account.clone() }
+    }
+
     /// Where it sends everything.
     pub fn switch(&self) -> SocketAddr {
         self.account.switch
@@ -151,14 +173,14 @@ impl Phone {
     /// Registers, or with 0 leaves.
     pub fn register(&mut self, now: Moment, expires: u32) {
         self.registered = None;
-        let call_id = format!("register-{}", self.name);
+        let call_id = format!("register-{}", self.account.device);
         let aor = format!("<sip:{}@{}>", self.account.user, self.account.domain);
         let domain = format!("sip:{}", self.account.domain);
         self.talk.cseq += 1;
         let head = Head {
             method: Method::Register,
             target: domain,
-            from: format!("{aor};tag=reg-{}", self.name),
+            from: format!("{aor};tag=reg-{}", self.account.device),
             to: aor,
             call_id,
             cseq: self.talk.cseq,
@@ -176,23 +198,52 @@ impl Phone {
     pub fn call_with(&mut self, now: Moment, number: &str, sdp: &str) {
         let number_of_call = self.chance.number();
         let domain = self.account.domain.clone();
-        self.talk = Talk {
-            call_id: format!("{number_of_call:x}@{}", self.name),
+        let talk = Talk {
+            call_id: format!("{number_of_call:x}@{}", self.account.device),
             local: format!("<sip:{}@{domain}>;tag={number_of_call:x}", self.account.user),
             remote: format!("<sip:{number}@{domain}>"),
             target: format!("sip:{number}@{domain}"),
-            cseq: self.talk.cseq + 1,
             ..Talk::default()
         };
+        self.begin(now, talk, sdp);
+    }
+
+    /// Begins a call.
+    pub(super) fn begin(&mut self, now: Moment, talk: Talk, sdp: &str) {
+        self.talk = Talk { cseq: self.talk.cseq + 1, ..talk };
         self.state = State::Calling;
         self.send_invite(now, Asked::Invite, sdp, None);
     }
 
-    /// Puts the other on hold, or takes them back.
+    /// Asks something outside of any call.
+    pub(super) fn ask(&mut self, now: Moment, method: Method<'static>, about: &Talk) {
+        self.pinged = None;
+        let head = about.head(method);
+        self.send_request(now, &head, Asked::Ping, None, "");
+    }
+
+    /// Its domain.
+    pub(super) fn domain(&self) -> &str {
+        &self.account.domain
+    }
+
+    /// A number that its other calls do not have.
+    pub(super) fn number_of_call(&mut self) -> u64 {
+        self.chance.number()
+    }
+
+    /// Puts the other on hold, or takes them back, unless a change is under way.
     pub fn hold(&mut self, now: Moment, direction: &str) {
         let sdp = self.description(direction);
-        self.talk.cseq += 1;
-        self.send_invite(now, Asked::ReInvite, &sdp, None);
+        self.change(now, &sdp);
+    }
+
+    fn change(&mut self, now: Moment, sdp: &str) {
+        if self.talk.change != Change::Asked && self.state == State::Talking {
+            self.talk.change = Change::Asked;
+            self.talk.cseq += 1;
+            self.send_invite(now, Asked::ReInvite, sdp, None);
+        }
     }
 
     /// Hangs up, gives up or refuses, whichever fits.
@@ -202,35 +253,71 @@ impl Phone {
                 self.talk.cseq += 1;
                 let head = self.head(Method::Bye);
                 self.send_request(now, &head, Asked::Other, None, "");
-                self.state = State::Ended(200);
+                self.end(now);
             }
             State::Calling => {
+                self.talk.intent = Intent::GiveUp;
                 if let Some((_, key)) = self.talk.asked {
                     self.transactions.cancel(now, key, None);
                 }
             }
-            State::Ringing => self.finish_invite(now, 603),
+            State::Ringing => {
+                self.finish_invite(now, 603);
+                self.drain(now);
+            }
             State::Idle | State::Ended(_) => {}
         }
+        self.drain(now);
+    }
+
+    /// Its call is over, and with it whatever it wanted to change.
+    fn end(&mut self, now: Moment) {
+        self.state = State::Ended(200);
+        if let (Change::Asked, Some((_, key))) = (&self.talk.change, &self.talk.asked) {
+            self.transactions.cancel(now, *key, None);
+        }
+        self.talk.change = Change::None;
     }
 
     /// When it next does something by itself.
     pub fn deadline(&self) -> Option<Moment> {
-        let unacked = self.talk.unacked.as_ref().map(Unacknowledged2xx::deadline);
-        [self.transactions.deadline(), self.talk.answer_at, unacked].into_iter().flatten().min()
+        let unacked = self.talk.unacked.as_ref().map(|(_, unacked)| unacked.deadline());
+        let again = match self.talk.change {
+            Change::Again { at, .. } => Some(at),
+            Change::None | Change::Asked => None,
+        };
+        let announced = self.talk.announcements.deadline();
+        let own = [self.transactions.deadline(), self.talk.answer_at, unacked, again, announced];
+        own.into_iter().flatten().min()
     }
 
     /// Its time has come.
     pub fn handle_deadline(&mut self, now: Moment) {
+        if self.skills.power == Power::Off {
+            self.transactions = Transactions::new([1; 16], 1_000);
+            self.talk = Talk::default();
+            return;
+        }
         self.transactions.handle_deadline(now);
         if self.talk.answer_at.is_some_and(|at| at <= now) {
             self.talk.answer_at = None;
             self.finish_invite(now, 200);
         }
-        match self.talk.unacked.as_mut().and_then(|unacked| unacked.handle_deadline(now)) {
+        self.announce_again(now);
+        match self.talk.unacked.as_mut().and_then(|(_, unacked)| unacked.handle_deadline(now)) {
             Some(Due::Repeat(bytes)) => self.outbox.push_back(bytes),
-            Some(Due::GiveUp) => self.talk.unacked = None,
+            // RFC 3261 §13.3.1.4: whoever called is not there.
+            Some(Due::GiveUp) => {
+                self.talk.unacked = None;
+                self.hang_up(now);
+            }
             None => {}
+        }
+        if let Change::Again { at, sdp } = self.talk.change.clone()
+            && at <= now
+        {
+            self.talk.change = Change::None;
+            self.change(now, &sdp);
         }
         self.drain(now);
     }
@@ -243,6 +330,9 @@ impl Phone {
     /// A datagram came.
     pub fn handle_datagram(&mut self, now: Moment, bytes: Bytes) {
         let Ok(message) = Message::parse(bytes) else { return };
+        if self.skills.power == Power::Off {
+            return;
+        }
         match message.is_request() {
             true => self.handle_request(now, message),
             false => self.handle_response(now, &message),
@@ -260,9 +350,12 @@ impl Phone {
         let flow = self.flow();
         match self.transactions.receive_request(now, flow, &request) {
             Arrival::Ack => {
-                self.talk.unacked = None;
-                if !request.body().is_empty() {
-                    self.hears = direction(&request);
+                let cseq = request.cseq().map(|cseq| cseq.number).unwrap_or_default();
+                if self.talk.unacked.as_ref().is_some_and(|(number, _)| *number == cseq) {
+                    self.talk.unacked = None;
+                    if !request.body().is_empty() {
+                        self.hears = direction(&request);
+                    }
                 }
             }
             Arrival::Cancel { server, invite } => {
@@ -277,15 +370,22 @@ impl Phone {
             }
             Arrival::New(server) => {
                 let known = request.call_id().is_ok_and(|id| id == self.talk.call_id);
+                let within = request.to().is_ok_and(|to| to.tag().is_some());
                 let status = match request.method() {
                     Method::Bye if !known => 481,
-                    _ => 200,
+                    Method::Bye => 200,
+                    _ if within && !known => 481,
+                    method => self.skills.refusal(method).unwrap_or(200),
                 };
                 if request.method() == Method::Bye && known {
-                    self.state = State::Ended(200);
+                    self.end(now);
                     self.talk.unacked = None;
                 }
-                let bytes = Draft::response(&request, status, None).to_tag("phone").finish();
+                let bytes = match (request.method(), status) {
+                    (Method::Update, 200) => self.answer_update(&request),
+                    (Method::Prack, _) => return self.confirmed(now, server, &request),
+                    _ => Draft::response(&request, status, None).to_tag("phone").finish(),
+                };
                 self.transactions.respond(now, server, status, bytes);
             }
             Arrival::Absorbed | Arrival::Merged | Arrival::Full | Arrival::Unreadable => {}
@@ -295,16 +395,27 @@ impl Phone {
     fn handle_invite(&mut self, now: Moment, server: ServerId, invite: Message) {
         let within = invite.to().is_ok_and(|to| to.tag().is_some());
         self.transactions.own(server, Asked::Invite);
+        if let Some((status, name, value)) = self.skills.first_refusal.take().filter(|_| !within) {
+            let draft = Draft::response(&invite, status, None).to_tag("no");
+            let bytes = draft.header(name, value).finish();
+            return self.transactions.respond(now, server, status, bytes);
+        }
         if within {
-            self.hears = direction(&invite);
-            let answer = match self.hears.as_str() {
-                "sendonly" => "recvonly",
-                "inactive" => "inactive",
-                _ => "sendrecv",
+            let known = invite.call_id().is_ok_and(|id| id == self.talk.call_id);
+            let refusal = match (self.state, &self.talk.change) {
+                (State::Talking, Change::None | Change::Again { .. }) if known => None,
+                // RFC 3261 §14.2: it waits for an answer of its own.
+                (State::Talking, Change::Asked) | (State::Calling, _) if known => Some(491),
+                _ => Some(481),
             };
-            let sdp = self.description(answer);
+            if let Some(status) = refusal.or(self.skills.refusal(Method::Invite)) {
+                let bytes = Draft::response(&invite, status, None).finish();
+                return self.transactions.respond(now, server, status, bytes);
+            }
+            self.hears = direction(&invite);
+            let sdp = self.description(answering(&self.hears));
             let bytes = self.write_answer(&invite, 200, &sdp);
-            self.talk.unacked = Some(Unacknowledged2xx::new(now, bytes.clone()));
+            self.expect_ack(now, &invite, &bytes);
             return self.transactions.respond(now, server, 200, bytes);
         }
         if matches!(self.state, State::Talking | State::Ringing | State::Calling) {
@@ -339,23 +450,47 @@ impl Phone {
         }
     }
 
+    /// The 2xx to an UPDATE, with a description if it brought one.
+    fn answer_update(&mut self, update: &Message) -> Bytes {
+        if update.body().is_empty() {
+            return self.write_answer(update, 200, "");
+        }
+        self.hears = direction(update);
+        let sdp = self.description(answering(&self.hears));
+        self.write_answer(update, 200, &sdp)
+    }
+
     fn provisional(&mut self, now: Moment, status: u16) {
         let Some((server, invite)) = self.talk.invite.clone() else { return };
         let sdp = if status == 183 { self.description("sendrecv") } else { String::new() };
+        if self.skills.rings == Rings::Reliably {
+            return self.announce(now, server, &invite, status, &sdp);
+        }
         let bytes = self.write_answer(&invite, status, &sdp);
         self.transactions.respond(now, server, status, bytes);
     }
 
     fn finish_invite(&mut self, now: Moment, status: u16) {
+        if status == 200 && self.talk.announcements.holds_answer() {
+            self.talk.answers_once_confirmed = true;
+            return;
+        }
         let Some((server, invite)) = self.talk.invite.take() else { return };
+        self.talk.announcements.stop();
         self.talk.answer_at = None;
         self.state = if status == 200 { State::Talking } else { State::Ended(status) };
-        let sdp = if status == 200 { self.description("sendrecv") } else { String::new() };
+        let describes = status == 200 && !self.talk.described;
+        let sdp = if describes { self.description("sendrecv") } else { String::new() };
         let bytes = self.write_answer(&invite, status, &sdp);
         if status == 200 {
-            self.talk.unacked = Some(Unacknowledged2xx::new(now, bytes.clone()));
+            self.expect_ack(now, &invite, &bytes);
         }
         self.transactions.respond(now, server, status, bytes);
+    }
+
+    fn expect_ack(&mut self, now: Moment, invite: &Message, answer: &Bytes) {
+        let cseq = invite.cseq().map(|cseq| cseq.number).unwrap_or_default();
+        self.talk.unacked = Some((cseq, Unacknowledged2xx::new(now, answer.clone())));
     }
 
     fn write_answer(&self, invite: &Message, status: u16, sdp: &str) -> Bytes {
@@ -365,200 +500,31 @@ impl Phone {
             (Habit::Forward(to), 302) => draft.header(Name::Contact, format_args!("<{to}>")),
             _ => draft.header(Name::Contact, self.contact()),
         };
+        let draft = match status {
+            101..=299 => with(draft, &self.skills.answers_with),
+            _ => draft,
+        };
         match sdp.is_empty() {
             true => draft.finish(),
             false => draft.body("application/sdp", sdp.as_bytes()).finish(),
         }
     }
 
-    fn handle_response(&mut self, now: Moment, response: &Message) {
-        let branch = response.via().ok().and_then(|via| via.branch().map(str::to_owned));
-        let key = branch.and_then(|branch| u64::from_str_radix(branch.get(7..)?, 16).ok());
-        let Some(key) = key else { return };
-        let Some(answer) = self.transactions.receive_response(now, key, response) else { return };
-        match (answer.owner, answer.status) {
-            (_, 100) => {}
-            (Asked::Register { expires }, 401) if self.registered != Some(401) => {
-                self.registered = Some(401);
-                let auth = self.authorize(response, "REGISTER", Name::WwwAuthenticate);
-                self.register_again(now, expires, auth);
-            }
-            (Asked::Register { .. }, status) => {
-                self.registered = Some(status);
-                self.contacts = response.values(Name::Contact).count();
-            }
-            (Asked::Invite | Asked::ReInvite, 407) => self.invite_again(now, response),
-            (Asked::Invite | Asked::ReInvite, 200..=299) => self.answered(now, response),
-            (Asked::Invite, 300..) => self.state = State::Ended(answer.status),
-            (Asked::Invite | Asked::ReInvite | Asked::Other, _) => {}
-        }
-    }
-
-    fn register_again(&mut self, now: Moment, expires: u32, auth: (Name, String)) {
-        self.talk.cseq += 1;
-        let aor = format!("<sip:{}@{}>", self.account.user, self.account.domain);
-        let head = Head {
-            method: Method::Register,
-            target: format!("sip:{}", self.account.domain),
-            from: format!("{aor};tag=reg-{}", self.name),
-            to: aor,
-            call_id: format!("register-{}", self.name),
-            cseq: self.talk.cseq,
-        };
-        self.send_request(now, &head, Asked::Register { expires }, Some(auth), "");
-    }
-
-    fn invite_again(&mut self, now: Moment, response: &Message) {
-        let Some((sdp, _)) = self.talk.asked.clone() else { return };
-        let auth = self.authorize(response, "INVITE", Name::ProxyAuthenticate);
-        self.talk.cseq += 1;
-        self.send_invite(now, Asked::Invite, &sdp, Some(auth));
-    }
-
-    fn answered(&mut self, now: Moment, response: &Message) {
-        let cseq = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
-        if let Some(ack) = self.talk.acked.clone().filter(|_| cseq < self.talk.cseq) {
-            return self.outbox.push_back(ack);
-        }
-        self.talk.remote = response.first(Name::To).unwrap_or_default().to_owned();
-        self.talk.target = contact_of(response);
-        self.hears = direction(response);
-        self.state = State::Talking;
-        let offered = self.talk.asked.as_ref().is_some_and(|(sdp, _)| !sdp.is_empty());
-        let draft = self.draft(&Head { cseq, ..self.head(Method::Ack) }, self.chance_branch(now));
-        let bytes = match offered {
-            true => draft.finish(),
-            false => {
-                draft.body("application/sdp", self.description("sendrecv").as_bytes()).finish()
-            }
-        };
-        self.talk.acked = Some(bytes.clone());
-        self.outbox.push_back(bytes);
-    }
-
-    fn chance_branch(&self, now: Moment) -> u64 {
-        now.as_micros() ^ u64::from(self.talk.cseq) << 48
-    }
-
-    fn send_invite(&mut self, now: Moment, asked: Asked, sdp: &str, auth: Option<(Name, String)>) {
-        let head = self.head(Method::Invite);
-        let key = self.send_request(now, &head, asked, auth, sdp);
-        self.talk.asked = Some((sdp.to_owned(), key));
-    }
-
-    fn send_request(
-        &mut self,
-        now: Moment,
-        head: &Head,
-        asked: Asked,
-        auth: Option<(Name, String)>,
-        sdp: &str,
-    ) -> u64 {
-        let key = self.chance.number();
-        let mut draft = self.draft(head, key);
-        if let Asked::Register { expires } = asked {
-            draft = draft.header(Name::Expires, expires);
-        }
-        if let Some((name, value)) = auth {
-            draft = draft.header(name, value);
-        }
-        let bytes = match sdp.is_empty() {
-            true => draft.finish(),
-            false => draft.body("application/sdp", sdp.as_bytes()).finish(),
-        };
-        let flow = self.flow();
-        self.transactions
-            .request(now, flow, head.method, bytes, key, asked)
-            .expect("a simulated phone has room");
-        self.drain(now);
-        key
-    }
-
-    fn draft(&self, head: &Head, key: u64) -> Draft {
-        Draft::request(head.method, &head.target)
-            .header(
-                Name::Via,
-                format_args!("SIP/2.0/UDP {};branch=z9hG4bK{key:x};rport", self.address),
-            )
-            .header(Name::MaxForwards, 70)
-            .header(Name::From, &head.from)
-            .header(Name::To, &head.to)
-            .header(Name::CallId, &head.call_id)
-            .header(Name::CSeq, format_args!("{} {}", head.cseq, head.method.as_str()))
-            .header(Name::Contact, self.contact())
-            .header(Name::UserAgent, &self.name)
-    }
-
-    fn head(&self, method: Method<'static>) -> Head {
-        Head {
-            method,
-            target: self.talk.target.clone(),
-            from: self.talk.local.clone(),
-            to: self.talk.remote.clone(),
-            call_id: self.talk.call_id.clone(),
-            cseq: self.talk.cseq,
-        }
-    }
-
-    /// RFC 7616 §3.4.1, written out.
-    fn authorize(&self, response: &Message, method: &str, asked: Name) -> (Name, String) {
-        let challenge = response.first(asked).unwrap_or_default();
-        let part = |name: &str| {
-            let at = challenge.find(&format!("{name}=\"")).map(|at| at + name.len() + 2);
-            let rest = at.and_then(|at| challenge.get(at..)).unwrap_or_default();
-            rest.split('"').next().unwrap_or_default().to_owned()
-        };
-        let (realm, nonce) = (part("realm"), part("nonce"));
-        let uri = format!("sip:{}", self.account.domain);
-        let user = &self.account.user;
-        let ha1 = hex(&digest::md5(&[user, &realm, &self.account.password]));
-        let ha2 = hex(&digest::md5(&[method, &uri]));
-        let proof = hex(&digest::md5(&[&ha1, &nonce, "00000001", "c", "auth", &ha2]));
-        let name = match asked {
-            Name::WwwAuthenticate => Name::Authorization,
-            _ => Name::ProxyAuthorization,
-        };
-        let value = format!(
-            "Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
-             response=\"{proof}\", qop=auth, nc=00000001, cnonce=\"c\""
-        );
-        (name, value)
-    }
-
-    fn description(&self, direction: &str) -> String {
-        format!(
-            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
-             m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na={direction}\r\n",
-            ip = self.address.ip()
-        )
-    }
-
-    fn contact(&self) -> String {
-        format!("<sip:{}@{};line={}>", self.account.user, self.address, self.name)
-    }
-
     fn flow(&self) -> Flow {
         Flow::udp(NodeId(0), self.address, self.account.switch)
     }
 
-    fn drain(&mut self, _now: Moment) {
+    fn drain(&mut self, now: Moment) {
         while let Some(output) = self.transactions.poll_output() {
             match output {
                 Output::Send { bytes, .. } => self.outbox.push_back(bytes),
-                Output::TimedOut { owner: Asked::Invite } => self.state = State::Ended(408),
+                Output::TimedOut { owner: Asked::Invite } => self.refused(408),
+                Output::TimedOut { owner: Asked::ReInvite } => self.hang_up(now),
+                Output::TimedOut { owner: Asked::Register { .. } } => self.registered = Some(408),
                 Output::TimedOut { .. } | Output::NeverAcknowledged { .. } => {}
             }
         }
     }
-}
-
-struct Head {
-    method: Method<'static>,
-    target: String,
-    from: String,
-    to: String,
-    call_id: String,
-    cseq: u32,
 }
 
 fn contact_of(message: &Message) -> String {
@@ -577,6 +543,15 @@ fn direction(message: &Message) -> String {
     found.unwrap_or_default().to_owned()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn answering(heard: &str) -> &'static str {
+    match heard {
+        "sendonly" => "recvonly",
+        "recvonly" => "sendonly",
+        "inactive" => "inactive",
+        _ => "sendrecv",
+    }
+}
+
+fn with(draft: Draft, headers: &[(Name, String)]) -> Draft {
+    headers.iter().fold(draft, |draft, (name, value)| draft.header(*name, value))
 }

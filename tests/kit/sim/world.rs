@@ -1,12 +1,13 @@
 //! The world around a switch, and the ladder of what was said in it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pbx::board::Board;
 use pbx::edge::{self, Edge, Placed, UnknownDomain};
-use pbx::flow::{Advertised, Flow, InnerPath, Path};
+use pbx::flow::{Advertised, Flow, FlowId, InnerPath, Link, Path, Transport};
 use pbx::id::{BindingId, CallId, NodeId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media::{Event as Sound, Heard, Side, Wish};
@@ -20,13 +21,17 @@ use pbx::switch::{Load, Setup, Switch};
 
 use super::Company;
 use super::network::{Datagram, Network};
+use super::nodes::{Leases, Life};
 use super::phone::{Account, Phone};
+use super::router::Router;
+use super::trunk::CARRIER;
+use super::twins::Twins;
 
 const TOKEN_KEY: [u8; 16] = [3; 16];
-const NODE: NodeId = NodeId(1);
 const NONCE_KEY: [u8; 16] = [4; 16];
 
-/// A switch, its phones and what lies between.
+/// A switch, its phones and what lies between; and next door a company whose phones look the same,
+/// which must notice nothing, whatever the scenario (see `twins`).
 #[derive(Debug)]
 pub struct World {
     /// The time.
@@ -45,21 +50,47 @@ pub struct World {
     pub live: BTreeMap<CallId, (TenantId, Vec<u8>)>,
     /// Registrations that are stored.
     pub bindings: BTreeMap<BindingId, Binding>,
+    /// The routers before phones, by the phone's name.
+    pub routers: BTreeMap<String, Router>,
     /// Sound that is open, with its port.
     pub sides: BTreeMap<Side, u16>,
-    companies: Vec<Company>,
-    stages: Vec<Stage>,
+    /// Whether sound tells at once that a side is closed.
+    pub closing: Closing,
+    /// What each company sees.
+    pub boards: BTreeMap<TenantId, Board>,
+    /// Phones that are connected over TCP, and the number of their connection.
+    connections: BTreeMap<SocketAddr, u32>,
+    pub(super) twins: Twins,
+    pub(super) unknown_domain: UnknownDomain,
+    pub(super) companies: Vec<Company>,
+    pub(super) stages: Vec<Stage>,
+    pub(super) leases: Leases,
     ladder: Vec<String>,
     said_at: Moment,
 }
 
+/// When sound tells that a side is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// As soon as it is asked to close it.
+    AtOnce,
+    /// Not before the process is killed.
+    TooLate,
+}
+
 /// The switch and what it waits for.
 #[derive(Debug)]
-struct Stage {
-    switch: Switch,
-    edge: Edge,
-    address: SocketAddr,
-    boot: u32,
+pub(super) struct Stage {
+    pub(super) node: NodeId,
+    pub(super) switch: Switch,
+    pub(super) edge: Edge,
+    pub(super) address: SocketAddr,
+    pub(super) boot: u32,
+    pub(super) life: Life,
+    /// Sound that it carries.
+    pub(super) sides: BTreeSet<Side>,
+    /// Which tenants it believes to be at home here, and since which epoch.
+    pub(super) epochs: BTreeMap<TenantId, u64>,
     kept: VecDeque<(Moment, Record)>,
     inner: VecDeque<(InnerPath, Bytes)>,
     ports: u16,
@@ -72,7 +103,9 @@ impl World {
     }
 
     /// A world with these tenants dealt out to so many nodes, a switch each.
-    pub fn on(nodes: usize, companies: Vec<Company>) -> Self {
+    pub fn on(nodes: usize, mut companies: Vec<Company>) -> Self {
+        let twins = Twins::new();
+        companies.push(twins.company.clone());
         let now = Moment::from_secs(1_800_000_000);
         let mut world = Self {
             now,
@@ -83,9 +116,19 @@ impl World {
             notes: vec![],
             live: BTreeMap::new(),
             bindings: BTreeMap::new(),
+            routers: BTreeMap::new(),
             sides: BTreeMap::new(),
+            closing: Closing::AtOnce,
+            boards: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            twins,
+            unknown_domain: UnknownDomain::Drop,
             companies,
-            stages: (0..nodes).map(|node| Stage::new(node, 1)).collect(),
+            stages: (0..nodes)
+                .zip(1..)
+                .map(|(node, boot)| Stage::new(node, boot, UnknownDomain::Drop))
+                .collect(),
+            leases: Leases::default(),
             ladder: vec![],
             said_at: now,
         };
@@ -101,9 +144,46 @@ impl World {
             user: user.to_owned(),
             password: format!("secret-{user}"),
             domain: domain.to_owned(),
+            device: name.to_owned(),
+            claims: address,
             switch: self.stages[self.home_of(domain)].address,
         };
-        self.phones.entry(name.to_owned()).or_insert_with(|| Phone::new(name, address, account))
+        let next_door = self.stages[self.home_of(&self.twins.company.directory.domain)].address;
+        let phone = self.phones.entry(name.to_owned());
+        let phone = phone.or_insert_with(|| Phone::new(name, address, account));
+        self.twins.add(self.now, phone, next_door);
+        phone
+    }
+
+    /// A carrier that no company has heard of.
+    pub fn carrier(&mut self, name: &str) -> &mut Phone {
+        let phone = self.phone(name, CARRIER, "gateway");
+        phone.account_mut().password.clear();
+        phone
+    }
+
+    /// Our address, as carriers write it.
+    pub fn host(&self) -> String {
+        self.stages[0].address.ip().to_string()
+    }
+
+    /// What strangers hear from now on, instead of nothing.
+    pub fn treat_strangers(&mut self, unknown_domain: UnknownDomain) {
+        self.unknown_domain = unknown_domain;
+        for (node, stage) in self.stages.iter_mut().enumerate() {
+            *stage = Stage::new(node, stage.boot, unknown_domain);
+        }
+        self.admit_all();
+    }
+
+    /// A registered phone in another company that differs from one of ours in nothing but its
+    /// domain and the address that it is seen at, randomness included.
+    pub fn lookalike(&mut self, name: &str, of: &str, domain: &str) {
+        let account = self.phones[of].lookalike(domain, self.stages[self.home_of(domain)].address);
+        let user = account.user.clone();
+        let phone = self.phone(name, domain, &user);
+        *phone = Phone::new(name, phone.address, account);
+        self.registered(name, domain, &user);
     }
 
     /// A phone that is registered, without its REGISTER in the ladder.
@@ -142,28 +222,83 @@ impl World {
         self.settle();
     }
 
+    /// From now on a phone speaks over a connection of this number.
+    pub fn connect(&mut self, name: &str, number: u32) {
+        self.connections.insert(self.phones[name].address, number);
+    }
+
+    /// A phone's connection breaks; until it is connected again nothing reaches it.
+    pub fn disconnect(&mut self, name: &str) {
+        let number = self.connections.insert(self.phones[name].address, 0);
+        let number = number.expect("it is connected");
+        let at = self.phones[name].switch();
+        let stage = self.stages.iter().find(|stage| stage.address == at);
+        let Stage { node, boot, .. } = *stage.expect("a phone's node is there");
+        self.input(|| Input::FlowGone(FlowId { node, boot, number }));
+    }
+
+    /// The sound of a leg stops: media tells so after a while.
+    pub fn fall_silent(&mut self, leg: u16) {
+        let side = self.sides.keys().copied().find(|side| side.leg == leg);
+        let side = side.expect("sound of this leg is open");
+        self.input(|| Input::Media(Sound::Quiet { side }));
+    }
+
     /// Ends the process in an instant and starts it again with what was written down.
     pub fn restart(&mut self) {
         for (node, stage) in self.stages.iter_mut().enumerate() {
-            *stage = Stage::new(node, stage.boot + 1);
+            *stage = Stage::new(node, stage.boot + 1, self.unknown_domain);
         }
+        self.leases = Leases::default();
         self.sides.clear();
+        self.boards.clear();
+        self.twins.board = Board::default();
         self.say("pbx -> pbx", "killed and started again".to_owned());
         self.admit_all();
         self.settle();
     }
 
-    /// How much the switch has in hand.
+    /// At the end of a scenario: the company next door was there, and nobody spoke of it. (Whatever
+    /// reaches it has ended the scenario before.)
+    pub fn finish(&self) {
+        self.twins.check_registered();
+        self.twins.check_unnamed(&format!("{:?} {:?}", self.calls, self.boards));
+        for (_, facts) in self.live.values() {
+            self.twins.check_unnamed(&String::from_utf8_lossy(facts));
+        }
+    }
+
+    /// Lets every phone de-register, next door as well, over a line that loses nothing.
+    pub fn switch_off(&mut self) {
+        let now = self.now;
+        self.network = Network::new(1);
+        for phone in self.phones.values_mut() {
+            phone.register(now, 0);
+        }
+        self.twins.switch_off(now);
+        self.run_for(Duration::from_secs(1));
+    }
+
+    /// Whether anybody still waits for a moment to come: a phone, a switch, or a datagram.
+    pub fn is_waiting(&self) -> bool {
+        self.next_at().is_some()
+    }
+
+    /// How much living switches have in hand, the company next door left out.
     pub fn load(&self) -> Load {
-        self.stages.iter().map(|stage| stage.switch.load()).fold(Load::default(), |sum, load| {
-            Load {
-                tenants: sum.tenants + load.tenants,
-                calls: sum.calls + load.calls,
-                transactions: sum.transactions + load.transactions,
-                bindings: sum.bindings + load.bindings,
-                waiting: sum.waiting + load.waiting,
-            }
-        })
+        let twin = self.twins.tenant();
+        let alive = || self.stages.iter().filter(|stage| stage.life == Life::Alive);
+        let next_door = alive().filter(|stage| stage.epochs.contains_key(&twin)).count();
+        let phones = next_door * self.twins.board.phones.len();
+        let all = alive().map(|stage| stage.switch.load());
+        let all = all.fold(Load::default(), |sum, load| Load {
+            tenants: sum.tenants + load.tenants,
+            calls: sum.calls + load.calls,
+            transactions: sum.transactions + load.transactions,
+            bindings: sum.bindings + load.bindings,
+            waiting: sum.waiting + load.waiting,
+        });
+        Load { tenants: all.tenants - next_door, bindings: all.bindings - phones, ..all }
     }
 
     /// The ladder so far, and begins a new one.
@@ -181,6 +316,7 @@ impl World {
     }
 
     fn admit_all(&mut self) {
+        self.link_all();
         for company in self.companies.clone() {
             let tenant = company.tenant();
             let home = self.home_of(&company.directory.domain);
@@ -188,29 +324,25 @@ impl World {
             for stage in &mut self.stages {
                 let numbers = numbers.clone();
                 stage.switch.handle_input(self.now, Input::Numbers { tenant, numbers });
+                stage.edge.learn(company.served());
             }
-            self.stages[home].edge.learn(company.served());
-            let users = &company.directory.users;
-            let of_tenant = |binding: &&Binding| users.contains_key(&binding.user);
-            let bindings = self.bindings.values().filter(of_tenant).cloned().collect();
-            let live = self.live.values().filter(|(whose, _)| *whose == tenant);
-            let live = live.map(|(_, facts)| facts.clone()).collect();
-            let directory = Box::new(company.directory);
-            let arrived = Input::Arrived { directory, bindings, live };
-            self.stages[home].switch.handle_input(self.now, arrived);
+            let live = self.facts_of(tenant);
+            self.bring_home(company, home, live, vec![]);
         }
     }
 
     fn next_at(&self) -> Option<Moment> {
         let phones = self.phones.values().filter_map(Phone::deadline);
-        let switch = self.stages.iter().filter_map(|stage| stage.switch.deadline());
-        let kept = self.stages.iter().filter_map(|stage| Some(stage.kept.front()?.0));
-        phones.chain(switch).chain(kept).chain(self.network.next_at()).min()
+        let alive = || self.stages.iter().filter(|stage| stage.life == Life::Alive);
+        let switch = alive().filter_map(|stage| stage.switch.deadline());
+        let kept = alive().filter_map(|stage| Some(stage.kept.front()?.0));
+        let own = phones.chain(switch).chain(kept).chain(self.network.next_at());
+        own.chain(self.twins.next_at()).min()
     }
 
     fn step(&mut self) {
         let now = self.now;
-        for stage in &mut self.stages {
+        for stage in self.stages.iter_mut().filter(|stage| stage.life == Life::Alive) {
             if stage.switch.deadline().is_some_and(|at| at <= now) {
                 stage.switch.handle_deadline(now);
             }
@@ -221,12 +353,17 @@ impl World {
             }
         }
         for node in 0..self.stages.len() {
-            while self.stages[node].kept.front().is_some_and(|(at, _)| *at <= now) {
+            while self.stages[node].life == Life::Alive
+                && self.stages[node].kept.front().is_some_and(|(at, _)| *at <= now)
+            {
                 if let Some((_, record)) = self.stages[node].kept.pop_front() {
-                    self.store(&record);
+                    self.store(node, &record);
                     self.stages[node].switch.handle_input(now, Input::Kept(record.id));
                 }
             }
+        }
+        for datagram in self.twins.handle_deadline(now) {
+            self.deliver(datagram);
         }
         while let Some(datagram) = self.network.arrive(now) {
             self.deliver(datagram);
@@ -237,32 +374,51 @@ impl World {
     fn deliver(&mut self, datagram: Datagram) {
         let Datagram { from, to, bytes } = datagram;
         if let Some(node) = self.stages.iter().position(|stage| stage.address == to) {
-            let flow = Flow::udp(NODE, to, from);
+            if self.stages[node].life == Life::Dead {
+                return;
+            }
+            let Stage { node: number, boot, .. } = self.stages[node];
+            let link = match self.connections.get(&from) {
+                Some(0) => return,
+                Some(number) => Link::Stream { transport: Transport::Tcp, boot, number: *number },
+                None => Link::Udp,
+            };
+            let flow = Flow::Net(Path { node: number, link, local: to, peer: from });
             match self.stages[node].edge.place(self.now, &flow, bytes) {
                 Placed::Drop(_) => {}
+                Placed::KeepsOpen(tenant) => {
+                    self.forward(node, tenant, Input::KeptOpen { tenant, peer: from });
+                }
                 Placed::Answer(bytes) => self.send(node, flow, bytes),
                 Placed::For { tenant, by, message } => {
                     let input = Input::Received { tenant, by, flow, message };
-                    self.stages[node].switch.handle_input(self.now, input);
+                    self.forward(node, tenant, input);
                 }
             }
-        } else if let Some(phone) = self.phones.values_mut().find(|phone| phone.address == to) {
-            phone.handle_datagram(self.now, bytes);
+        } else if let Some(name) = self.name_of(to) {
+            let router = self.routers.get_mut(&name);
+            let arrives = router.is_none_or(|router| router.lets_in(self.now, to));
+            if let Some(phone) = self.phones.get_mut(&name).filter(|_| arrives) {
+                phone.handle_datagram(self.now, bytes);
+            }
         }
     }
 
     /// Performs all that is wished, until nobody wishes anything.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         loop {
             let mut quiet = true;
             for node in 0..self.stages.len() {
                 while let Some(output) = self.stages[node].switch.poll_output() {
                     quiet = false;
+                    if self.stages[node].life == Life::Dead {
+                        continue;
+                    }
                     self.perform(node, output);
                 }
                 while let Some((path, bytes)) = self.stages[node].inner.pop_front() {
                     quiet = false;
-                    self.hand_over(path, bytes);
+                    self.hand_over(node, path, bytes);
                 }
             }
             let mut said = vec![];
@@ -275,6 +431,8 @@ impl World {
                 quiet = false;
                 self.say(&format!("{name} -> pbx"), summary(&bytes));
                 let to = self.phones[&name].switch();
+                let router = self.routers.get_mut(&name);
+                let from = router.map_or(from, |router| router.pass_out(self.now));
                 self.network.send(self.now, Datagram { from, to, bytes });
             }
             if quiet {
@@ -284,18 +442,16 @@ impl World {
     }
 
     /// SIP as data: from one tenant's switch to the other's, wherever it is.
-    fn hand_over(&mut self, path: InnerPath, bytes: Bytes) {
+    fn hand_over(&mut self, node: usize, path: InnerPath, bytes: Bytes) {
         let message = Message::parse(bytes).expect("a switch writes what can be read");
         let (tenant, flow) = (path.there, Flow::Inner(path.reversed()));
+        assert!(![path.here, tenant].contains(&self.twins.tenant()), "a twin takes part: {path:?}");
         let by = Placement::Inner;
-        let home = self.companies.iter().position(|company| company.tenant() == tenant);
-        let node = home.unwrap_or(0) % self.stages.len();
-        let input = Input::Received { tenant, by, flow, message };
-        self.stages[node].switch.handle_input(self.now, input);
+        self.forward(node, tenant, Input::Received { tenant, by, flow, message });
     }
 
     /// The node on which a tenant lives: they are dealt out in order.
-    fn home_of(&self, domain: &str) -> usize {
+    pub(super) fn home_of(&self, domain: &str) -> usize {
         let place = self.companies.iter().position(|company| company.directory.domain == domain);
         place.unwrap_or(0) % self.stages.len()
     }
@@ -305,24 +461,56 @@ impl World {
             Output::Remember(record) => self.remember(node, record),
             Output::Send { flow, bytes } => self.send(node, flow, bytes),
             Output::Media(wish) => self.sound(node, wish),
-            Output::Note(note) => self.notes.push(note),
-            Output::Show(_) | Output::Retire(_) => {}
+            Output::Note(note) if note.tenant == self.twins.tenant() => {
+                self.twins.hear(&note.event);
+            }
+            Output::Note(note) => {
+                self.twins.check_unnamed(&format!("{note:?}"));
+                self.notes.push(note);
+            }
+            // A home that was given up shows nobody anything.
+            Output::Show(change) if self.home(change.tenant) != node => {}
+            Output::Show(change) if change.tenant == self.twins.tenant() => {
+                self.twins.show(change.what);
+            }
+            Output::Show(change) => {
+                self.boards.entry(change.tenant).or_default().apply(change.what);
+            }
+            Output::Retire(_) => {}
         }
     }
 
     fn send(&mut self, node: usize, flow: Flow, bytes: Bytes) {
         match flow {
-            Flow::Net(Path { local, peer, .. }) => {
-                let phone = self.phones.values().find(|phone| phone.address == peer);
-                let name = phone.map_or_else(|| peer.to_string(), |phone| phone.name.clone());
+            Flow::Net(path) if !self.is_linked(node, path.node) => {}
+            Flow::Net(Path { local, peer, .. }) if self.twins.live_at(peer) => {
+                self.twins.send(self.now, Datagram { from: local, to: peer, bytes });
+            }
+            Flow::Net(path @ Path { local, peer, .. }) => {
+                let open = self.connections.get(&peer).copied();
+                let number = path.stream().map(|stream| stream.number);
+                if open.is_some() && open != number {
+                    return;
+                }
+                self.twins.check_unnamed(&String::from_utf8_lossy(&bytes));
+                let name = self.name_of(peer).unwrap_or_else(|| peer.to_string());
                 self.say(&format!("pbx -> {name}"), summary(&bytes));
                 self.network.send(self.now, Datagram { from: local, to: peer, bytes });
             }
             Flow::Inner(path) => {
                 self.say("pbx -> pbx", summary(&bytes));
                 self.stages[node].inner.push_back((path, bytes));
-            } // No phone of a simulation has a stream.
+            }
         }
+    }
+
+    /// The phone that has this address, or whose router has it.
+    fn name_of(&self, peer: SocketAddr) -> Option<String> {
+        let behind = self.routers.iter().find(|(_, router)| router.outside == peer);
+        let open =
+            |phone: &&Phone| phone.address == peer && !self.routers.contains_key(&phone.name);
+        let phone = || self.phones.values().find(open).map(|phone| phone.name.clone());
+        behind.map(|(name, _)| name.clone()).or_else(phone)
     }
 
     fn remember(&mut self, node: usize, record: Record) {
@@ -330,12 +518,21 @@ impl World {
             (Wait::ForCommit, Some(after)) => {
                 self.stages[node].kept.push_back((self.now + after, record));
             }
-            (Wait::ForCommit, None) | (Wait::No, _) => self.store(&record),
+            (Wait::ForCommit, None) | (Wait::No, _) => self.store(node, &record),
         }
     }
 
-    fn store(&mut self, record: &Record) {
+    fn store(&mut self, node: usize, record: &Record) {
         let tenant = record.tenant;
+        if tenant == self.twins.tenant() {
+            if self.may_write(node, record) {
+                self.twins.store(record);
+            }
+            return;
+        }
+        if !self.may_write(node, record) {
+            return self.leases.refused.push(record.clone());
+        }
         match &record.what {
             Memory::Bound(binding) => {
                 self.bindings.insert(binding.id, (**binding).clone());
@@ -361,18 +558,28 @@ impl World {
                 self.stages[node].ports += 2;
                 let port = port.unwrap_or(self.stages[node].ports);
                 self.sides.insert(side, port);
+                self.stages[node].sides.insert(side);
                 Sound::Opened { side, port }
             }
             Wish::Close { side } => {
-                assert!(self.sides.remove(&side).is_some(), "closed twice, or never opened");
+                let carried = self.stages[node].sides.remove(&side);
+                assert!(carried, "closed twice, or never opened");
+                self.sides.remove(&side);
+                if self.closing == Closing::TooLate {
+                    return;
+                }
                 Sound::Closed { side, heard: Heard::default() }
             }
-            Wish::Aim { .. } | Wish::Join { .. } => return,
+            Wish::Aim { rtp, near, .. } => {
+                self.twins.check_sound(rtp.map(|address| address.ip()));
+                return self.twins.check_sound(near);
+            }
+            Wish::Join { .. } => return,
         };
         self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
 
-    fn say(&mut self, who: &str, what: String) {
+    pub(super) fn say(&mut self, who: &str, what: String) {
         let line = format!("{who:<18} {what}");
         // A pause of the line itself is not worth a word.
         let pause = (self.now - self.said_at).as_millis();
@@ -384,29 +591,33 @@ impl World {
         self.ladder.push(format!("{}{after}", line.trim_end()));
     }
 
-    /// The tenants of this world.
+    /// The tenants of this world, without the one next door.
     pub fn tenants(&self) -> Vec<TenantId> {
-        self.companies.iter().map(Company::tenant).collect()
+        let all = self.companies.iter().map(Company::tenant);
+        all.filter(|tenant| *tenant != self.twins.tenant()).collect()
     }
 }
 
 impl Stage {
-    fn new(node: usize, boot: u32) -> Self {
+    pub(super) fn new(node: usize, boot: u32, unknown_domain: UnknownDomain) -> Self {
         let number = u8::try_from(node + 1).unwrap_or(u8::MAX);
+        let node = NodeId(number.into());
+        let address = SocketAddr::from(([203, 0, 113, number], 5060));
         let mut seed = [number; 32];
         seed[0] = u8::try_from(boot % 251).unwrap_or(0);
         let advertised = Advertised::default();
         let setup = Setup {
-            node: NODE,
+            node,
             boot,
             seed,
             token_key: TOKEN_KEY,
             nonce_key: NONCE_KEY,
             sip: advertised.clone(),
             media: advertised.clone(),
-            inner: [127, 0, 0, 1].into(),
+            own: vec![address.ip()],
+            inner: address.ip(),
             policy: Policy::default(),
-            unknown_domain: UnknownDomain::Drop,
+            unknown_domain,
         };
         let edge = edge::Setup {
             token_key: TOKEN_KEY,
@@ -414,13 +625,17 @@ impl Stage {
             boot,
             seed: [number.wrapping_add(100); 32],
             advertised,
-            unknown_domain: UnknownDomain::Drop,
+            unknown_domain,
         };
         Self {
+            node,
             switch: Switch::new(setup),
             edge: Edge::new(edge),
-            address: SocketAddr::from(([203, 0, 113, number], 5060)),
+            address,
             boot,
+            life: Life::Alive,
+            sides: BTreeSet::new(),
+            epochs: BTreeMap::new(),
             kept: VecDeque::new(),
             inner: VecDeque::new(),
             ports: 26_000,

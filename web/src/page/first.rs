@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{Html, IntoResponse, Response};
-use pbx::board::Stage;
+use pbx::board::{Stage, Trouble};
 use pbx::id::{CallId, TenantId};
 use store::portal::{self as stored, About, PastCall};
 use uuid::Uuid;
@@ -40,6 +40,7 @@ struct Phone {
     device: String,
     path: String,
     until: String,
+    trouble: Option<&'static str>,
 }
 
 struct Call {
@@ -103,6 +104,10 @@ fn fragment(portal: &Portal, t: Language, tenant: TenantId, zone: &str) -> Html<
         device: phone.user_agent.clone(),
         path: phone.path.clone(),
         until: local(phone.expires_at, zone, "%H:%M:%S"),
+        trouble: phone.trouble.map(|trouble| match trouble {
+            Trouble::NotAnswering => t.get("phone.not_answering"),
+            Trouble::SipAlg => t.get("phone.sip_alg"),
+        }),
     };
     let call = |call: &pbx::board::LiveCall| Call {
         caller: call.caller.clone(),
@@ -165,8 +170,27 @@ mod tests {
             device: "<script>alert(1)</script>".into(),
             path: "udp".into(),
             until: "now".into(),
+            trouble: None,
         }];
         let html = page(&Live { t: Language::English, phones, calls: vec![] }).0;
         assert!(!html.contains("<script>") && html.contains("alert(1)"), "{html}");
+    }
+
+    #[test]
+    fn a_phone_in_trouble_says_so_in_both_languages() {
+        for (t, words) in [(Language::English, "SIP ALG"), (Language::German, "Ihr Router")] {
+            let shown = |trouble| {
+                let phone = Phone {
+                    extension: "101".into(),
+                    device: "Desk phone".into(),
+                    path: "udp".into(),
+                    until: "now".into(),
+                    trouble,
+                };
+                page(&Live { t, phones: vec![phone], calls: vec![] }).0
+            };
+            assert!(shown(Some(t.get("phone.sip_alg"))).contains(words));
+            assert!(!shown(None).contains("trouble"));
+        }
     }
 }

@@ -11,8 +11,9 @@ use store::accounts;
 
 use crate::Portal;
 use crate::catalogue::Language;
+use crate::channel::Secrecy;
 use crate::error::{Problem, page};
-use crate::guard::{COOKIE_NAME, Origin, Speaks, Viewer};
+use crate::guard::{Origin, Speaks, Viewer};
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -40,6 +41,7 @@ pub(crate) async fn show(Speaks(t): Speaks) -> Response {
 pub(crate) async fn sign_in(
     State(portal): State<Portal>,
     Speaks(t): Speaks,
+    secrecy: Secrecy,
     origin: Origin,
     Form(login): Form<Login>,
 ) -> Response {
@@ -58,8 +60,7 @@ pub(crate) async fn sign_in(
         Ok(Some(token)) => {
             portal.throttle.succeed(&login.email);
             let age = accounts::SESSION_FOR.as_secs();
-            let cookie =
-                format!("{COOKIE_NAME}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}");
+            let cookie = secrecy.cookie(&token, age);
             ([(SET_COOKIE, cookie)], Redirect::to("/")).into_response()
         }
         Ok(None) => {
@@ -77,11 +78,12 @@ pub(crate) async fn sign_in(
 pub(crate) async fn sign_out(
     State(portal): State<Portal>,
     viewer: Viewer,
+    secrecy: Secrecy,
     Form(form): Form<Signed>,
 ) -> Result<Response, Problem> {
     viewer.check_form(&portal, &form.csrf)?;
     let done = accounts::sign_out(&portal.database, &viewer.token).await;
     done.map_err(|failure| Problem::Away(viewer.language, failure))?;
-    let cookie = format!("{COOKIE_NAME}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
+    let cookie = secrecy.cookie("", 0);
     Ok(([(SET_COOKIE, cookie)], Redirect::to("/login")).into_response())
 }

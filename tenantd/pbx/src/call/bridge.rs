@@ -1,123 +1,41 @@
-//! Two phones talk: what one asks of the other is carried across.
+//! Two phones talk: when one changes its sound, the other is told.
 //!
-//! RFC 3261 §14 (re-INVITE, glare), §15 (BYE), RFC 3264 §8 (hold), RFC 6086 (INFO). Each side sees
-//! one dialog with us; an offer goes over as our own offer, and its answer comes back as ours.
+//! RFC 3261 §14 (re-INVITE, glare), RFC 3311 (UPDATE), RFC 3264 §8 (hold). Each side sees one dialog
+//! with us; an offer goes over as our own offer, and its answer comes back as ours. An offer that
+//! would tell the other phone nothing new is answered here. An INVITE without an offer is never a
+//! keepalive: the other phone makes the offer.
 
-use super::desk::{ALLOW, Desk, SDP};
-use super::leg::{Ack, State};
+use super::desk::{Desk, SDP};
+use super::leg::{Ack, Leg, Question, State, Way};
 use super::pick_up::read_description;
-use super::verdict::Fate;
+use super::within::{Reply, Within, refuse};
 use super::{CROSS_FOR, Call, Phase, Task};
-use crate::flow::Flow;
 use crate::moment::Moment;
 use crate::record::Ending;
 use crate::sip::answer::Unacknowledged2xx;
 use crate::sip::message::Message;
-use crate::sip::method::Method;
+use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
 use crate::sip::sdp::Description;
+use crate::sip::session_timer::{Means, Retry};
 use crate::sip::transaction::ServerId;
 use crate::story::Event;
 
-/// INFOs that may be on their way across at once.
-const MOST_PASSING: usize = 8;
-
-/// A request within a dialog, with its transaction.
-#[derive(Debug)]
-pub struct Within {
-    /// Its transaction.
-    pub server: ServerId,
-    /// The way back.
-    pub flow: Flow,
-    /// The message.
-    pub request: Message,
-}
-
-/// A re-INVITE on its way to the other phone.
+/// An offer on its way to the other phone.
 #[derive(Debug)]
 pub(super) struct Crossing {
     from: u16,
+    to: u16,
     asked: Within,
     branch: u64,
     offer: Option<Description>,
+    /// What the other phone was told before: it still holds if the offer is refused.
+    before: String,
     /// When the other phone must have answered.
     pub(super) give_up_at: Moment,
 }
 
-/// An INFO on its way to the other phone.
-#[derive(Debug)]
-pub(super) struct Passing {
-    asked: Within,
-    branch: u64,
-}
-
 impl Call {
-    /// A request within one of the call's dialogs, other than ACK and CANCEL.
-    pub fn handle_request(&mut self, desk: &mut Desk<'_>, leg: u16, asked: Within) {
-        let index = self.index_of(leg).filter(|i| self.legs[*i].dialog.matches(&asked.request));
-        let number = asked.request.cseq().map(|cseq| cseq.number).unwrap_or_default();
-        let Some(index) = index.filter(|index| !self.legs[*index].is_gone()) else {
-            return desk.respond_plainly(asked.server, &asked.flow, &asked.request, 481);
-        };
-        if self.legs[index].dialog.accept(number).is_err() {
-            return desk.respond_plainly(asked.server, &asked.flow, &asked.request, 500);
-        }
-        match asked.request.method() {
-            Method::Bye => self.handle_bye(desk, index, &asked),
-            Method::Invite => self.handle_reinvite(desk, index, asked),
-            Method::Info if !asked.request.body().is_empty() => self.pass(desk, index, asked),
-            Method::Info | Method::Options => {
-                desk.respond_plainly(asked.server, &asked.flow, &asked.request, 200);
-            }
-            _ => desk.respond_plainly(asked.server, &asked.flow, &asked.request, 405),
-        }
-    }
-
-    /// The ACK for a 2xx of ours.
-    pub fn handle_ack(&mut self, desk: &mut Desk<'_>, leg: u16, ack: &Message) {
-        let Some(index) = self.index_of(leg) else { return };
-        if !self.legs[index].dialog.matches(ack) {
-            return;
-        }
-        match &mut self.legs[index].state {
-            State::Up { unacked, .. } => *unacked = None,
-            State::Leaving { .. } => return self.legs[index].bye(desk, self.number),
-            State::Asking { .. } | State::Opening | State::Invited { .. } | State::Gone(_) => {
-                return;
-            }
-        }
-        let Some(other) = self.other(index) else { return };
-        if let State::Up { ack: Ack::Owed(cseq), .. } = self.legs[other].state {
-            self.hand_over_answer(desk, index, other, cseq, ack);
-        }
-    }
-
-    /// A response to something that was asked within a dialog.
-    pub fn handle_response(&mut self, desk: &mut Desk<'_>, leg: u16, task: Task, reply: Reply<'_>) {
-        let Some(index) = self.index_of(leg) else { return };
-        match task {
-            Task::Invite => self.handle_invite_response(desk, index, reply.response),
-            Task::ReInvite => self.handle_crossed(desk, index, reply),
-            Task::Info => self.handle_passed(desk, reply),
-            Task::Bye | Task::Probe => {}
-        }
-    }
-
-    /// Nothing came back in time.
-    pub fn handle_timeout(&mut self, desk: &mut Desk<'_>, leg: u16, task: Task, branch: u64) {
-        let Some(index) = self.index_of(leg) else { return };
-        match task {
-            Task::Invite => self.handle_silence(desk, index),
-            Task::ReInvite => {
-                if self.crossing.as_ref().is_some_and(|crossing| crossing.branch == branch) {
-                    self.give_up_crossing(desk);
-                }
-            }
-            Task::Info => self.finish_passing(desk, branch, 408),
-            Task::Bye | Task::Probe => {}
-        }
-    }
-
     /// The phone that asked takes its re-INVITE back (RFC 3261 §9.2).
     pub fn handle_cancel_within(&mut self, desk: &mut Desk<'_>, server: ServerId) {
         if let Some(crossing) = self.crossing.as_ref().filter(|c| c.asked.server == server) {
@@ -125,110 +43,202 @@ impl Call {
         }
     }
 
-    /// The other phone did not answer a re-INVITE: it is gone, and so is the call.
+    /// Whether this request of ours carries an offer across.
+    pub(super) fn is_crossing(&self, branch: u64) -> bool {
+        self.crossing.as_ref().is_some_and(|crossing| crossing.branch == branch)
+    }
+
+    /// Whether an offer is on its way to this leg.
+    pub(super) fn is_crossing_to(&self, leg: u16) -> bool {
+        self.crossing.as_ref().is_some_and(|crossing| crossing.to == leg)
+    }
+
+    /// The other phone did not answer an offer: it is gone, and so is the call.
     pub(super) fn give_up_crossing(&mut self, desk: &mut Desk<'_>) {
         if let Some(crossing) = self.crossing.take() {
             let Within { server, flow, request } = &crossing.asked;
             desk.respond_plainly(*server, flow, request, 408);
-            self.end(desk, Ending::Vanished);
+            self.lose_leg(desk, crossing.to);
         }
     }
 
-    /// The call ends while a re-INVITE is open: it is answered all the same (RFC 3261 §15.1.2).
+    /// The other phone's connection broke while it was asked: the one who asked tries again.
+    pub(super) fn lose_crossing_to(&mut self, desk: &mut Desk<'_>, leg: u16) {
+        if let Some(crossing) = self.crossing.take_if(|crossing| crossing.to == leg) {
+            self.reject(desk, crossing, 500);
+        }
+    }
+
+    /// The call ends while an offer is open: it is answered all the same (RFC 3261 §15.1.2).
     pub(super) fn drop_crossing(&mut self, desk: &mut Desk<'_>) {
         if let Some(Crossing { asked, .. }) = self.crossing.take() {
             desk.respond_plainly(asked.server, &asked.flow, &asked.request, 487);
         }
-        for Passing { asked, .. } in self.passing.drain(..) {
-            desk.respond_plainly(asked.server, &asked.flow, &asked.request, 487);
-        }
+        self.drop_passing(desk);
     }
 
-    fn handle_bye(&mut self, desk: &mut Desk<'_>, index: usize, asked: &Within) {
-        desk.respond_plainly(asked.server, &asked.flow, &asked.request, 200);
-        let leg = self.legs[index].number;
-        match (self.phase, leg) {
-            (Phase::Ringing { .. }, 0) => self.handle_cancel(desk),
-            (Phase::Ringing { .. }, _) => self.handle_silence(desk, index),
-            (Phase::Talking { .. }, 0) => self.part(desk, Ending::CallerHungUp, Some(0)),
-            (Phase::Talking { .. }, _) => self.part(desk, Ending::CalleeHungUp, Some(leg)),
-            (Phase::Ending { .. }, _) => self.legs[index].leave(desk.now, Fate::Rang),
-        }
-    }
-
-    /// An offer goes across. One at a time: whoever is second tries again (RFC 3261 §14.1).
-    fn handle_reinvite(&mut self, desk: &mut Desk<'_>, index: usize, asked: Within) {
+    /// An offer goes across. One at a time: whoever is second tries again (RFC 3261 §14.1, RFC 3311
+    /// §5.2).
+    pub(super) fn handle_offer(&mut self, desk: &mut Desk<'_>, index: usize, asked: Within) {
         let from = self.legs[index].number;
         let refusal = match (&self.crossing, self.other(index)) {
             (Some(crossing), _) if crossing.from == from => Some(500),
             (Some(_), _) => Some(491),
             (None, Some(_)) if self.legs.iter().any(is_unsettled) => Some(491),
+            (None, Some(other)) if !self.can_be_offered(other, asked.request.method()) => Some(500),
             (None, Some(_)) => None,
+            // Later it can be carried across.
+            (None, None) if matches!(self.phase, Phase::Ringing { .. }) => Some(500),
             (None, None) => Some(488),
         };
         let offer = match (refusal, read_description(&asked.request)) {
             (Some(status), _) => Err(status),
             (None, offer) => offer,
         };
-        let (Some(other), Ok(offer)) = (self.other(index), &offer) else {
+        let (Some(other), Ok(offer)) = (self.other(index), offer.as_ref()) else {
             return refuse(desk, &asked, offer.err().unwrap_or(488));
         };
-        let trying = desk.office.reply(&asked.flow, &asked.request, 100);
-        desk.respond(asked.server, 100, trying.finish());
         if self.legs[index].dialog.move_target(&asked.request).is_err() {
             return refuse(desk, &asked, 400);
         }
-        let to = &mut self.legs[other];
-        let body = offer.as_ref().and_then(|offer| to.tell_sound(desk, offer));
-        let sdp = body.as_ref().map(|body| (SDP, body.as_bytes()));
-        let Some(branch) = to.request(desk, Task::ReInvite, self.number, sdp) else {
-            return refuse(desk, &asked, 503);
-        };
-        let give_up_at = desk.now + CROSS_FOR;
-        let offer = offer.clone();
-        self.crossing = Some(Crossing { from, asked, branch, offer, give_up_at });
+        match offer {
+            Some(offer) if self.is_known(desk, index, other, offer) => {
+                self.answer_here(desk, index, &asked, offer);
+            }
+            _ => self.carry(desk, (index, other), asked, offer.clone()),
+        }
     }
 
-    fn handle_crossed(&mut self, desk: &mut Desk<'_>, index: usize, reply: Reply<'_>) {
-        let Reply { branch, response } = reply;
-        let status = response.status().unwrap_or(0);
-        if self.crossing.as_ref().is_none_or(|crossing| crossing.branch != branch) {
-            return self.handle_late_answer(desk, index, response);
+    /// Before the answer only an UPDATE can change the sound, to a phone that knows it.
+    fn can_be_offered(&self, other: usize, method: Method<'_>) -> bool {
+        match self.phase {
+            Phase::Ringing { .. } => {
+                method == Method::Update && self.legs[other].timer.means() == Means::Update
+            }
+            Phase::Talking { .. } | Phase::Ending { .. } => true,
         }
-        if status < 200 {
-            return;
+    }
+
+    /// Whether an offer would tell the other phone nothing that it has not heard.
+    fn is_known(&self, desk: &Desk<'_>, index: usize, other: usize, offer: &Description) -> bool {
+        self.legs[other].knows(desk, offer) && !self.legs[index].voice.said.is_empty()
+    }
+
+    /// A refresh, or a phone that only moved: the answer is what it heard last.
+    fn answer_here(
+        &mut self,
+        desk: &mut Desk<'_>,
+        index: usize,
+        asked: &Within,
+        offer: &Description,
+    ) {
+        self.take_direction(desk, index, offer);
+        self.legs[index].aim(desk, self.id);
+        let body = self.legs[index].voice.said.clone();
+        let bytes = self.accept(desk, index, asked, &body);
+        self.keep_facts(desk);
+        desk.respond(asked.server, 200, bytes);
+    }
+
+    fn carry(
+        &mut self,
+        desk: &mut Desk<'_>,
+        (index, other): (usize, usize),
+        asked: Within,
+        offer: Option<Description>,
+    ) {
+        let is_invite = asked.request.method() == Method::Invite;
+        if is_invite {
+            let trying = desk.office.reply(&asked.flow, &asked.request, 100);
+            desk.respond(asked.server, 100, trying.finish());
         }
-        let Some(crossing) = self.crossing.take() else { return };
+        let from = self.legs[index].number;
+        let to = &mut self.legs[other];
+        to.find_way(desk);
+        if to.way == Way::Gone {
+            return refuse(desk, &asked, 500); // it may come back
+        }
+        let task = match (is_invite, to.timer.means()) {
+            (false, Means::Update) => Task::Update,
+            (true, _) | (false, Means::ReInvite) => Task::ReInvite,
+        };
+        let before = to.voice.said.clone();
+        let body = offer.as_ref().and_then(|offer| to.tell_sound(desk, offer));
+        let sdp = body.as_ref().map(|body| (SDP, body.as_bytes()));
+        let Some(branch) = to.request(desk, task, self.number, sdp) else {
+            to.voice.said = before;
+            return refuse(desk, &asked, 503);
+        };
+        let (to, give_up_at) = (to.number, desk.now + CROSS_FOR);
+        self.crossing = Some(Crossing { from, to, asked, branch, offer, before, give_up_at });
+    }
+
+    /// Asks once more: by another method, or with another session interval.
+    fn carry_again(&mut self, desk: &mut Desk<'_>, index: usize, task: Task, crossing: Crossing) {
         let leg = &mut self.legs[index];
-        let description = read_description(response);
-        match (status, description) {
+        let body = crossing.offer.as_ref().map(|_| leg.voice.said.clone());
+        let sdp = body.as_ref().map(|body| (SDP, body.as_bytes()));
+        match leg.request(desk, task, self.number, sdp) {
+            Some(branch) => self.crossing = Some(Crossing { branch, ..crossing }),
+            None => self.reject(desk, crossing, 503),
+        }
+    }
+
+    pub(super) fn handle_crossed(
+        &mut self,
+        desk: &mut Desk<'_>,
+        index: usize,
+        task: Task,
+        reply: Reply<'_>,
+    ) {
+        let response = reply.response;
+        let status = response.status().unwrap_or(0);
+        let Some(crossing) = self.crossing.take_if(|_| status >= 200) else { return };
+        let leg = &mut self.legs[index];
+        match (status, read_description(response)) {
             (200..=299, Ok(Some(description))) => {
-                let cseq = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
                 // A Contact that cannot be read leaves the target as it was.
                 let _unread = leg.dialog.move_target(response);
+                leg.timer.handle_agreed(desk.now, response);
                 leg.voice.take(&description.sound());
-                if let State::Up { ack, .. } = &mut leg.state {
+                if let (State::Up { ack, .. }, Task::ReInvite) = (&mut leg.state, task) {
+                    let cseq = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
                     *ack = Ack::Owed(cseq);
                 }
-                self.settle(desk, index, cseq, crossing, &description);
+                self.settle(desk, index, crossing, &description);
             }
             (200..=299, Ok(None) | Err(_)) => {
-                let cseq = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
-                leg.acknowledge(desk, cseq, None);
-                refuse(desk, &crossing.asked, 488);
+                if task == Task::ReInvite {
+                    let cseq = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
+                    leg.acknowledge(desk, cseq, None);
+                }
+                self.reject(desk, crossing, 488);
             }
             (481 | 408, _) => {
-                desk.respond_plainly(
-                    crossing.asked.server,
-                    &crossing.asked.flow,
-                    &crossing.asked.request,
-                    status,
-                );
-                self.end(desk, Ending::Vanished);
+                let Within { server, flow, request } = &crossing.asked;
+                desk.respond_plainly(*server, flow, request, status);
+                self.lose_leg(desk, crossing.to);
             }
-            (401 | 407 | 300..=399, _) => refuse(desk, &crossing.asked, 488),
-            (status, _) => refuse(desk, &crossing.asked, status),
+            (405 | 501, _)
+                if task == Task::Update && matches!(self.phase, Phase::Talking { .. }) =>
+            {
+                leg.timer.handle_refused(desk.now, Some(status), std::time::Duration::ZERO);
+                self.carry_again(desk, index, Task::ReInvite, crossing);
+            }
+            (422, _) if leg.timer.handle_too_brief(response) == Retry::Longer => {
+                self.carry_again(desk, index, task, crossing);
+            }
+            (401 | 407 | 422 | 300..=399, _) => self.reject(desk, crossing, 488),
+            (status, _) => self.reject(desk, crossing, status),
         }
+    }
+
+    /// The other phone refuses an offer: all is as it was before.
+    fn reject(&mut self, desk: &mut Desk<'_>, crossing: Crossing, status: u16) {
+        if let Some(index) = self.index_of(crossing.to) {
+            self.legs[index].voice.said = crossing.before;
+        }
+        refuse(desk, &crossing.asked, status);
     }
 
     /// Both sides agree: sound follows, and the one who asked hears the answer.
@@ -236,7 +246,6 @@ impl Call {
         &mut self,
         desk: &mut Desk<'_>,
         index: usize,
-        cseq: u32,
         crossing: Crossing,
         description: &Description,
     ) {
@@ -246,29 +255,52 @@ impl Call {
         }
         self.legs[index].aim(desk, self.id);
         self.legs[from].aim(desk, self.id);
-        let leg = &mut self.legs[from];
-        let Some(body) = leg.tell_sound(desk, description) else { return };
-        let Within { server, flow, request } = &crossing.asked;
-        let bytes = desk
+        let Some(body) = self.legs[from].tell_sound(desk, description) else { return };
+        let bytes = self.accept(desk, from, &crossing.asked, &body);
+        self.keep_facts(desk);
+        if crossing.offer.is_some()
+            && let State::Up { ack: Ack::Owed(cseq), .. } = self.legs[index].state
+        {
+            self.legs[index].acknowledge(desk, cseq, None);
+        }
+        desk.respond(crossing.asked.server, 200, bytes);
+        self.show(desk);
+    }
+
+    /// Our 2xx to an offer, or to an INVITE without one.
+    fn accept(
+        &mut self,
+        desk: &mut Desk<'_>,
+        index: usize,
+        asked: &Within,
+        body: &str,
+    ) -> bytes::Bytes {
+        let Within { flow, request, .. } = asked;
+        let leg = &mut self.legs[index];
+        let draft = desk
             .office
             .reply(flow, request, 200)
             .header(Name::Contact, desk.office.contact(flow, &leg.party.number))
             .header(Name::Allow, ALLOW)
-            .body(SDP, body.as_bytes())
-            .finish();
-        if let State::Up { unacked, .. } = &mut leg.state {
+            .header(Name::Supported, "timer");
+        let draft = leg.timer.answer(desk.now, request, draft);
+        let bytes = draft.body(SDP, body.as_bytes()).finish();
+        if let (State::Up { unacked, .. }, Method::Invite) = (&mut leg.state, request.method()) {
             *unacked = Some(Unacknowledged2xx::new(desk.now, bytes.clone()));
         }
-        self.keep_facts(desk);
-        if crossing.offer.is_some() {
-            self.legs[index].acknowledge(desk, cseq, None);
+        bytes
+    }
+
+    /// A phone does not answer within the call any more.
+    fn lose_leg(&mut self, desk: &mut Desk<'_>, leg: u16) {
+        match self.index_of(leg) {
+            Some(index) => self.handle_vanished(desk, index),
+            None => self.end(desk, Ending::Vanished),
         }
-        desk.office.transactions.respond(desk.now, *server, 200, bytes);
-        self.show(desk);
     }
 
     /// Takes over what a side says about its sound, and tells whether it holds the other.
-    fn take_direction(&mut self, desk: &mut Desk<'_>, index: usize, said: &Description) {
+    pub(super) fn take_direction(&mut self, desk: &mut Desk<'_>, index: usize, said: &Description) {
         let voice = &mut self.legs[index].voice;
         let held_before = voice.direction.holds();
         voice.take(&said.sound());
@@ -281,7 +313,7 @@ impl Call {
     }
 
     /// The answer to an offer that the other side made in its 2xx comes in the ACK.
-    fn hand_over_answer(
+    pub(super) fn hand_over_answer(
         &mut self,
         desk: &mut Desk<'_>,
         from: usize,
@@ -300,8 +332,32 @@ impl Call {
         self.show(desk);
     }
 
+    /// The called phone made its offer while it rang and has our answer; now the caller's own is
+    /// known, and is told it.
+    pub(super) fn hand_over_late(
+        &mut self,
+        desk: &mut Desk<'_>,
+        from: usize,
+        to: usize,
+        ack: &Message,
+    ) {
+        let Ok(Some(answer)) = read_description(ack) else { return };
+        self.take_direction(desk, from, &answer);
+        self.legs[from].aim(desk, self.id);
+        if !self.legs[to].knows(desk, &answer) && self.legs[to].tell_sound(desk, &answer).is_some()
+        {
+            self.refresh(desk, to, Means::ReInvite);
+        }
+        self.keep_facts(desk);
+    }
+
     /// A 2xx that comes again: its ACK was lost.
-    fn handle_late_answer(&mut self, desk: &mut Desk<'_>, index: usize, response: &Message) {
+    pub(super) fn handle_late_answer(
+        &mut self,
+        desk: &mut Desk<'_>,
+        index: usize,
+        response: &Message,
+    ) {
         let leg = &self.legs[index];
         if let (Some(200..=299), State::Up { ack: Ack::Sent(ack), .. }) =
             (response.status(), &leg.state)
@@ -309,67 +365,21 @@ impl Call {
             desk.send(leg.flow, ack.clone());
         }
     }
-
-    /// Carries an INFO across (RFC 6086): what it means is between the phones.
-    fn pass(&mut self, desk: &mut Desk<'_>, index: usize, asked: Within) {
-        let Some(other) = self.other(index).filter(|_| self.passing.len() < MOST_PASSING) else {
-            return desk.respond_plainly(asked.server, &asked.flow, &asked.request, 500);
-        };
-        let kind = asked.request.content_type().unwrap_or("application/octet-stream").to_owned();
-        let body = asked.request.body().to_vec();
-        let sent = Some((kind.as_str(), body.as_slice()));
-        match self.legs[other].request(desk, Task::Info, self.number, sent) {
-            Some(branch) => self.passing.push(Passing { asked, branch }),
-            None => refuse(desk, &asked, 503),
-        }
-    }
-
-    fn handle_passed(&mut self, desk: &mut Desk<'_>, reply: Reply<'_>) {
-        let status = reply.response.status().unwrap_or(0);
-        if status >= 200 {
-            let status = if matches!(status, 401 | 407) { 500 } else { status };
-            self.finish_passing(desk, reply.branch, status);
-        }
-    }
-
-    fn finish_passing(&mut self, desk: &mut Desk<'_>, branch: u64, status: u16) {
-        if let Some(at) = self.passing.iter().position(|passing| passing.branch == branch) {
-            let Within { server, flow, request } = self.passing.swap_remove(at).asked;
-            desk.respond_plainly(server, &flow, &request, status);
-        }
-    }
-
-    /// The leg that talks with this one.
-    fn other(&self, index: usize) -> Option<usize> {
-        let Phase::Talking { callee, .. } = self.phase else { return None };
-        match index {
-            0 => self.index_of(callee),
-            _ if self.legs[index].number == callee => Some(0),
-            _ => None,
-        }
-    }
 }
 
-/// A response to a request of ours within a call.
-#[derive(Debug, Clone, Copy)]
-pub struct Reply<'a> {
-    /// The request's transaction.
-    pub branch: u64,
-    /// The response.
-    pub response: &'a Message,
-}
-
-/// Whether an offer of ours still waits for its ACK, or for its answer.
-fn is_unsettled(leg: &super::Leg) -> bool {
-    matches!(leg.state, State::Up { unacked: Some(_), .. } | State::Up { ack: Ack::Owed(_), .. })
-}
-
-fn refuse(desk: &mut Desk<'_>, asked: &Within, status: u16) {
-    let mut draft = desk.office.reply(&asked.flow, &asked.request, status);
-    match status {
-        500 => draft = draft.header(Name::RetryAfter, 1 + desk.office.chance.below(10)),
-        415 => draft = draft.header(Name::Accept, SDP),
-        _ => {}
+/// Whether an offer still waits for its answer, or an answer for its ACK.
+pub(super) fn is_unsettled(leg: &Leg) -> bool {
+    match (&leg.state, leg.question) {
+        (_, Question::Offered(_)) | (State::Answering { .. }, _) => true,
+        (State::Up { unacked: Some(_), .. } | State::Up { ack: Ack::Owed(_), .. }, _) => true,
+        (
+            State::Up { unacked: None, ack: Ack::None | Ack::Sent(_) }
+            | State::Asking { .. }
+            | State::Opening
+            | State::Invited { .. }
+            | State::Leaving { .. }
+            | State::Gone(_),
+            Question::None | Question::Asked(_),
+        ) => false,
     }
-    desk.respond(asked.server, status, draft.finish());
 }

@@ -1,7 +1,7 @@
 //! What a switch lends to a call while it works: the time, chance, transactions and the way out.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -9,16 +9,16 @@ use super::Owner;
 use crate::board::{Change, What};
 use crate::chance::Chance;
 use crate::flow::{Advertised, Flow, Link, Path, Transport};
-use crate::id::{CallId, NodeId, RecordId, TenantId};
+use crate::id::{CallId, NodeId, RecordId, TenantId, UserId};
 use crate::media::Wish;
 use crate::moment::Moment;
 use crate::output::Output;
-use crate::record::{Memory, Record, Wait};
+use crate::record::{Binding, Memory, Record, Wait};
 use crate::registrar::Registrar;
 use crate::sip::address::Contacts;
 use crate::sip::draft::Draft;
 use crate::sip::message::Message;
-use crate::sip::method::Method;
+use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
 use crate::sip::token::TokenKey;
 use crate::sip::transaction::{Full, ServerId, Transactions};
@@ -26,9 +26,7 @@ use crate::sip::uri::{Scheme, Uri};
 use crate::story::{Event, Note};
 use crate::tenant::directory::Directory;
 use crate::tenant::limits::LiveCalls;
-
-/// Methods that we serve, for the Allow header (RFC 3261 §20.5).
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO";
+use crate::tenant::name::name_in;
 
 /// The content type of a session description.
 pub const SDP: &str = "application/sdp";
@@ -42,6 +40,10 @@ pub struct Office {
     pub transactions: Transactions<Owner>,
     /// Signs tags and branches.
     pub tokens: TokenKey,
+    /// This node.
+    pub here: NodeId,
+    /// Its own addresses, one a family at most: sound goes there when a phone reached another node.
+    pub own: Vec<IpAddr>,
     /// The nodes that are linked, and this one.
     pub nodes: BTreeMap<NodeId, LinkedNode>,
     /// Our addresses in SDP.
@@ -87,6 +89,22 @@ pub struct SoundAddress {
     pub told: IpAddr,
 }
 
+impl SoundAddress {
+    /// The same for a phone whose sound has another address family than its signalling: it would
+    /// not reach us at this one. Without a public address of that family there is none to tell.
+    pub fn for_sound_at(self, phone: Option<SocketAddr>, ours: &Advertised) -> Self {
+        let Some(phone) = phone.filter(|at| at.is_ipv4() != self.bound.is_ipv4()) else {
+            return self;
+        };
+        let told = ours.external.iter().find(|ip| ip.is_ipv4() == phone.is_ipv4());
+        let bound = match phone {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        told.map_or(self, |told| Self { bound, told: *told })
+    }
+}
+
 impl Office {
     /// The host and port that a peer on this flow shall know us by.
     pub fn host(&self, flow: &Flow) -> String {
@@ -94,10 +112,15 @@ impl Office {
             Flow::Net(Path { node, local, peer, .. }) => {
                 let advertised = self.nodes.get(node);
                 let ip = advertised.map_or(local.ip(), |n| n.sip.towards(peer.ip(), local.ip()));
-                std::net::SocketAddr::new(ip, local.port()).to_string()
+                SocketAddr::new(ip, local.port()).to_string()
             }
             Flow::Inner(_) => "switch.invalid".to_owned(),
         }
+    }
+
+    /// Whether a connection can still live: its process does.
+    pub fn is_open(&self, stream: crate::flow::FlowId) -> bool {
+        self.nodes.get(&stream.node).is_some_and(|node| node.boot == stream.boot)
     }
 
     /// Our Via on this flow (RFC 3261 §18.1.1, RFC 3581 §3).
@@ -122,14 +145,39 @@ impl Office {
         format!("<sip:{user}{at}{}{transport}>", self.host(flow))
     }
 
-    /// Addresses for sound towards a peer on this flow.
+    /// Whether a path's socket is this node's. A datagram's is also if nobody else has it and the
+    /// address is ours: this node had another name, or took that address over.
+    pub fn is_here(&self, path: &Path) -> bool {
+        path.node == self.here
+            || path.node == NodeId::default()
+            || path.link == Link::Udp
+                && !self.nodes.contains_key(&path.node)
+                && self.own.contains(&path.local.ip())
+    }
+
+    /// Whether what is sent on this path gets as far as its socket.
+    pub fn reaches(&self, path: &Path) -> bool {
+        self.nodes.contains_key(&path.node) || self.is_here(path)
+    }
+
+    /// Addresses for sound towards a peer on this flow. It comes straight to this node, also if the
+    /// phone's signalling reached another: an address of that one would lead nowhere.
     pub fn sound(&self, flow: &Flow) -> SoundAddress {
         match flow {
-            Flow::Net(path) => {
+            Flow::Net(path) if self.is_here(path) => {
                 let told = self.media.towards(path.peer.ip(), path.local.ip());
                 SoundAddress { bound: path.local.ip(), told }
             }
-            Flow::Inner(_) => SoundAddress { bound: self.inner, told: self.inner },
+            Flow::Net(path) => {
+                let peer = path.peer.ip();
+                let own = self.own.iter().find(|own| own.is_ipv4() == peer.is_ipv4()).copied();
+                let told = self.media.towards(peer, own.unwrap_or(path.local.ip()));
+                SoundAddress { bound: own.unwrap_or_else(|| all_of(peer)), told }
+            }
+            Flow::Inner(_) if self.inner.is_loopback() || self.own.contains(&self.inner) => {
+                SoundAddress { bound: self.inner, told: self.inner }
+            }
+            Flow::Inner(_) => SoundAddress { bound: all_of(self.inner), told: self.inner },
         }
     }
 
@@ -143,7 +191,21 @@ impl Office {
     }
 }
 
+/// All addresses of a family.
+fn all_of(family: IpAddr) -> IpAddr {
+    match family {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
 impl Desk<'_> {
+    /// The phones of `user` that can be called now: those on a node that is lost are not.
+    pub fn contacts_of(&self, user: UserId) -> impl Iterator<Item = &Binding> {
+        let contacts = self.registrar.contacts_of(self.now, user);
+        contacts.filter(|binding| self.office.reaches(&binding.path))
+    }
+
     /// Does something outside.
     pub fn wish(&mut self, wish: Wish) {
         self.office.outputs.push_back(Output::Media(wish));
@@ -232,5 +294,33 @@ pub fn forwards(desk: &Desk<'_>, flow: &Flow, response: &Message) -> Vec<String>
     let mut contacts: Vec<_> = contacts.iter().collect();
     contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q().unwrap_or(1_000)));
     let uris = contacts.into_iter().filter_map(|contact| contact.uri().ok());
-    uris.filter(ours).map(|uri| uri.user().into_owned()).filter(|user| !user.is_empty()).collect()
+    uris.filter(ours)
+        .map(|uri| name_in(desk.tenant, &uri).into_owned())
+        .filter(|user| !user.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phone_is_told_an_address_that_its_sound_can_reach() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let at = |text: &str| Some(text.parse::<SocketAddr>().unwrap());
+        let ours = |external: &[&str]| Advertised {
+            external: external.iter().map(|text| ip(text)).collect(),
+            ..Advertised::default()
+        };
+        let v6 = SoundAddress { bound: ip("2001:db8::1"), told: ip("2001:db8::1") };
+        let both = ours(&["2001:db8::7", "203.0.113.7"]);
+        assert_eq!(v6.for_sound_at(at("[2001:db8::9]:4000"), &both), v6);
+        assert_eq!(v6.for_sound_at(None, &both), v6, "it has not said yet");
+        let crossed = SoundAddress { bound: ip("0.0.0.0"), told: ip("203.0.113.7") };
+        assert_eq!(v6.for_sound_at(at("198.51.100.9:4000"), &both), crossed);
+        assert_eq!(v6.for_sound_at(at("198.51.100.9:4000"), &ours(&["2001:db8::7"])), v6);
+        let v4 = SoundAddress { bound: ip("192.0.2.1"), told: ip("203.0.113.7") };
+        let crossed = SoundAddress { bound: ip("::"), told: ip("2001:db8::7") };
+        assert_eq!(v4.for_sound_at(at("[2001:db8::9]:4000"), &both), crossed);
+    }
 }

@@ -3,20 +3,26 @@
 //! Nothing is sent when a call is revived; its dialogs, sound ports and targets are what they were,
 //! and the next request's number leaps so that it cannot repeat one that nobody noted.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::desk::Desk;
 use super::ledger::Ledger;
-use super::leg::{Ack, Leg, Marks, Party, Ports, State, Voice};
+use super::leg::{Ack, Early, Leg, Marks, Party, Ports, Question, State, Voice, Way};
 use super::{Call, Phase};
 use crate::flow::Flow;
 use crate::id::CallId;
 use crate::moment::Moment;
+use crate::record::Ending;
 use crate::sip::dialog::Dialog;
+use crate::sip::session_timer::SessionTimer;
 use crate::story::Event;
 
 /// The layout of [`Facts`]: one that is not known is not revived.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
+/// Timers that came due while we were away are spread over so long.
+const SPREAD_OVER: Duration = Duration::from_secs(60);
 
 /// What outlives the process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,12 +43,17 @@ struct LegFacts {
     dialog: Dialog,
     voice: Voice,
     marks: Marks,
+    timer: SessionTimer,
 }
 
 impl Call {
-    /// The facts of a talking call; a call that only rings is not kept.
+    /// The facts of a talking call; one that only rings, or whose caller has not
+    /// heard the answer, is not kept.
     pub(super) fn facts(&self) -> Option<Vec<u8>> {
         let Phase::Talking { callee, ends_at } = self.phase else { return None };
+        if let State::Answering { .. } = self.legs[0].state {
+            return None;
+        }
         let talks = |leg: &&Leg| leg.number == 0 || leg.number == callee;
         let facts = Facts {
             id: self.id,
@@ -57,17 +68,44 @@ impl Call {
 
     /// Takes a call over. `None`: the facts are of another layout, or damaged.
     pub fn revive(desk: &mut Desk<'_>, facts: &[u8]) -> Option<Self> {
+        let mut call = Self::restore(desk, facts)?;
+        if call.ledger.ended.is_some() {
+            call.settle_up(desk);
+            return Some(call);
+        }
+        for leg in &mut call.legs {
+            leg.open_sound(desk, call.id);
+        }
+        call.tell(desk, Event::Revived);
+        call.show(desk);
+        Some(call)
+    }
+
+    /// Ends a call whose sound went down with another node: both phones are hung up, as far as they
+    /// can be reached. `None`: the facts are of another layout, or damaged.
+    pub fn bury(desk: &mut Desk<'_>, facts: &[u8]) -> Option<Self> {
+        let mut call = Self::restore(desk, facts)?;
+        if call.ledger.ended.is_some() {
+            call.settle_up(desk);
+            return Some(call);
+        }
+        call.tell(desk, Event::NodeLost);
+        call.end(desk, Ending::ServerStopped);
+        Some(call)
+    }
+
+    fn restore(desk: &mut Desk<'_>, facts: &[u8]) -> Option<Self> {
         let (layout, facts): (u8, Facts) = postcard::from_bytes(facts).ok()?;
         if layout != LAYOUT || facts.legs.len() != 2 || facts.legs[0].number != 0 {
             return None;
         }
         let parties = facts.legs.iter().filter_map(|leg| leg.party.user);
         let permit = desk.live.take_back(parties);
-        let mut call = Self {
+        Some(Self {
             id: facts.id,
             number: facts.number,
             ledger: facts.ledger,
-            legs: facts.legs.into_iter().map(LegFacts::revive).collect(),
+            legs: facts.legs.into_iter().map(|leg| leg.revive(desk)).collect(),
             phase: Phase::Talking { callee: facts.callee, ends_at: facts.ends_at },
             crossing: None,
             passing: Vec::new(),
@@ -75,13 +113,7 @@ impl Call {
             tried: Vec::new(),
             offer: None,
             fates: Vec::new(),
-        };
-        for leg in &mut call.legs {
-            leg.open_sound(desk, facts.id);
-        }
-        call.tell(desk, Event::Revived);
-        call.show(desk);
-        Some(call)
+        })
     }
 }
 
@@ -94,14 +126,22 @@ impl LegFacts {
             dialog: leg.dialog.clone(),
             voice: leg.voice.clone(),
             marks: leg.marks.clone(),
+            timer: leg.timer.clone(),
         }
     }
 
-    fn revive(self) -> Leg {
-        let Self { number, party, flow, mut dialog, mut voice, marks } = self;
+    fn revive(self, desk: &mut Desk<'_>) -> Leg {
+        let Self { number, party, flow, mut dialog, mut voice, marks, mut timer } = self;
+        let spread = desk.office.chance.below(SPREAD_OVER.as_secs());
+        timer.revive(desk.now, Duration::from_secs(spread));
+        let way = match flow.stream() {
+            Some(stream) if !desk.office.is_open(stream) => Way::Gone,
+            Some(_) | None => Way::Open,
+        };
         dialog.revive();
         voice.ports = Ports::None;
         let state = State::Up { unacked: None, ack: Ack::None };
-        Leg { number, party, flow, dialog, voice, state, marks }
+        let (question, early) = (Question::None, Early::default());
+        Leg { number, party, flow, dialog, voice, state, marks, timer, question, way, early }
     }
 }

@@ -3,8 +3,8 @@
 //! RFC 3261 §16.5 (targets), §8.1.3.4 (3xx). Each phone is a leg with a dialog of its own; its
 //! Request-URI is the Contact it registered, and the way there is where its REGISTER came from.
 
-use super::desk::{ALLOW, Desk, SDP, finish, forwards};
-use super::leg::{Leg, Marks, Party, Provisional, State, Voice, Wanted};
+use super::desk::{Desk, SDP, finish, forwards};
+use super::leg::{Early, Leg, Marks, Party, Provisional, Question, State, Voice, Wanted, Way};
 use super::verdict::Fate;
 use super::{Call, MOST_LEGS, Owner, Phase, Task};
 use crate::dialplan::{self, Destination};
@@ -13,8 +13,9 @@ use crate::id::{TenantId, UserId};
 use crate::record::Binding;
 use crate::sip::dialog::{Dialog, HOPS};
 use crate::sip::message::Message;
-use crate::sip::method::Method;
+use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
+use crate::sip::session_timer::SessionTimer;
 use crate::sip::transaction::Full;
 use crate::story::Event;
 use crate::tenant::identify::Speaker;
@@ -64,8 +65,7 @@ impl Call {
             return self.fates.push(Fate::Refused(486));
         }
         let room = MOST_LEGS.saturating_sub(self.legs.len());
-        let bindings: Vec<Binding> =
-            desk.registrar.contacts_of(desk.now, user).take(room).cloned().collect();
+        let bindings: Vec<Binding> = desk.contacts_of(user).take(room).cloned().collect();
         if bindings.is_empty() {
             self.fates.push(Fate::Silent);
         }
@@ -75,6 +75,7 @@ impl Call {
                 user: Some(user),
                 number: who.number.clone(),
                 device: device(Some(&binding.user_agent), &flow),
+                binding: Some(binding.id),
             };
             let to = format!("<sip:{}@{}>", who.sip_name(), desk.tenant.domain);
             self.call_phone(desk, party, flow, &to, (binding.contact, binding.route));
@@ -85,7 +86,8 @@ impl Call {
     fn call_elsewhere(&mut self, desk: &mut Desk<'_>, there: TenantId, number: String) {
         let flow = Flow::Inner(InnerPath { here: desk.tenant.tenant, there });
         let target = format!("sip:{number}@switch.invalid");
-        let party = Party { user: None, number, device: "switch".to_owned() };
+        let device = "switch".to_owned();
+        let party = Party { user: None, number, device, binding: None };
         self.call_phone(desk, party, flow, &format!("<{target}>"), (target.clone(), vec![]));
     }
 
@@ -112,6 +114,10 @@ impl Call {
             voice: Voice::new(desk.office.chance.number()),
             state: State::Opening,
             marks: Marks::begin(desk.now),
+            timer: SessionTimer::default(),
+            question: Question::None,
+            way: Way::Open,
+            early: Early::default(),
         };
         leg.open_sound(desk, self.id);
         self.legs.push(leg);
@@ -151,7 +157,9 @@ impl Call {
             .dialog
             .invite(&via, hops)
             .header(Name::Contact, desk.office.contact(&leg.flow, &leg.party.number))
-            .header(Name::Allow, ALLOW);
+            .header(Name::Allow, ALLOW)
+            .header(Name::Supported, "100rel, timer");
+        let draft = leg.timer.ask(draft);
         let bytes = finish(draft, body.as_ref().map(|body| (SDP, body.as_bytes())));
         let (tenant, call) = (desk.tenant.tenant, self.number);
         let owner = Owner { tenant, call, leg: leg.number, task: Task::Invite, branch };
@@ -210,7 +218,7 @@ pub(super) fn number_of(desk: &Desk<'_>, user: UserId) -> String {
 }
 
 fn phones_of(desk: &Desk<'_>, user: UserId) -> u16 {
-    u16::try_from(desk.registrar.contacts_of(desk.now, user).count()).unwrap_or(u16::MAX)
+    u16::try_from(desk.contacts_of(user).count()).unwrap_or(u16::MAX)
 }
 
 /// A display name as a quoted string with its space, or nothing (RFC 3261 §25.1).

@@ -3,20 +3,22 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::desk::{ALLOW, Desk, SDP, finish};
+use super::desk::{Desk, SDP, SoundAddress, finish};
 use super::verdict::Fate;
 use super::{Owner, Task};
 use crate::flow::Flow;
-use crate::id::{CallId, UserId};
+use crate::id::{BindingId, CallId, UserId};
 use crate::media::{Heard, Side, Wish};
 use crate::moment::Moment;
 use crate::record::LegRecord;
 use crate::sip::answer::Unacknowledged2xx;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
-use crate::sip::method::Method;
+use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
+use crate::sip::reliable::{Announcements, Sequence};
 use crate::sip::sdp::{Anchor, Description, Direction, Sound, differs};
+use crate::sip::session_timer::SessionTimer;
 use crate::sip::transaction::ServerId;
 
 /// One phone's side of a call.
@@ -36,6 +38,37 @@ pub struct Leg {
     pub state: State,
     /// When what happened.
     pub marks: Marks,
+    /// When it is asked whether it is still there.
+    pub timer: SessionTimer,
+    /// What we ask it ourselves just now.
+    pub question: Question,
+    /// Whether its way is still open.
+    pub way: Way,
+    /// What was said before the answer.
+    pub early: Early,
+}
+
+/// What was said on a leg before the answer.
+#[derive(Debug, Default)]
+pub struct Early {
+    /// Which of a called phone's reliable provisional responses were heard.
+    pub sequence: Sequence,
+    /// Which of ours a caller has still to confirm.
+    pub announcements: Announcements,
+    /// What a called phone last said about its sound.
+    pub description: Option<Box<Description>>,
+    /// Whether offer and answer have met already.
+    pub agreed: Agreed,
+}
+
+/// Whether offer and answer have met before the call was answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Agreed {
+    /// Not in a way that both sides can be sure of.
+    #[default]
+    No,
+    /// Both know: either may now change the sound by UPDATE (RFC 3311 §5.1).
+    Reliably,
 }
 
 /// Whose phone it is.
@@ -47,6 +80,28 @@ pub struct Party {
     pub number: String,
     /// What the phone calls itself, or its address.
     pub device: String,
+    /// Its registration, if it has one: where it is found when its connection is gone.
+    pub binding: Option<BindingId>,
+}
+
+/// A request of ours within a dialog that no other phone asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// None.
+    None,
+    /// Nothing but whether it is there; its transaction.
+    Asked(u64),
+    /// With the description that stands; its transaction.
+    Offered(u64),
+}
+
+/// Whether messages to a phone still find their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// As far as we know.
+    Open,
+    /// Its connection is gone: it will be found by its registration, or come back by itself.
+    Gone,
 }
 
 /// How far a leg is.
@@ -58,6 +113,15 @@ pub enum State {
         server: ServerId,
         /// The INVITE.
         invite: Message,
+    },
+    /// The caller: our 2xx waits until it has confirmed what it was told before (RFC 3262 §3).
+    Answering {
+        /// Its transaction.
+        server: ServerId,
+        /// The INVITE.
+        invite: Message,
+        /// The 2xx.
+        answer: Bytes,
     },
     /// A called phone: waits for its port before it is invited.
     Opening,
@@ -204,8 +268,13 @@ impl Leg {
     /// Asks for its ports.
     pub fn open_sound(&mut self, desk: &mut Desk<'_>, call: CallId) {
         self.voice.ports = Ports::Open;
-        let local = desk.office.sound(&self.flow).bound;
+        let local = self.sound_address(desk).bound;
         desk.wish(Wish::Open { side: self.side(call), local, port: self.voice.port });
+    }
+
+    fn sound_address(&self, desk: &Desk<'_>) -> SoundAddress {
+        let office = &desk.office;
+        office.sound(&self.flow).for_sound_at(self.voice.aim, &office.media)
     }
 
     /// Lets its ports go.
@@ -225,7 +294,7 @@ impl Leg {
 
     /// What the other phone said, as this one shall read it: with our address in it.
     pub fn tell_sound(&mut self, desk: &Desk<'_>, description: &Description) -> Option<String> {
-        let address = desk.office.sound(&self.flow).told;
+        let address = self.sound_address(desk).told;
         let mut anchor = Anchor {
             address,
             port: self.voice.port?,
@@ -241,6 +310,25 @@ impl Leg {
         Some(self.voice.said.clone())
     }
 
+    /// Whether it was told this already.
+    pub fn knows(&self, desk: &Desk<'_>, description: &Description) -> bool {
+        let address = self.sound_address(desk).told;
+        let Voice { session, version, .. } = self.voice;
+        self.voice.port.is_some_and(|port| {
+            let anchor = Anchor { address, port, session, version };
+            !self.voice.said.is_empty()
+                && !differs(&self.voice.said, &description.anchored(&anchor))
+        })
+    }
+
+    /// Whether that transaction is the question that we ask just now.
+    pub fn is_asked(&self, branch: u64) -> bool {
+        match self.question {
+            Question::None => false,
+            Question::Asked(asked) | Question::Offered(asked) => asked == branch,
+        }
+    }
+
     /// Sends a request in its dialog.
     pub fn request(
         &mut self,
@@ -249,13 +337,18 @@ impl Leg {
         call: u64,
         body: Option<(&str, &[u8])>,
     ) -> Option<u64> {
+        self.find_way(desk);
         let (branch, text) = desk.branch();
         let via = desk.office.via(&self.flow, &text);
         let method = task.method();
         let mut draft = self.dialog.request(method, &via);
-        if method == Method::Invite {
+        if matches!(method, Method::Invite | Method::Update) {
             let contact = desk.office.contact(&self.flow, &self.party.number);
-            draft = draft.header(Name::Contact, contact).header(Name::Allow, ALLOW);
+            draft = draft
+                .header(Name::Contact, contact)
+                .header(Name::Allow, ALLOW)
+                .header(Name::Supported, "timer");
+            draft = self.timer.ask(draft);
         }
         let tenant = desk.tenant.tenant;
         let owner = Owner { tenant, call, leg: self.number, task, branch };
@@ -266,12 +359,26 @@ impl Leg {
 
     /// Acknowledges its 2xx to our INVITE number `cseq`, with our answer if its 2xx held an offer.
     pub fn acknowledge(&mut self, desk: &mut Desk<'_>, cseq: u32, answer: Option<&str>) {
+        self.find_way(desk);
         let (_, text) = desk.branch();
         let draft = self.dialog.ack(cseq, &desk.office.via(&self.flow, &text));
         let bytes = finish(draft, answer.map(|answer| (SDP, answer.as_bytes())));
         desk.send(self.flow, bytes.clone());
         if let State::Up { ack, .. } = &mut self.state {
             *ack = Ack::Sent(bytes);
+        }
+    }
+
+    /// A phone whose connection broke is reached where it has registered since.
+    pub fn find_way(&mut self, desk: &Desk<'_>) {
+        let (Way::Gone, Some(user), Some(id)) = (self.way, self.party.user, self.party.binding)
+        else {
+            return;
+        };
+        let registered = desk.registrar.find(user, id);
+        if let Some(registered) = registered.filter(|found| found.is_reachable(desk.now)) {
+            self.flow = Flow::Net(registered.binding.path);
+            self.way = Way::Open;
         }
     }
 
@@ -283,6 +390,7 @@ impl Leg {
             }
             State::Up { unacked: None, .. } => self.bye(desk, call),
             State::Asking { .. }
+            | State::Answering { .. }
             | State::Opening
             | State::Invited { .. }
             | State::Leaving { .. }

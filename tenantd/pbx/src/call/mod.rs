@@ -1,8 +1,9 @@
 //! A call: who rings, who talks to whom, and what is written down about it.
 //!
 //! A back-to-back user agent (RFC 7092 §3.1.3): each leg is a dialog of its own, so that nothing of
-//! one side leaks to the other. `ring` is the time until somebody answers, `bridge` what two phones
-//! then ask of each other, `leg` one phone's side, `ledger` what is written down.
+//! one side leaks to the other. `ring` is the time until somebody answers, `within` what phones then
+//! ask, `bridge` how it reaches the other one, `pulse` whether they are still there, `leg` one phone's
+//! side, `ledger` what is written down.
 
 use std::time::Duration;
 
@@ -19,24 +20,29 @@ use crate::sip::sdp::Description;
 use crate::story::Event;
 use crate::tenant::limits::Permit;
 
+mod aside;
 mod bridge;
 pub mod desk;
+mod early;
 mod facts;
 mod fork;
 pub mod ledger;
 pub mod leg;
 mod pick_up;
+mod pulse;
 mod ring;
 pub mod verdict;
+mod within;
 
+use aside::Passing;
 use bridge::Crossing;
-pub use bridge::{Reply, Within};
 use desk::Desk;
 pub use fork::parts;
 use ledger::Ledger;
-use leg::{Leg, Ports, State};
+use leg::{Leg, Ports, State, Way};
 pub use ring::Asked;
 use verdict::{Fate, Verdict};
+pub use within::{Reply, Within};
 
 /// How long phones ring before the caller is told that nobody came.
 pub const RING_FOR: Duration = Duration::from_secs(60);
@@ -71,10 +77,18 @@ pub enum Task {
     Invite,
     /// An INVITE within its dialog.
     ReInvite,
+    /// A PRACK.
+    Prack,
     /// A BYE.
     Bye,
+    /// An UPDATE.
+    Update,
     /// An INFO.
     Info,
+    /// A MESSAGE.
+    Message,
+    /// An OPTIONS: is the phone still in the call?
+    Options,
     /// Not a call's: is this registered phone still there?
     Probe,
 }
@@ -84,9 +98,12 @@ impl Task {
     pub fn method(self) -> Method<'static> {
         match self {
             Self::Invite | Self::ReInvite => Method::Invite,
+            Self::Prack => Method::Prack,
             Self::Bye => Method::Bye,
+            Self::Update => Method::Update,
             Self::Info => Method::Info,
-            Self::Probe => Method::Options,
+            Self::Message => Method::Message,
+            Self::Options | Self::Probe => Method::Options,
         }
     }
 }
@@ -102,8 +119,8 @@ pub struct Call {
     legs: Vec<Leg>,
     phase: Phase,
     crossing: Option<Crossing>,
-    /// INFOs on their way across: from which request to which leg.
-    passing: Vec<bridge::Passing>,
+    /// Messages on their way across.
+    passing: Vec<Passing>,
     permit: Option<Permit>,
     /// Extensions that were tried, so that a forward never comes back.
     tried: Vec<String>,
@@ -149,6 +166,19 @@ impl Call {
     pub fn move_flow(&mut self, leg: u16, flow: Flow) {
         if let Some(index) = self.index_of(leg) {
             self.legs[index].flow = flow;
+            self.legs[index].way = Way::Open;
+        }
+    }
+
+    /// A phone registered from elsewhere: its router gave it another port, and what we say goes there.
+    pub fn handle_phone_moved(&mut self, desk: &mut Desk<'_>, from: Flow, to: Flow) {
+        let mut moved = false;
+        for leg in self.legs.iter_mut().filter(|leg| leg.flow == from) {
+            leg.flow = to;
+            moved = true;
+        }
+        if moved {
+            self.keep_facts(desk);
         }
     }
 
@@ -156,8 +186,14 @@ impl Call {
     /// over another, or is missed.
     pub fn handle_flow_gone(&mut self, desk: &mut Desk<'_>, stream: FlowId) {
         let caller = &self.legs[0];
-        if caller.flow.stream() == Some(stream) && matches!(caller.state, State::Asking { .. }) {
+        let waits = matches!(caller.state, State::Asking { .. } | State::Answering { .. });
+        if waits && caller.flow.stream() == Some(stream) {
             self.handle_cancel(desk);
+        }
+        for index in 0..self.legs.len() {
+            if self.legs[index].flow.stream() == Some(stream) {
+                self.lose_way(desk, index);
+            }
         }
     }
 
@@ -174,13 +210,16 @@ impl Call {
             }
             State::Up { unacked: None, .. }
             | State::Asking { .. }
+            | State::Answering { .. }
             | State::Opening
             | State::Invited { .. }
             | State::Gone(_) => None,
         });
         let silent = self.silence_at();
         let crossing = self.crossing.as_ref().map(|crossing| crossing.give_up_at);
-        own.into_iter().chain(unacked).chain(silent).chain(crossing).min()
+        let announced = self.legs[0].early.announcements.deadline();
+        let others = [silent, crossing, self.pulse_at(), announced].into_iter().flatten();
+        own.into_iter().chain(unacked).chain(others).min()
     }
 
     /// A deadline has come.
@@ -194,12 +233,16 @@ impl Call {
                 }
                 State::Up { unacked: None, .. }
                 | State::Asking { .. }
+                | State::Answering { .. }
                 | State::Opening
                 | State::Invited { .. }
                 | State::Gone(_) => None,
             };
             match due {
-                Some(Due::Repeat(bytes)) => desk.send(leg.flow, bytes),
+                Some(Due::Repeat(bytes)) => {
+                    leg.find_way(desk);
+                    desk.send(leg.flow, bytes);
+                }
                 Some(Due::GiveUp) => {
                     leg.bye(desk, self.number);
                     self.end(desk, Ending::Vanished);
@@ -210,6 +253,8 @@ impl Call {
         if self.crossing.as_ref().is_some_and(|crossing| crossing.give_up_at <= now) {
             self.give_up_crossing(desk);
         }
+        self.repeat_announcement(desk);
+        self.take_pulses(desk);
         match self.phase {
             Phase::Ringing { give_up_at, .. } if give_up_at <= now => self.give_up_ringing(desk),
             Phase::Ringing { .. } => self.judge(desk),
@@ -237,6 +282,7 @@ impl Call {
                 let number = self.legs[index].party.number.clone();
                 self.tell(desk, Event::SoundFound { number, from: peer.to_string() });
             }
+            Sound::Quiet { .. } => self.handle_quiet(desk, index),
             Sound::Closed { heard, .. } => {
                 self.legs[index].voice.heard = Some(heard);
                 self.legs[index].voice.ports = Ports::Closed;
@@ -289,6 +335,7 @@ impl Call {
     /// Hangs up whoever talks or rings; `left` has hung up itself.
     fn part(&mut self, desk: &mut Desk<'_>, ending: Ending, left: Option<u16>) {
         self.drop_crossing(desk);
+        self.refuse_answered(desk, 480);
         let number = self.number;
         for leg in &mut self.legs {
             match Some(leg.number) == left {
@@ -305,7 +352,18 @@ impl Call {
         if matches!(self.phase, Phase::Ending { .. }) {
             return;
         }
+        self.drop_crossing(desk);
+        self.legs[0].early.announcements.stop();
+        let status = match self.ledger.answered_at {
+            None if status == 200 => self.legs[0].marks.status.unwrap_or(500),
+            None | Some(_) => status,
+        };
         self.ledger.ended = Some((desk.now, ending, status));
+        let talked_s = self.ledger.talked_s(desk.now);
+        self.tell(desk, Event::Ended { ending, status, talked_s });
+        // The record waits for the sides' measurements, the answer to a BYE does not: a call that
+        // ended just before a kill must not come back as one that is alive.
+        self.keep_facts(desk);
         self.phase = Phase::Ending { until: desk.now + LINGER_FOR, written: Written::No };
         for leg in &mut self.legs {
             leg.close_sound(desk, self.id);
@@ -316,8 +374,6 @@ impl Call {
         if let Some(permit) = self.permit.take() {
             desk.live.end(permit);
         }
-        let talked_s = self.ledger.talked_s(desk.now);
-        self.tell(desk, Event::Ended { ending, status, talked_s });
         self.show(desk);
         self.write_down(desk);
     }
@@ -342,6 +398,16 @@ impl Call {
                 leg.voice.ports = Ports::Closed;
             }
         }
+        self.write_down(desk);
+    }
+
+    /// A call that ended just before the process did: hangs up once more, since nobody knows whether
+    /// that was heard, and writes the record without what was measured.
+    fn settle_up(&mut self, desk: &mut Desk<'_>) {
+        let number = self.number;
+        self.legs.iter_mut().for_each(|leg| leg.part(desk, number));
+        self.permit.take().into_iter().for_each(|permit| desk.live.end(permit));
+        self.phase = Phase::Ending { until: desk.now + LINGER_FOR, written: Written::No };
         self.write_down(desk);
     }
 

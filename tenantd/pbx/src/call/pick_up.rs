@@ -2,22 +2,20 @@
 //!
 //! RFC 3261 §13.2.2 (the asking side), §13.3.1 (the answering side), RFC 3264 §6 (the answer).
 
-use bytes::Bytes;
-
-use super::desk::{ALLOW, Desk, SDP, finish};
+use super::desk::{Desk, SDP, finish};
+use super::early::Heard;
 use super::fork::key;
-use super::leg::{Ack, Provisional, State, Wanted};
+use super::leg::{Ack, Agreed, Early, Provisional, State, Wanted};
 use super::verdict::Fate;
 use super::{Call, Phase};
 use crate::id::UserId;
 use crate::media::Wish;
 use crate::record::Ending;
-use crate::sip::answer::Unacknowledged2xx;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
+use crate::sip::method::ALLOW;
 use crate::sip::name::Name;
 use crate::sip::sdp::{Description, Flaw};
-use crate::sip::transaction::ServerId;
 use crate::story::Event;
 
 /// Why the phones of a call that was answered stop ringing (RFC 3326).
@@ -31,7 +29,12 @@ impl Call {
         response: &Message,
     ) {
         let leg = &mut self.legs[index];
-        let State::Invited { heard, wanted: Wanted::Yes, .. } = &mut leg.state else { return };
+        let State::Invited { wanted: Wanted::Yes, .. } = &leg.state else { return };
+        if self.hear_early(desk, index, response) == Heard::Again {
+            return;
+        }
+        let leg = &mut self.legs[index];
+        let State::Invited { heard, .. } = &mut leg.state else { return };
         let first = *heard == Provisional::Nothing;
         *heard = Provisional::Ringing;
         if first {
@@ -63,25 +66,6 @@ impl Call {
         }
     }
 
-    pub(super) fn pass_provisional(
-        &mut self,
-        desk: &mut Desk<'_>,
-        status: u16,
-        body: Option<String>,
-    ) {
-        let caller = &self.legs[0];
-        let State::Asking { server, invite } = &caller.state else { return };
-        let draft = desk
-            .office
-            .reply(&caller.flow, invite, status)
-            .to_tag(&caller.dialog.local_tag)
-            .record_route(invite)
-            .header(Name::Contact, desk.office.contact(&caller.flow, &self.ledger.dialled));
-        let bytes = finish(draft, body.as_ref().map(|body| (SDP, body.as_bytes())));
-        desk.respond(*server, status, bytes);
-        self.ledger.rang_at.get_or_insert(desk.now);
-    }
-
     /// A called phone answered: the first one wins, a later one is hung up.
     pub(super) fn handle_answer(&mut self, desk: &mut Desk<'_>, index: usize, response: &Message) {
         let Ok(cseq) = response.cseq() else { return };
@@ -91,6 +75,7 @@ impl Call {
             State::Invited { .. } => {}
             State::Up { .. }
             | State::Asking { .. }
+            | State::Answering { .. }
             | State::Opening
             | State::Leaving { .. }
             | State::Gone(_) => return,
@@ -99,9 +84,18 @@ impl Call {
         let understood = leg.dialog.handle_answer(response).is_ok();
         leg.state = State::Up { unacked: None, ack: Ack::Owed(cseq.number) };
         leg.marks.status = response.status();
-        let description = read_description(response);
+        let early = std::mem::take(&mut leg.early);
+        let description = match read_description(response) {
+            // It was said while the phone rang, and need not be said again (RFC 6337 §3.1.1).
+            Ok(None) if self.offer.is_some() || early.agreed == Agreed::Reliably => {
+                Ok(early.description.map(|description| *description))
+            }
+            said => said,
+        };
+        leg.early.agreed = early.agreed;
         match (wanted && understood, self.phase, description) {
             (true, Phase::Ringing { early, .. }, Ok(Some(description))) => {
+                leg.timer.handle_agreed(desk.now, response);
                 self.win(desk, index, cseq.number, &description, early);
             }
             (wanted, _, _) => {
@@ -134,24 +128,24 @@ impl Call {
         let longest = self.longest(desk, index);
         let ends_at = longest.map(|longest| desk.now + longest);
         self.phase = Phase::Talking { callee, ends_at };
-        let Some(answer) = self.answer_caller(desk, callee, description, early) else {
+        if self.answer_caller(desk, callee, description, early).is_none() {
             return self.end(desk, Ending::ServerFailed);
-        };
-        self.keep_facts(desk);
+        }
         self.legs[index].aim(desk, self.id);
         self.join(desk, callee);
-        if self.offer.take().is_some() {
+        let answered = self.legs[index].early.agreed == Agreed::Reliably;
+        if self.offer.take().is_some() || answered {
             self.legs[index].acknowledge(desk, cseq, None);
         }
-        let caller = &self.legs[0];
-        desk.office.transactions.respond(desk.now, answer.0, 200, answer.1);
-        debug_assert!(matches!(caller.state, State::Up { .. }));
+        if !self.legs[0].early.announcements.holds_answer() {
+            self.release_answer(desk);
+        }
         self.cancel_others(desk, Some(index), Some(ELSEWHERE));
         self.leave_limits(desk, index);
         self.show(desk);
     }
 
-    /// Writes the 200 to the caller. A caller who already heard another phone's early sound gets a
+    /// Writes the 200 to the caller; it is sent as soon as it may be. A caller who already heard another phone's early sound gets a
     /// tag of its own for this one: an answer may not change within a dialog (RFC 3261 §13.2.1).
     fn answer_caller(
         &mut self,
@@ -159,30 +153,37 @@ impl Call {
         callee: u16,
         description: &Description,
         early: Option<u16>,
-    ) -> Option<(ServerId, Bytes)> {
+    ) -> Option<()> {
         let caller = &mut self.legs[0];
         let State::Asking { server, invite } = &caller.state else { return None };
         if early.is_some_and(|early| early != callee) {
             let key = key(self.number, callee, 0);
             let tag = desk.office.tokens.tag(desk.tenant.route, key).to_string();
             caller.dialog = Dialog::asked(invite, &tag).ok()?;
+            caller.early = Early::default();
         }
         let (server, invite) = (*server, invite.clone());
-        let body = caller.tell_sound(desk, description)?;
-        let bytes = desk
+        // What it confirmed, or will before it hears this, is not said again (RFC 6337 §3.1.1).
+        let told =
+            caller.early.agreed == Agreed::Reliably || caller.early.announcements.holds_answer();
+        let body = match told {
+            true => None,
+            false => Some(caller.tell_sound(desk, description)?),
+        };
+        let draft = desk
             .office
             .reply(&caller.flow, &invite, 200)
             .to_tag(&caller.dialog.local_tag)
             .record_route(&invite)
             .header(Name::Contact, desk.office.contact(&caller.flow, &self.ledger.dialled))
             .header(Name::Allow, ALLOW)
-            .body(SDP, body.as_bytes())
-            .finish();
-        let unacked = Some(Unacknowledged2xx::new(desk.now, bytes.clone()));
-        caller.state = State::Up { unacked, ack: Ack::None };
+            .header(Name::Supported, "timer");
+        let draft = caller.timer.answer(desk.now, &invite, draft);
+        let answer = finish(draft, body.as_ref().map(|body| (SDP, body.as_bytes())));
+        caller.state = State::Answering { server, invite, answer };
         caller.marks.answered_at = Some(desk.now);
         caller.marks.status = Some(200);
-        Some((server, bytes))
+        Some(())
     }
 
     /// The lowest of all limits on how long this call may last.

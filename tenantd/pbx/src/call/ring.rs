@@ -6,18 +6,19 @@
 use super::desk::Desk;
 use super::fork::{device, key, number_of};
 use super::ledger::{Caller, Ledger};
-use super::leg::{Leg, Marks, Party, Provisional, State, Voice, Wanted};
+use super::leg::{Early, Leg, Marks, Party, Provisional, Question, State, Voice, Wanted, Way};
 use super::pick_up::read_description;
 use super::verdict::{Fate, Verdict, weigh};
 use super::{Call, Phase, RING_FOR, SILENT_AFTER};
 use crate::dialplan::{Destination, Route};
 use crate::flow::Flow;
-use crate::id::CallId;
+use crate::id::{BindingId, CallId, UserId};
 use crate::moment::Moment;
 use crate::record::Ending;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
 use crate::sip::name::Name;
+use crate::sip::session_timer::{Retry, SessionTimer};
 use crate::sip::transaction::ServerId;
 use crate::story::Event;
 use crate::tenant::limits::{LimitReached, Whose};
@@ -49,7 +50,10 @@ impl Call {
             user: caller.user,
             number: caller.number.clone(),
             device: device(invite.first(Name::UserAgent), &flow),
+            binding: binding_of(desk, caller.user, &flow),
         };
+        let mut timer = SessionTimer::default();
+        timer.learn(&invite);
         let leg = Leg {
             number: 0,
             party,
@@ -58,6 +62,10 @@ impl Call {
             voice: Voice::new(desk.office.chance.number()),
             state: State::Asking { server, invite },
             marks: Marks::begin(desk.now),
+            timer,
+            question: Question::None,
+            way: Way::Open,
+            early: Early::default(),
         };
         let mut call = Self {
             id,
@@ -117,6 +125,7 @@ impl Call {
                 self.follow(desk, index, response);
                 self.judge(desk);
             }
+            422 if self.asks_longer(index, response) => self.invite(desk, index),
             status => {
                 self.note_refusal(desk, index, status);
                 if status >= 600 {
@@ -139,9 +148,16 @@ impl Call {
 
     /// The caller gave up.
     pub fn handle_cancel(&mut self, desk: &mut Desk<'_>) {
-        if let (Phase::Ringing { .. }, State::Asking { .. }) = (self.phase, &self.legs[0].state) {
-            let verdict = Verdict { status: 487, ending: Ending::Cancelled, q850: 16 };
-            self.refuse(desk, verdict);
+        match (self.phase, &self.legs[0].state) {
+            (Phase::Ringing { .. }, State::Asking { .. }) => {
+                let verdict = Verdict { status: 487, ending: Ending::Cancelled, q850: 16 };
+                self.refuse(desk, verdict);
+            }
+            (Phase::Talking { .. }, State::Answering { .. }) => {
+                self.refuse_answered(desk, 487);
+                self.part(desk, Ending::CallerHungUp, None);
+            }
+            _ => {}
         }
     }
 
@@ -228,6 +244,7 @@ impl Call {
             }
             State::Invited { wanted: Wanted::No, .. }
             | State::Asking { .. }
+            | State::Answering { .. }
             | State::Up { .. }
             | State::Leaving { .. }
             | State::Gone(_) => return,
@@ -265,6 +282,15 @@ impl Call {
         Ok(())
     }
 
+    /// A called phone finds our session interval too short: it is called again with its own.
+    fn asks_longer(&mut self, index: usize, response: &Message) -> bool {
+        let leg = &mut self.legs[index];
+        matches!(self.phase, Phase::Ringing { .. })
+            && matches!(leg.state, State::Invited { wanted: Wanted::Yes, .. })
+            && leg.dialog.remote_tag.is_empty()
+            && leg.timer.handle_too_brief(response) == Retry::Longer
+    }
+
     fn note_refusal(&mut self, desk: &mut Desk<'_>, index: usize, status: u16) {
         let leg = &mut self.legs[index];
         let wanted = matches!(leg.state, State::Invited { wanted: Wanted::Yes, .. });
@@ -297,4 +323,11 @@ impl Call {
         });
         self.fates.iter().copied().chain(gone).collect()
     }
+}
+
+/// The registration of the phone that sends from there.
+fn binding_of(desk: &Desk<'_>, user: Option<UserId>, flow: &Flow) -> Option<BindingId> {
+    let Flow::Net(path) = flow else { return None };
+    let mut bindings = desk.registrar.contacts_of(desk.now, user?);
+    bindings.find(|binding| binding.path == *path).map(|binding| binding.id)
 }

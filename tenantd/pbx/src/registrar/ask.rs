@@ -3,15 +3,17 @@
 //! RFC 3261 §10.2, RFC 5626 §4.2 (instance, reg-id), RFC 3327 §5.3 (Path).
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
 use super::refusal::Refusal;
-use crate::flow::Path;
+use crate::flow::{Link, Path};
 use crate::sip::address::{Address, Contacts};
 use crate::sip::flaw::Flaw;
 use crate::sip::message::Message;
 use crate::sip::name::Name;
+use crate::sip::nat::{Reach, Seen, Sign};
 use crate::sip::uri::{Scheme, Uri};
 
 /// Contacts in one REGISTER at most.
@@ -40,6 +42,10 @@ pub struct Ask<'a> {
     pub route: Vec<String>,
     /// What the phone calls itself.
     pub user_agent: &'a str,
+    /// Whether a router stands between.
+    pub reach: Reach,
+    /// What that router did to the message, as [`crate::record::Binding`] keeps it.
+    pub alg: Option<Box<str>>,
 }
 
 /// The contacts a REGISTER names.
@@ -92,6 +98,7 @@ impl<'a> Ask<'a> {
         if call_id.len() > LONGEST_TEXT {
             return Err(Flaw::wrong("Call-ID", "too long").into());
         }
+        let seen = Seen::of(message, path.peer);
         Ok(Self {
             contacts,
             expires: message.expires()?,
@@ -100,8 +107,27 @@ impl<'a> Ask<'a> {
             path,
             route,
             user_agent: shortened(message.first(Name::UserAgent).unwrap_or_default()),
+            reach: match path.link {
+                // Through a proxy's own way to the phone we see nothing of either.
+                Link::Udp if message.first(Name::Path).is_none() => seen.reach,
+                Link::Udp | Link::Stream { .. } => Reach::Direct,
+            },
+            alg: in_words(&seen.signs),
         })
     }
+}
+
+/// What a router did to a message, in words; `None` if nothing is seen of it.
+pub fn alg(message: &Message, source: SocketAddr) -> Option<Box<str>> {
+    in_words(&Seen::of(message, source).signs)
+}
+
+fn in_words(signs: &[Sign]) -> Option<Box<str>> {
+    if signs.is_empty() {
+        return None;
+    }
+    let words: Vec<String> = signs.iter().map(Sign::to_string).collect();
+    Some(words.join(" ").into())
 }
 
 impl<'a> AskedContact<'a> {

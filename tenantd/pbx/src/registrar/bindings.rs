@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::id::{BindingId, UserId};
 use crate::moment::Moment;
 use crate::record::Binding;
+use crate::sip::nat::Reach;
 
 /// A binding in memory.
 #[derive(Debug)]
@@ -14,6 +15,11 @@ pub struct Registered {
     pub binding: Binding,
     /// Whether it may be called.
     pub standing: Standing,
+    /// Whether a router was ever seen in between. Phones that learn their public address from our
+    /// answers write it into later REGISTERs, and the router is still there.
+    pub reach: Reach,
+    /// Who keeps its way open, as the switch numbers them.
+    pub kept_by: Option<u32>,
     /// Phones that came earlier have smaller numbers.
     pub(super) arrival: u64,
     /// Its place in the queue of ends; never later than its end.
@@ -31,13 +37,16 @@ pub enum Standing {
     /// Its connection is gone, and only the phone can make another: it is called again when it has
     /// come back (RFC 5626 §4.3).
     Dormant,
+    /// It answered OPTIONS before and no longer does: it is asked on, and called again as soon as it
+    /// answers or registers.
+    Silent,
 }
 
 impl Registered {
     /// When it is forgotten.
     pub fn ends_at(&self) -> Moment {
         match self.standing {
-            Standing::Reachable | Standing::Dormant => self.binding.expires_at,
+            Standing::Reachable | Standing::Dormant | Standing::Silent => self.binding.expires_at,
             Standing::Doubtful => self.binding.horizon,
         }
     }
@@ -46,7 +55,7 @@ impl Registered {
     pub fn is_reachable(&self, now: Moment) -> bool {
         match self.standing {
             Standing::Reachable => now < self.binding.expires_at,
-            Standing::Doubtful | Standing::Dormant => false,
+            Standing::Doubtful | Standing::Dormant | Standing::Silent => false,
         }
     }
 }
@@ -56,7 +65,7 @@ impl Registered {
 pub(super) struct Bindings {
     by_user: BTreeMap<(UserId, BindingId), Box<Registered>>,
     ends: BTreeSet<(Moment, UserId, BindingId)>,
-    sources: BTreeMap<Source, u32>,
+    sources: BTreeSet<(Source, UserId, BindingId)>,
     arrivals: u64,
 }
 
@@ -83,26 +92,41 @@ impl Bindings {
     }
 
     pub(super) fn knows_source(&self, peer: SocketAddr) -> bool {
-        self.sources.contains_key(&Source::from(peer))
+        self.from(peer).next().is_some()
     }
 
-    pub(super) fn insert(&mut self, binding: Binding, standing: Standing) {
+    /// The bindings whose REGISTER came from there.
+    pub(super) fn from(&self, peer: SocketAddr) -> impl Iterator<Item = (UserId, BindingId)> {
+        let (first, last) = (uuid::Uuid::nil(), uuid::Uuid::max());
+        let source = Source::from(peer);
+        let range =
+            (source, UserId(first), BindingId(first))..=(source, UserId(last), BindingId(last));
+        self.sources.range(range).map(|(_, user, id)| (*user, *id))
+    }
+
+    pub(super) fn insert(&mut self, binding: Binding, standing: Standing, reach: Reach) {
         self.remove(binding.user, binding.id);
         let key = (binding.user, binding.id);
         let source = Source::from(binding.path.peer);
         self.arrivals += 1;
-        let mut registered =
-            Registered { binding, standing, arrival: self.arrivals, queued_at: Moment::EPOCH };
+        let mut registered = Registered {
+            binding,
+            standing,
+            reach,
+            kept_by: None,
+            arrival: self.arrivals,
+            queued_at: Moment::EPOCH,
+        };
         registered.queued_at = registered.ends_at();
         self.ends.insert((registered.queued_at, key.0, key.1));
         self.by_user.insert(key, Box::new(registered));
-        *self.sources.entry(source).or_default() += 1;
+        self.sources.insert((source, key.0, key.1));
     }
 
     pub(super) fn remove(&mut self, user: UserId, id: BindingId) -> Option<Binding> {
         let registered = self.by_user.remove(&(user, id))?;
         self.ends.remove(&(registered.queued_at, user, id));
-        release(&mut self.sources, Source::from(registered.binding.path.peer));
+        self.sources.remove(&(Source::from(registered.binding.path.peer), user, id));
         Some(registered.binding)
     }
 
@@ -125,8 +149,8 @@ impl Bindings {
             registered.queued_at = ends_at;
         }
         if before != after {
-            release(&mut self.sources, Source::from(before));
-            *self.sources.entry(Source::from(after)).or_default() += 1;
+            self.sources.remove(&(Source::from(before), user, id));
+            self.sources.insert((Source::from(after), user, id));
         }
         Some(result)
     }
@@ -152,15 +176,6 @@ impl Bindings {
             self.ends.insert((ends_at, user, id));
         }
         None
-    }
-}
-
-fn release(sources: &mut BTreeMap<Source, u32>, source: Source) {
-    if let Some(bindings) = sources.get_mut(&source) {
-        *bindings = bindings.saturating_sub(1);
-        if *bindings == 0 {
-            sources.remove(&source);
-        }
     }
 }
 

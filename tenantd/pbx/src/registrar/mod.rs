@@ -7,6 +7,7 @@
 pub mod ask;
 pub mod bindings;
 pub mod change;
+pub mod keepalive;
 pub mod listed;
 pub mod policy;
 pub mod refusal;
@@ -16,9 +17,10 @@ mod same;
 #[cfg(test)]
 mod tests;
 
-pub use ask::{Ask, Asked, AskedContact};
+pub use ask::{Ask, Asked, AskedContact, alg};
 pub use bindings::{Registered, Standing};
 pub use change::{Change, Outcome};
+pub use keepalive::Keepalive;
 pub use listed::Listed;
 pub use policy::Policy;
 pub use refusal::Refusal;

@@ -31,6 +31,16 @@ impl Policy {
     /// What is granted while nothing can be stored: phones come back soon, and by then it may be.
     pub const UNSTORED_EXPIRES: Duration = Duration::from_secs(60);
 
+    /// The longest that is granted to a phone behind a router that it does not know of: should the
+    /// router forget it, or be replaced, the phone is found again when it next registers.
+    pub const BEHIND_NAT_EXPIRES: Duration = Duration::from_secs(300);
+
+    /// This policy for a phone behind a router.
+    #[must_use]
+    pub fn behind_nat(self) -> Self {
+        Self { max_expires: self.max_expires.min(Self::BEHIND_NAT_EXPIRES), ..self }
+    }
+
     /// This policy while the database is away.
     #[must_use]
     pub fn unstored(self) -> Self {
@@ -71,6 +81,14 @@ mod tests {
         let policy = Policy { min_expires: Duration::from_secs(7_200), ..Policy::default() };
         assert_eq!(policy.grant(Some(3_600)), Ok(Duration::from_secs(3_600)));
         assert_eq!(policy.grant(Some(3_599)), Err(Refusal::TooBrief { min_expires: 3_600 }));
+    }
+
+    #[test]
+    fn behind_a_router_five_minutes_are_granted_and_never_more_than_asked() {
+        let policy = Policy::default().behind_nat();
+        let granted = |asked| policy.grant(asked).map(|granted| granted.as_secs());
+        assert_eq!((granted(None), granted(Some(3_600))), (Ok(300), Ok(300)));
+        assert_eq!((granted(Some(120)), granted(Some(0))), (Ok(120), Ok(0)));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::id::{BindingId, UserId};
 use crate::moment::Moment;
 use crate::record::Binding;
 use crate::sip::flaw::Flaw;
+use crate::sip::nat::Reach;
 use crate::story::Unregistered;
 use crate::tenant::directory::User;
 
@@ -82,6 +83,11 @@ impl Registrar {
         reachable.into_iter().map(|registered| &registered.binding)
     }
 
+    /// All bindings of `user`, reachable or not.
+    pub fn of(&self, user: UserId) -> impl Iterator<Item = &Registered> {
+        self.bindings.of(user)
+    }
+
     /// One binding, reachable or not.
     pub fn find(&self, user: UserId, id: BindingId) -> Option<&Registered> {
         self.bindings.find(user, id)
@@ -95,6 +101,11 @@ impl Registrar {
     /// Whether some phone of the tenant registered from there.
     pub fn knows_source(&self, peer: SocketAddr) -> bool {
         self.bindings.knows_source(peer)
+    }
+
+    /// The bindings whose REGISTER came from there.
+    pub fn from(&self, peer: SocketAddr) -> impl Iterator<Item = (UserId, BindingId)> {
+        self.bindings.from(peer)
     }
 
     /// How many bindings there are.
@@ -277,8 +288,9 @@ impl Registrar {
             user_agent: ask.user_agent.to_owned(),
             expires_at,
             horizon: expires_at + HORIZON,
+            alg: ask.alg.clone(),
         };
-        self.bindings.insert(binding.clone(), Standing::Reachable);
+        self.bindings.insert(binding.clone(), Standing::Reachable, ask.reach);
         Change::Added(Box::new(binding))
     }
 }
@@ -322,19 +334,27 @@ fn renew(now: Moment, registered: &mut Registered, ask: &Ask<'_>, wish: &Wish<'_
     binding.expires_at = now + wish.granted;
     binding.cseq = ask.cseq;
     replace(&mut binding.call_id, ask.call_id);
-    let is_renamed = replace(&mut binding.user_agent, ask.user_agent);
+    if ask.reach == Reach::BehindNat {
+        registered.reach = Reach::BehindNat;
+    }
+    let mut is_otherwise_known = replace(&mut binding.user_agent, ask.user_agent);
 
     let instance = contact.instance.as_deref();
     let is_moved = binding.contact != contact.uri
         || binding.instance.as_deref() != instance
         || (binding.reg_id, binding.q) != (contact.reg_id, contact.q)
         || (binding.path, &binding.route) != (ask.path, &ask.route);
+    // What a router did was seen where the phone was; a REGISTER need not show it each time.
+    if binding.alg != ask.alg && (is_moved || binding.alg.is_none()) {
+        binding.alg.clone_from(&ask.alg);
+        is_otherwise_known = true;
+    }
     if is_moved {
         replace(&mut binding.contact, contact.uri);
         binding.instance = instance.map(str::to_owned);
         (binding.reg_id, binding.q) = (contact.reg_id, contact.q);
         (binding.path, binding.route) = (ask.path, ask.route.clone());
-    } else if !is_renamed && binding.expires_at <= binding.horizon {
+    } else if !is_otherwise_known && binding.expires_at <= binding.horizon {
         return Change::Refreshed(binding.id);
     }
     binding.horizon = binding.expires_at + HORIZON;

@@ -6,10 +6,11 @@
 use super::bindings::{Registered, Standing};
 use super::change::Change;
 use super::register::Registrar;
-use crate::flow::FlowId;
+use crate::flow::{FlowId, Link};
 use crate::id::{BindingId, UserId};
 use crate::moment::Moment;
 use crate::record::Binding;
+use crate::sip::nat::{self, Reach};
 use crate::story::Unregistered;
 use crate::tenant::directory::Directory;
 
@@ -30,12 +31,14 @@ impl Registrar {
                 gone.push(Change::Removed(Box::new(binding), Unregistered::Removed));
             } else if binding.horizon.max(binding.expires_at) <= now {
                 gone.push(Change::Removed(Box::new(binding), Unregistered::Expired));
-            } else if binding.path.stream().is_some_and(|stream| !is_open(stream)) {
-                self.bindings.insert(binding, Standing::Dormant);
-            } else if binding.expires_at <= now {
-                self.bindings.insert(binding, Standing::Doubtful);
             } else {
-                self.bindings.insert(binding, Standing::Reachable);
+                let standing = match binding.path.stream() {
+                    Some(stream) if !is_open(stream) => Standing::Dormant,
+                    Some(_) | None if binding.expires_at <= now => Standing::Doubtful,
+                    Some(_) | None => Standing::Reachable,
+                };
+                let reach = reach_of(&binding);
+                self.bindings.insert(binding, standing, reach);
             }
         }
         gone
@@ -68,7 +71,7 @@ impl Registrar {
     pub fn doubtful(&self) -> impl Iterator<Item = &Binding> {
         self.bindings.iter().filter_map(|registered| match registered.standing {
             Standing::Doubtful => Some(&registered.binding),
-            Standing::Reachable | Standing::Dormant => None,
+            Standing::Reachable | Standing::Dormant | Standing::Silent => None,
         })
     }
 
@@ -97,7 +100,7 @@ impl Registrar {
                 registered.binding.expires_at = registered.binding.horizon;
                 Some(())
             }
-            Standing::Reachable | Standing::Dormant => None,
+            Standing::Reachable | Standing::Dormant | Standing::Silent => None,
         })??;
         self.bindings.find(user, id).map(|registered: &Registered| &registered.binding)
     }
@@ -106,7 +109,56 @@ impl Registrar {
     pub fn give_up(&mut self, user: UserId, id: BindingId) -> Option<Change> {
         match self.bindings.find(user, id)?.standing {
             Standing::Doubtful => self.remove(user, id, Unregistered::Expired),
-            Standing::Reachable | Standing::Dormant => None,
+            Standing::Reachable | Standing::Dormant | Standing::Silent => None,
         }
+    }
+
+    /// The phone answers no more. `None`: it was not believed to be there anyway.
+    pub fn fall_silent(&mut self, user: UserId, id: BindingId) -> Option<&Binding> {
+        self.turn(user, id, Standing::Reachable, Standing::Silent)
+    }
+
+    /// The phone answers again.
+    pub fn speak_again(&mut self, user: UserId, id: BindingId) -> Option<&Binding> {
+        self.turn(user, id, Standing::Silent, Standing::Reachable)
+    }
+
+    fn turn(
+        &mut self,
+        user: UserId,
+        id: BindingId,
+        from: Standing,
+        to: Standing,
+    ) -> Option<&Binding> {
+        self.bindings.change(user, id, |registered| {
+            (registered.standing == from).then(|| registered.standing = to)
+        })??;
+        self.bindings.find(user, id).map(|registered| &registered.binding)
+    }
+
+    /// Who keeps this phone's way open from now on.
+    pub fn keep(&mut self, user: UserId, id: BindingId, by: u32) {
+        self.bindings.change(user, id, |registered| registered.kept_by = Some(by));
+    }
+
+    /// A request of the phone showed what its router does. `None`: that was known, or nobody is there.
+    pub fn meddle(&mut self, user: UserId, id: BindingId, alg: &str) -> Option<Change> {
+        self.bindings.change(user, id, |registered| match registered.binding.alg {
+            Some(_) => None,
+            None => {
+                registered.binding.alg = Some(alg.into());
+                registered.reach = Reach::BehindNat;
+                Some(Change::Prolonged(Box::new(registered.binding.clone())))
+            }
+        })?
+    }
+}
+
+/// Of what was seen of a router, the Contact and its damage are stored.
+fn reach_of(binding: &Binding) -> Reach {
+    match binding.path.link {
+        Link::Udp if binding.alg.is_some() => Reach::BehindNat,
+        Link::Udp if binding.route.is_empty() => nat::reach_of(&binding.contact, binding.path.peer),
+        Link::Udp | Link::Stream { .. } => Reach::Direct,
     }
 }

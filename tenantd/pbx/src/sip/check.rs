@@ -15,7 +15,7 @@ use super::status::reason_phrase;
 use super::uri::Scheme;
 
 /// The extensions we understand: what a Require may ask for, and our Supported says.
-pub const SUPPORTED: &[&str] = &["path"];
+pub const SUPPORTED: &[&str] = &["path", "100rel", "timer"];
 
 /// Why a request is not served. Every variant is one response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,7 +259,7 @@ mod tests {
         let demand = ("70", "70\r\nRequire: PATH, a\r\nProxy-Require: b");
         let Some(Refusal::Extension { unsupported }) = refused(&[demand]) else { panic!("taken") };
         assert_eq!(unsupported, "a, b");
-        assert_eq!(refused(&[("70", "70\r\nRequire: path")]), None);
+        assert_eq!(refused(&[("70", "70\r\nRequire: path, timer, 100rel")]), None);
         assert_eq!(refused(&[("INVITE", "CANCEL"), demand]), None);
     }
 

@@ -1,10 +1,12 @@
 //! What is due next: a queue of alarms, cheap enough for hundreds of thousands of them.
 //!
-//! Alarms are kept by the millisecond and never taken out before their time. Whoever set one looks
-//! at its own deadline when it rings: if that has moved on it sets the next, if it is gone it does
-//! nothing. So setting costs little, cancelling costs nothing, and a thing has one alarm at a time.
+//! Alarms are kept by the millisecond. Whoever set one looks at its own deadline when it rings: if
+//! that has moved on it sets the next. So setting costs little, and a thing has one alarm at a time.
+//! A thing with short deadlines may simply go, and its alarm rings for nobody; one with long ones (a
+//! call may last for hours) takes its alarm along.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::moment::Moment;
 
@@ -25,7 +27,7 @@ impl<K> Default for Deadlines<K> {
     }
 }
 
-impl<K> Deadlines<K> {
+impl<K: PartialEq> Deadlines<K> {
     /// An empty queue.
     pub fn new() -> Self {
         Self::default()
@@ -39,11 +41,25 @@ impl<K> Deadlines<K> {
 
     /// Sets `alarm` for the deadline of a thing, unless it rings early enough already.
     pub fn set(&mut self, alarm: &mut Alarm, deadline: Option<Moment>, key: K) {
-        if let Some(at) = deadline
-            && alarm.0.is_none_or(|rings_at| at < rings_at)
-        {
+        let Some(at) = deadline else { return self.unset(alarm, &key) };
+        if alarm.0.is_none_or(|rings_at| at < rings_at) {
+            self.unset(alarm, &key);
             alarm.0 = Some(at);
             self.insert(at, key);
+        }
+    }
+
+    /// Takes the alarm of a thing out before its time.
+    pub fn unset(&mut self, alarm: &mut Alarm, key: &K) {
+        let Some(at) = alarm.0.take() else { return };
+        let millisecond = at.as_micros().div_ceil(1_000);
+        let Entry::Occupied(mut all) = self.by_millisecond.entry(millisecond) else { return };
+        if let Some(place) = all.get().iter().position(|other| other == key) {
+            all.get_mut().swap_remove(place);
+            self.len -= 1;
+        }
+        if all.get().is_empty() {
+            all.remove();
         }
     }
 
@@ -131,19 +147,36 @@ mod tests {
     }
 
     #[test]
+    fn a_thing_that_goes_takes_its_alarm_with_it_and_nobody_elses() {
+        let (mut queue, at) = (Deadlines::new(), Moment::from_secs(5));
+        let (mut one, mut other) = (Alarm::default(), Alarm::default());
+        queue.set(&mut one, Some(at), 'a');
+        queue.set(&mut other, Some(at), 'b');
+        queue.unset(&mut one, &'a');
+        queue.unset(&mut one, &'a');
+        assert_eq!((queue.len(), queue.pop_due(at), queue.pop_due(at)), (1, Some('b'), None));
+        // Who has no deadline any more has no alarm; a sooner one takes the place of a later one.
+        queue.set(&mut one, Some(at), 'a');
+        queue.set(&mut one, None, 'a');
+        assert!(queue.is_empty());
+        queue.set(&mut one, Some(at), 'a');
+        queue.set(&mut one, Some(Moment::from_secs(1)), 'a');
+        assert_eq!((queue.len(), queue.next()), (1, Some(Moment::from_secs(1))));
+    }
+
+    #[test]
     fn a_deadline_that_moves_on_needs_no_second_alarm() {
         let (mut queue, mut alarm) = (Deadlines::new(), Alarm::default());
         queue.set(&mut alarm, Some(Moment::from_secs(5)), 'a');
         queue.set(&mut alarm, Some(Moment::from_secs(9)), 'a');
-        queue.set(&mut alarm, None, 'a');
         assert_eq!(queue.len(), 1);
         queue.set(&mut alarm, Some(Moment::from_secs(3)), 'a');
-        assert_eq!((queue.len(), queue.next()), (2, Some(Moment::from_secs(3))));
+        assert_eq!((queue.len(), queue.next()), (1, Some(Moment::from_secs(3))));
 
+        assert!(!alarm.rings(Moment::from_secs(2)), "the one for 3 s still stands");
         assert_eq!(queue.pop_due(Moment::from_secs(3)), Some('a'));
         assert!(alarm.rings(Moment::from_secs(3)));
         queue.set(&mut alarm, Some(Moment::from_secs(9)), 'a');
-        assert_eq!(queue.pop_due(Moment::from_secs(5)), Some('a'));
-        assert!(!alarm.rings(Moment::from_secs(5)), "the one for 9 s still stands");
+        assert_eq!((queue.len(), queue.next()), (1, Some(Moment::from_secs(9))));
     }
 }

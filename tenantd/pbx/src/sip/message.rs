@@ -251,6 +251,11 @@ impl Message {
         self.bytes.slice(self.body.range())
     }
 
+    /// What came behind the body: by its length it is not part of the message.
+    pub fn behind_body(&self) -> &[u8] {
+        self.bytes.get(self.body.range().end..).unwrap_or_default()
+    }
+
     /// The raw bytes of each header field row of that name, line ends made spaces.
     pub(super) fn raw(&self, name: Name) -> impl Iterator<Item = &[u8]> {
         let fields = self.fields.iter().filter(move |field| field.name == name);

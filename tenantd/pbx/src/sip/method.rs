@@ -4,6 +4,9 @@
 
 use std::fmt;
 
+/// Methods that we serve, for the Allow header (RFC 3261 §20.5); MESSAGE within a dialog only.
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK, MESSAGE";
+
 /// A request's method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method<'a> {

@@ -4,8 +4,12 @@
 //! so issuing one costs no memory; only those that were answered are remembered, with a window of
 //! 64 counts each, because phones on a bad line send out of order. Whatever is wrong with a nonce,
 //! the answer is `stale`, never a failed password.
+//!
+//! The door that issues a nonce may be another node's. So what counts is not which process issued
+//! it, but whether it is younger than the tenant's stay here: an older one may have been answered
+//! elsewhere, and nobody here would know.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::Hasher;
 use std::time::Duration;
@@ -41,8 +45,8 @@ pub struct Issued {
 pub enum Stale {
     /// We did not issue it, or not for this tenant.
     Foreign,
-    /// An earlier process issued it, whose counts are lost.
-    OtherBoot,
+    /// It was issued before the tenant came here, and what was counted then is not known here.
+    BeforeUs,
     /// It is too old.
     TooOld,
     /// It may have been used: the memory of its time had to make room.
@@ -61,6 +65,8 @@ pub struct Nonces {
     /// each few of them would keep a page that a storm had filled.
     used: VecDeque<(Issued, Window)>,
     forgotten_until: Moment,
+    /// Since when tenants are here, by their route numbers.
+    since: BTreeMap<u64, Moment>,
 }
 
 /// The highest count so far, and which of the 64 up to it were used: bit 0 is the highest.
@@ -85,16 +91,14 @@ impl NonceKey {
         text.iter().map(|letter| char::from(*letter)).collect()
     }
 
-    fn open(&self, route: u64, text: &str) -> Result<Issued, Stale> {
+    fn open(&self, route: u64, text: &str) -> Result<(Issued, u32), Stale> {
         let [first, second, hash] = base32::decode(text.as_bytes()).ok_or(Stale::Foreign)?;
         if hash != self.hash(route, first, second) {
             return Err(Stale::Foreign);
         }
-        if second >> 32 != u64::from(self.boot) {
-            return Err(Stale::OtherBoot);
-        }
         let random = ((first & 0xffff) << 32) | (second & u64::from(u32::MAX));
-        Ok(Issued { issued_at: Moment::from_millis(first >> 16), random })
+        let boot = u32::try_from(second >> 32).unwrap_or(u32::MAX);
+        Ok((Issued { issued_at: Moment::from_millis(first >> 16), random }, boot))
     }
 
     fn hash(&self, route: u64, first: u64, second: u64) -> u64 {
@@ -117,7 +121,18 @@ impl Nonces {
     /// ones make room, and what was issued up to then counts as stale.
     pub fn new(key: NonceKey, valid_for: Duration, limit: usize) -> Self {
         let (used, forgotten_until) = (VecDeque::new(), Moment::EPOCH);
-        Self { key, valid_for, limit: limit.max(1), used, forgotten_until }
+        let since = BTreeMap::new();
+        Self { key, valid_for, limit: limit.max(1), used, forgotten_until, since }
+    }
+
+    /// The tenant with this route number is here from now on.
+    pub fn admit(&mut self, now: Moment, route: u64) {
+        self.since.insert(route, Moment::from_millis(now.as_millis()));
+    }
+
+    /// The tenant with this route number is not here any more.
+    pub fn forget(&mut self, route: u64) {
+        self.since.remove(&route);
     }
 
     /// A new nonce for the tenant with this route number.
@@ -127,7 +142,14 @@ impl Nonces {
 
     /// Whether `nonce` may be answered at all. Ask before the password is checked.
     pub fn examine(&self, now: Moment, route: u64, nonce: &str) -> Result<Issued, Stale> {
-        let issued = self.key.open(route, nonce)?;
+        let (issued, boot) = self.key.open(route, nonce)?;
+        let is_ours = match self.since.get(&route) {
+            Some(since) => issued.issued_at >= *since,
+            None => boot == self.key.boot,
+        };
+        if !is_ours {
+            return Err(Stale::BeforeUs);
+        }
         if now - issued.issued_at > self.valid_for {
             return Err(Stale::TooOld);
         }
@@ -230,10 +252,18 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_of_an_earlier_process_is_stale() {
-        let (nonces, mut chance) = nonces(10);
-        let earlier = NonceKey::new([6; 16], 2).issue(START, &mut chance, ROUTE);
-        assert_eq!(nonces.examine(START, ROUTE, &earlier), Err(Stale::OtherBoot));
+    fn a_nonce_from_before_the_tenant_came_is_stale_whoever_issued_it() {
+        let (mut nonces, mut chance) = nonces(10);
+        let elsewhere = NonceKey::new([6; 16], 2);
+        let earlier = elsewhere.issue(START, &mut chance, ROUTE);
+        assert_eq!(nonces.examine(START, ROUTE, &earlier), Err(Stale::BeforeUs));
+        nonces.admit(START + HOUR, ROUTE);
+        let ours = nonces.issue(START, &mut chance, ROUTE);
+        for early in [&earlier, &ours] {
+            assert_eq!(nonces.examine(START + HOUR, ROUTE, early), Err(Stale::BeforeUs));
+        }
+        let later = elsewhere.issue(START + HOUR, &mut chance, ROUTE);
+        assert!(nonces.examine(START + HOUR, ROUTE, &later).is_ok(), "another node's door");
     }
 
     #[test]

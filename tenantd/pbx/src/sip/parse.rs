@@ -118,6 +118,25 @@ pub(super) fn read(bytes: &[u8]) -> Result<Index, Flaw> {
     Ok(index)
 }
 
+/// How long the body is to be, as a whole head says it: what a stream is cut by.
+pub(super) fn stated_length(head: &[u8]) -> Result<Option<usize>, Flaw> {
+    let mut lines = Lines { bytes: head, at: 0 };
+    let first = lines.next().ok_or(Flaw::Missing("Start line"))?;
+    let start = Start::Request { method: first, target: first, version: first };
+    let mut index =
+        Index { start, fields: vec![], body: Span::default(), unfolded: None, flaw: None };
+    if read_fields(head, &mut lines, &mut index) == Folding::Some {
+        unfold(head, &mut index);
+    }
+    match index.flaw {
+        // More of them than we look at: the length may be among those.
+        Some(flaw @ Flaw::TooLarge(_)) => Err(flaw),
+        Some(Flaw::Wrong { .. } | Flaw::Missing(_) | Flaw::Repeated(_)) | None => {
+            body_length(index.unfolded.as_deref().unwrap_or(head), &index.fields)
+        }
+    }
+}
+
 /// Cuts at line feeds; a carriage return before one belongs to the line end.
 struct Lines<'a> {
     bytes: &'a [u8],

@@ -76,6 +76,16 @@ impl Direction {
         matches!(self, Self::SendOnly | Self::Inactive)
     }
 
+    /// The same, seen from the other side.
+    pub fn mirrored(self) -> Self {
+        match self {
+            Self::SendRecv => Self::SendRecv,
+            Self::SendOnly => Self::RecvOnly,
+            Self::RecvOnly => Self::SendOnly,
+            Self::Inactive => Self::Inactive,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::SendRecv => "sendrecv",
@@ -152,6 +162,20 @@ impl Description {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// The description that answers this one with all that it offers: who only sends is heard.
+    pub fn mirrored(&self) -> Self {
+        let mut mirrored = self.clone();
+        let direction = self.direction().mirrored();
+        for attributes in
+            [&mut mirrored.session.attributes, &mut mirrored.session.medias[self.audio].attributes]
+        {
+            attributes.retain(|a| Direction::of(std::slice::from_ref(a)).is_none());
+        }
+        let media = &mut mirrored.session.medias[self.audio];
+        media.attributes.push(Attribute::new(direction.name()));
+        mirrored
+    }
+
     /// What the media says, else the session; an address of 0.0.0.0 is the old way to hold
     /// (RFC 2543 Appendix B.5, RFC 3264 §8.4).
     fn direction(&self) -> Direction {
@@ -171,7 +195,7 @@ impl Description {
     fn address(&self) -> Option<IpAddr> {
         let media = &self.session.medias[self.audio];
         let connection = media.connections.first().or(self.session.connection.as_ref())?;
-        connection.connection_address.split('/').next()?.trim().parse().ok()
+        ip(connection.connection_address.split('/').next()?)
     }
 
     /// RFC 3605: `a=rtcp:53020` or `a=rtcp:53020 IN IP4 126.16.64.4`; else the port above.
@@ -182,9 +206,18 @@ impl Description {
         };
         let mut words = value.split_ascii_whitespace();
         let port = words.next()?.parse().ok().filter(|port| *port != 0)?;
-        let ip = words.nth(2).and_then(|ip| ip.parse().ok()).unwrap_or(rtp.ip());
+        let ip = words.nth(2).and_then(ip).unwrap_or(rtp.ip());
         Some(SocketAddr::new(ip, port))
     }
+}
+
+/// An address as phones write it: the RFC's way, as in a URI, or with the name of a wire that only
+/// they know. What is IPv4 in disguise is taken for what it is.
+fn ip(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let address = bare.split('%').next()?;
+    address.parse::<IpAddr>().ok().map(|address| address.to_canonical())
 }
 
 fn strip(attributes: &mut Vec<Attribute>) {
@@ -239,6 +272,42 @@ mod tests {
     }
 
     #[test]
+    fn speaks_of_ipv6_as_of_ipv4() {
+        let v6 = OFFER
+            .replace("IN IP4 192.168.1.10", "IN IP6 2001:db8::10")
+            .replace("a=rtcp:4001", "a=rtcp:4001 IN IP6 2001:db8::11");
+        let read = Description::read(v6.as_bytes()).unwrap();
+        assert_eq!(read.sound().rtp, Some("[2001:db8::10]:4000".parse().unwrap()));
+        assert_eq!(read.sound().rtcp, Some("[2001:db8::11]:4001".parse().unwrap()));
+        assert!(read.anchored(&anchor(1)).contains("\r\nc=IN IP4 203.0.113.7\r\n"));
+        let address = "2001:db8::7".parse().unwrap();
+        let ours = read.anchored(&Anchor { address, ..anchor(1) });
+        assert!(ours.contains("\r\no=- 77 1 IN IP6 2001:db8::7\r\n"), "{ours}");
+        assert!(ours.contains("\r\nc=IN IP6 2001:db8::7\r\n") && !ours.contains("::1"), "{ours}");
+
+        let held = v6.replace("2001:db8::10", "::");
+        let read = Description::read(held.as_bytes()).unwrap();
+        assert_eq!((read.sound().rtp, read.sound().direction), (None, Direction::SendOnly));
+    }
+
+    #[test]
+    fn knows_an_address_however_it_is_written() {
+        for (written, meant) in [
+            ("IP6 [2001:db8::10]", "[2001:db8::10]:4000"),
+            ("IP6 fe80::10%eth0", "[fe80::10]:4000"),
+            ("IP6 ::ffff:192.0.2.1", "192.0.2.1:4000"),
+            ("IP6 ff15::101/3", "[ff15::101]:4000"),
+            ("IP4 2001:db8::10", "[2001:db8::10]:4000"),
+        ] {
+            let offer = OFFER.replace("IP4 192.168.1.10", written);
+            let read = Description::read(offer.as_bytes()).unwrap();
+            assert_eq!(read.sound().rtp, Some(meant.parse().unwrap()), "{written}");
+        }
+        let named = OFFER.replace("IP4 192.168.1.10", "IP6 phone.example");
+        assert_eq!(Description::read(named.as_bytes()).unwrap().sound().rtp, None);
+    }
+
+    #[test]
     fn refuses_what_has_no_sound() {
         assert_eq!(Description::read(b"hello"), Err(Flaw::Unreadable));
         let silent = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=video 9 RTP/AVP 96\r\n";
@@ -247,6 +316,22 @@ mod tests {
         let read = Description::read(refused.as_bytes()).unwrap();
         assert_eq!(read.sound().rtp, None);
         assert!(read.anchored(&anchor(1)).contains("m=audio 0 "));
+    }
+
+    #[test]
+    fn an_answer_that_takes_all_looks_the_other_way() {
+        for (said, answered) in [
+            ("sendonly", "recvonly"),
+            ("recvonly", "sendonly"),
+            ("inactive", "inactive"),
+            ("sendrecv", "sendrecv"),
+        ] {
+            let offer = OFFER.replace("a=rtcp:4001", &format!("a={said}"));
+            let mirrored = Description::read(offer.as_bytes()).unwrap().mirrored();
+            let text = mirrored.anchored(&anchor(1));
+            assert_eq!(text.matches(&format!("a={answered}\r\n")).count(), 1, "{text}");
+            assert!(text.contains("m=audio 26000 RTP/AVP 8 101\r\n"));
+        }
     }
 
     fn anchor(version: u64) -> Anchor {

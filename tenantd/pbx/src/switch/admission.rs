@@ -7,19 +7,29 @@ use super::{Due, Line, Switch, Tenant};
 use crate::board::What;
 use crate::call::{Call, Owner, Task};
 use crate::flow::{Flow, FlowId};
-use crate::id::TenantId;
+use crate::id::{NodeId, TenantId};
 use crate::moment::Moment;
 use crate::output::Output;
 use crate::record::{Binding, Ending};
-use crate::registrar::Registrar;
+use crate::registrar::{Registered, Registrar};
 use crate::sip::Draft;
 use crate::sip::deadlines::Alarm;
 use crate::sip::method::Method;
 use crate::sip::name::Name;
+use crate::sip::nat::Reach;
 use crate::story::Event;
 use crate::tenant::directory::Directory;
 use crate::tenant::guard::{self, Guard};
 use crate::tenant::limits::LiveCalls;
+
+/// What a tenant's calls were when it came, as facts.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    /// They go on.
+    pub(super) live: Vec<Vec<u8>>,
+    /// The node that carried their sound is lost, so they end.
+    pub(super) lost: Vec<Vec<u8>>,
+}
 
 impl Switch {
     /// A tenant came to this switch.
@@ -28,12 +38,13 @@ impl Switch {
         now: Moment,
         directory: Box<Directory>,
         bindings: Vec<Binding>,
-        live: &[Vec<u8>],
+        calls: Inherited,
     ) {
         let id = directory.tenant;
         if self.tenants.contains_key(&id) {
             return self.configure(now, directory);
         }
+        self.nonces.admit(now, directory.route);
         let mut registrar = Registrar::default();
         let open = |id: FlowId| self.office.nodes.get(&id.node).is_some_and(|n| n.boot == id.boot);
         for binding in &bindings {
@@ -53,9 +64,13 @@ impl Switch {
         self.tenants.insert(id, tenant);
         self.take_over(now, id, changes);
         self.show_phones(now, id);
+        self.keep_all_open(now, id);
         self.probe_doubtful(now, id);
-        for facts in live {
+        for facts in &calls.live {
             self.revive(now, id, facts);
+        }
+        for facts in &calls.lost {
+            self.bury(now, id, facts);
         }
     }
 
@@ -63,7 +78,7 @@ impl Switch {
     pub(super) fn configure(&mut self, now: Moment, directory: Box<Directory>) {
         let id = directory.tenant;
         let Some(tenant) = self.tenants.get_mut(&id) else {
-            return self.admit(now, directory, Vec::new(), &[]);
+            return self.admit(now, directory, Vec::new(), Inherited::default());
         };
         let changes = tenant.registrar.configure(now, &directory);
         let old = std::mem::replace(&mut tenant.directory, directory);
@@ -71,13 +86,14 @@ impl Switch {
         self.take_over(now, id, changes);
     }
 
-    /// A tenant is gone: its calls end, and nothing of it is left.
+    /// A tenant is gone from here: its calls end, and nothing of it is left.
     pub(super) fn remove(&mut self, now: Moment, id: TenantId) {
         self.end_calls(now, id, Ending::ServerStopped);
         self.handle_transactions(now);
         let Some(mut tenant) = self.tenants.remove(&id) else { return };
         let (mut desk, _) = tenant.desk(now, &self.elsewhere, &mut self.office);
         desk.show(What::Cleared);
+        self.nonces.forget(tenant.directory.route);
         self.office.outputs.push_back(Output::Retire(tenant.directory));
         self.streams.retain(|_, tenants| {
             tenants.remove(&id);
@@ -87,8 +103,6 @@ impl Switch {
 
     /// A connection is gone: nobody is called over it any more, and nobody waits for its answers.
     pub(super) fn lose(&mut self, now: Moment, stream: FlowId) {
-        self.office.transactions.lose(stream);
-        self.handle_transactions(now);
         for id in self.streams.remove(&stream).into_iter().flatten() {
             let Some(tenant) = self.tenants.get_mut(&id) else { continue };
             let lost = tenant.registrar.lose(stream);
@@ -109,6 +123,18 @@ impl Switch {
             for number in numbers {
                 self.settle(id, number);
             }
+        }
+        // Calls know by now why nobody answers.
+        self.office.transactions.lose(stream);
+        self.handle_transactions(now);
+    }
+
+    /// Connections of a node's earlier processes went down with them.
+    pub(super) fn lose_older(&mut self, now: Moment, node: NodeId, boot: u32) {
+        let is_older = |stream: &FlowId| stream.node == node && stream.boot != boot;
+        let older: Vec<FlowId> = self.streams.keys().copied().filter(is_older).collect();
+        for stream in older {
+            self.lose(now, stream);
         }
     }
 
@@ -158,6 +184,17 @@ impl Switch {
         }
     }
 
+    /// A call whose sound is lost: phones that can be told hear that it is over, and it is noted.
+    fn bury(&mut self, now: Moment, id: TenantId, facts: &[u8]) {
+        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        let (mut desk, calls) = tenant.desk(now, &self.elsewhere, &mut self.office);
+        if let Some(call) = Call::bury(&mut desk, facts) {
+            let number = call.number;
+            calls.insert(number, Line { call, alarm: Alarm::default() });
+            self.settle(id, number);
+        }
+    }
+
     fn show_phones(&mut self, now: Moment, id: TenantId) {
         let Some(tenant) = self.tenants.get_mut(&id) else { return };
         let users = &tenant.directory.users;
@@ -168,11 +205,22 @@ impl Switch {
             .map(|registered| {
                 let binding = &registered.binding;
                 let number = users.get(&binding.user).map(|user| user.number.clone());
-                What::Phone(binding.id, phone(binding, number.unwrap_or_default()))
+                What::Phone(binding.id, phone(registered, number.unwrap_or_default()))
             })
             .collect();
         let (mut desk, _) = tenant.desk(now, &self.elsewhere, &mut self.office);
         phones.into_iter().for_each(|phone| desk.show(phone));
+    }
+
+    /// The ways to phones behind routers are kept open from the start.
+    fn keep_all_open(&mut self, now: Moment, id: TenantId) {
+        let Some(tenant) = self.tenants.get(&id) else { return };
+        let behind = |registered: &&Registered| registered.reach == Reach::BehindNat;
+        let phones: Vec<_> = tenant.registrar.iter().filter(behind).collect();
+        let phones = phones.iter().map(|phone| (phone.binding.user, phone.binding.id));
+        for phone in phones.collect::<Vec<_>>() {
+            self.keep_open(now, id, phone, None);
+        }
     }
 
     /// Phones that may or may not still be there after a crash are asked before they are called.
@@ -208,6 +256,7 @@ impl Switch {
         let Some(line) = tenant.calls.get_mut(&number) else { return };
         if line.call.is_over() {
             self.sounds.remove(&line.call.id);
+            self.due.unset(&mut line.alarm, &Due::Call(id, number));
             tenant.calls.remove(&number);
             return;
         }

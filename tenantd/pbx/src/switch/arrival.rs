@@ -12,7 +12,7 @@ use crate::call::desk::Desk;
 use crate::call::ledger::Caller;
 use crate::call::{Asked, Call, Owner, Reply, Task, Within, parts};
 use crate::dialplan;
-use crate::edge::{ALLOW, UnknownDomain};
+use crate::edge::UnknownDomain;
 use crate::id::{CallId, TenantId};
 use crate::input::Placement;
 use crate::media;
@@ -20,18 +20,23 @@ use crate::moment::Moment;
 use crate::output::Output;
 use crate::sip::deadlines::Alarm;
 use crate::sip::message::Message;
-use crate::sip::method::Method;
+use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
+use crate::sip::session_timer::{SHORTEST_S, SessionTimer, TooBrief};
 use crate::sip::transaction::{self, Answer, Cancelled, ServerId};
 use crate::story::{Event, Note};
 use crate::tenant::directory::Directory;
 use crate::tenant::guard::Verdict;
 use crate::tenant::identify::{self, Speaker};
+use crate::tenant::name::name_in;
 
 /// What a draining server tells phones: come back when another has taken over.
 const RETRY_AFTER_S: u16 = 10;
 /// Calls have 40-bit numbers, so that number and leg fit into a tag.
 const CALL_NUMBERS: u64 = 1 << 40;
+/// The key of tags in refusals: no call has the number 0, and the door's own tags have another key,
+/// so that the ACK to a refusal finds its way to the transaction that waits for it.
+const NO_CALL: u64 = 1;
 /// Refusals held back at once; with more, the next ones are given at once.
 const MOST_DELAYED: usize = 10_000;
 
@@ -41,6 +46,9 @@ impl Switch {
         let Some(opened) = branch.and_then(|branch| self.office.tokens.read(&branch)) else {
             return;
         };
+        if self.take_answer(now, opened.key) {
+            return;
+        }
         let transactions = &mut self.office.transactions;
         if let Some(Answer { owner, .. }) = transactions.receive_response(now, opened.key, response)
         {
@@ -156,9 +164,10 @@ impl Switch {
         request: &Message,
         speaker: Speaker,
     ) -> Result<(), Refusal> {
+        SessionTimer::check(request).map_err(|TooBrief| Refusal::TooBrief)?;
         let place = self.tenants.get_mut(&arrived.tenant).ok_or(Refusal::UnknownDomain)?;
         let uri = request.uri().map_err(|_| Refusal::BadRequest)?;
-        let dialled: String = uri.user().chars().take(128).collect();
+        let dialled: String = name_in(&place.directory, &uri).chars().take(128).collect();
         let caller = caller_of(&place.directory, speaker, request);
         let route = dialplan::route(&place.directory, &self.elsewhere, speaker, &dialled);
         let number = loop {
@@ -167,6 +176,10 @@ impl Switch {
                 break number;
             }
         };
+        if let Speaker::User(user) = speaker {
+            self.look_for_alg(now, arrived, user, request);
+        }
+        let place = self.tenants.get_mut(&arrived.tenant).ok_or(Refusal::UnknownDomain)?;
         let owner =
             Owner { tenant: arrived.tenant, call: number, leg: 0, task: Task::Invite, branch: 0 };
         self.office.transactions.own(server, owner);
@@ -303,7 +316,7 @@ impl Switch {
 
     pub(super) fn plain_tag(&self, arrived: &Arrived) -> String {
         let route = self.tenants.get(&arrived.tenant).map_or(0, |t| t.directory.route);
-        self.office.tokens.tag(route, 0).to_string()
+        self.office.tokens.tag(route, NO_CALL).to_string()
     }
 
     fn write_refusal(
@@ -331,6 +344,7 @@ impl Switch {
                 }
             }
             Refusal::MethodNotAllowed => draft = draft.header(Name::Allow, ALLOW),
+            Refusal::TooBrief => draft = draft.header(Name::MinSe, SHORTEST_S),
             Refusal::Draining | Refusal::Overloaded => {
                 draft = draft.header(Name::RetryAfter, RETRY_AFTER_S);
             }
@@ -366,11 +380,12 @@ impl Switch {
         let Some(place) = self.tenants.get_mut(&tenant) else { return };
         match status {
             Some(_) => {
-                let confirmed = place.registrar.confirm(user, binding).cloned();
+                let confirmed = place.registrar.confirm(user, binding).is_some();
                 let number = place.directory.users.get(&user).map(|user| user.number.clone());
                 let (mut desk, _) = place.desk(now, &self.elsewhere, &mut self.office);
-                if let Some(binding) = confirmed {
-                    desk.show(What::Phone(binding.id, phone(&binding, number.unwrap_or_default())));
+                if let Some(registered) = desk.registrar.find(user, binding).filter(|_| confirmed) {
+                    let phone = phone(registered, number.unwrap_or_default());
+                    desk.show(What::Phone(binding, phone));
                 }
                 self.take_over(now, tenant, Vec::new());
             }

@@ -23,16 +23,19 @@ use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::nonce::{NonceKey, Nonces};
 use crate::sip::token::TokenKey;
-use crate::sip::transaction::{Arrival, ServerId, Transactions};
+use crate::sip::transaction::{Arrival, Realm, ServerId, Transactions};
 use crate::tenant::directory::Directory;
 use crate::tenant::guard::Guard;
 use crate::tenant::limits::LiveCalls;
 
 mod admission;
 mod arrival;
+mod pings;
 mod refusal;
 mod registering;
 
+use admission::Inherited;
+use pings::Pings;
 use refusal::Refusal;
 use registering::Waiting;
 
@@ -58,7 +61,9 @@ pub struct Setup {
     pub sip: Advertised,
     /// Our addresses in SDP.
     pub media: Advertised,
-    /// Where sound between two tenants goes.
+    /// This node's own addresses, one a family at most.
+    pub own: Vec<IpAddr>,
+    /// Where sound between two tenants goes: an address that every node of ours reaches.
     pub inner: IpAddr,
     /// How long registrations last.
     pub policy: Policy,
@@ -95,6 +100,7 @@ pub struct Switch {
     waiting: Waiting,
     /// Phones that are asked whether they are still there; one transaction each.
     probes: BTreeMap<u64, (TenantId, UserId, BindingId)>,
+    pings: Pings,
     /// Media knows calls by their ids.
     sounds: BTreeMap<CallId, (TenantId, u64)>,
     /// Whose phones are connected by what.
@@ -158,6 +164,8 @@ impl Switch {
                 chance,
                 transactions: Transactions::new(table_key, MOST_TRANSACTIONS),
                 tokens: TokenKey::new(setup.token_key),
+                here: setup.node,
+                own: setup.own,
                 nodes: BTreeMap::from([(setup.node, here)]),
                 media: setup.media,
                 inner: setup.inner,
@@ -171,6 +179,7 @@ impl Switch {
             due: Deadlines::new(),
             waiting: Waiting::default(),
             probes: BTreeMap::new(),
+            pings: Pings::default(),
             sounds: BTreeMap::new(),
             streams: BTreeMap::new(),
             rules: Rules {
@@ -188,8 +197,9 @@ impl Switch {
             Input::Received { tenant, by, flow, message } => {
                 self.receive(now, Arrived { tenant, by, flow }, message);
             }
-            Input::Arrived { directory, bindings, live } => {
-                self.admit(now, directory, bindings, &live);
+            Input::KeptOpen { tenant, peer } => self.hear_keepalive(now, tenant, peer),
+            Input::Arrived { directory, bindings, live, lost } => {
+                self.admit(now, directory, bindings, Inherited { live, lost });
             }
             Input::Configured(directory) => self.configure(now, directory),
             Input::Removed(tenant) => self.remove(now, tenant),
@@ -204,6 +214,7 @@ impl Switch {
             Input::Media(event) => self.hear(now, event),
             Input::Node { node, boot, sip } => {
                 self.office.nodes.insert(node, LinkedNode { boot, sip });
+                self.lose_older(now, node, boot);
             }
             Input::NodeGone(node) => drop(self.office.nodes.remove(&node)),
             Input::SoundMoved(advertised) => self.office.media = advertised,
@@ -223,7 +234,8 @@ impl Switch {
     pub fn deadline(&self) -> Option<Moment> {
         let transactions = self.office.transactions.deadline();
         let delayed = self.delayed.keys().next().map(|(at, _)| *at);
-        [transactions, self.due.next(), self.waiting.deadline(), delayed]
+        let pings = self.pings.deadline();
+        [transactions, self.due.next(), self.waiting.deadline(), delayed, pings]
             .into_iter()
             .flatten()
             .min()
@@ -239,6 +251,7 @@ impl Switch {
                 Due::Registrar(tenant) => self.expire(now, tenant),
             }
         }
+        self.ask_due(now);
         self.answer_overdue(now);
         self.answer_delayed(now);
         self.handle_transactions(now);
@@ -268,7 +281,8 @@ impl Switch {
         if self.is_stranger(&arrived) {
             return self.turn_away(&arrived, &message);
         }
-        match self.office.transactions.receive_request(now, arrived.flow, &message) {
+        let realm = Realm(arrived.tenant.0.as_u128());
+        match self.office.transactions.receive_request_in(now, realm, arrived.flow, &message) {
             Arrival::Absorbed => {}
             Arrival::Full => self.answer_stateless(&arrived, &message, &Refusal::Overloaded),
             Arrival::Merged => {

@@ -24,6 +24,8 @@ pub(super) enum Refusal {
     NoDialog,
     /// The same request came over two paths.
     LoopDetected,
+    /// The session would have to be refreshed more often than we do.
+    TooBrief,
     /// The server is about to stop.
     Draining,
     /// There is no room.
@@ -43,6 +45,7 @@ impl Refusal {
             Self::BadEvent => 489,
             Self::NoDialog => 481,
             Self::LoopDetected => 482,
+            Self::TooBrief => 422,
             Self::Draining | Self::Overloaded => 503,
         }
     }

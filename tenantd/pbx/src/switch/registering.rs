@@ -6,18 +6,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::refusal::Refusal;
 use super::{Arrived, Change, Due, Switch};
-use crate::board::{Phone, What};
+use crate::board::{Phone, Trouble, What};
 use crate::call::desk::Desk;
-use crate::flow::Flow;
+use crate::flow::{Flow, Path};
 use crate::id::{BindingId, RecordId, TenantId, UserId};
 use crate::input::Storage;
 use crate::moment::Moment;
 use crate::record::{Binding, Wait};
-use crate::registrar::{Ask, Policy};
+use crate::registrar::{self, Ask, Policy, Registered, Registrar, Standing};
 use crate::sip::message::Message;
 use crate::sip::name::Name;
+use crate::sip::nat::Reach;
 use crate::sip::transaction::ServerId;
 use crate::story::Event;
 use crate::tenant::identify::Speaker;
@@ -26,6 +29,32 @@ use crate::tenant::identify::Speaker;
 const WAIT_FOR: Duration = Duration::from_millis(300);
 /// Answers that wait at once; beyond that they are given at once, with the short expiry.
 const MOST_WAITING: usize = 50_000;
+
+/// Where a user's phones were before a REGISTER, and whether their routers' doing was known.
+struct Before(SmallVec<[Earlier; 2]>);
+
+struct Earlier {
+    id: BindingId,
+    path: Path,
+    alg: Alg,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alg {
+    Unseen,
+    Seen,
+}
+
+impl Before {
+    fn of(registrar: &Registrar, user: UserId) -> Self {
+        let earlier = |binding: &Binding| Earlier {
+            id: binding.id,
+            path: binding.path,
+            alg: if binding.alg.is_some() { Alg::Seen } else { Alg::Unseen },
+        };
+        Self(registrar.of(user).map(|registered| earlier(&registered.binding)).collect())
+    }
+}
 
 /// Answers that wait for a commit.
 #[derive(Debug, Default)]
@@ -91,7 +120,12 @@ impl Switch {
         };
         let ask = Ask::read(request, path).map_err(Refusal::Register)?;
         let Some(who) = tenant.directory.users.get(&user) else { return Err(Refusal::Forbidden) };
+        let policy = match ask.reach {
+            Reach::Direct => policy,
+            Reach::BehindNat => policy.behind_nat(),
+        };
         let chance = &mut self.office.chance;
+        let before = Before::of(&tenant.registrar, user);
         let outcome = tenant
             .registrar
             .register(now, chance, who, &policy, &ask)
@@ -105,6 +139,7 @@ impl Switch {
             outcome.changes.iter().filter(|c| refreshed(c)).map(Change::binding).collect();
         let record = self.take_over(now, arrived.tenant, outcome.changes);
         self.show_refreshed(now, arrived.tenant, user, &prolonged);
+        self.follow(now, arrived.tenant, user, &bindings, &before);
         let held = Held {
             tenant: arrived.tenant,
             user,
@@ -118,6 +153,67 @@ impl Switch {
             None => self.answer_register(now, &held),
         }
         Ok(())
+    }
+
+    /// What a phone's REGISTER means beside its registration: its way is kept open, its calls go
+    /// where it is now, and what its router does is told once.
+    fn follow(
+        &mut self,
+        now: Moment,
+        tenant: TenantId,
+        user: UserId,
+        ids: &[BindingId],
+        before: &Before,
+    ) {
+        for id in ids {
+            let Some(place) = self.tenants.get_mut(&tenant) else { return };
+            let Some(registered) = place.registrar.find(user, *id) else { continue };
+            let (path, alg) = (registered.binding.path, registered.binding.alg.clone());
+            let earlier = before.0.iter().find(|earlier| earlier.id == *id);
+            if let Some(earlier) = earlier.filter(|earlier| earlier.path != path) {
+                let (mut desk, calls) = place.desk(now, &self.elsewhere, &mut self.office);
+                for line in calls.values_mut() {
+                    line.call.handle_phone_moved(
+                        &mut desk,
+                        Flow::Net(earlier.path),
+                        Flow::Net(path),
+                    );
+                }
+            }
+            self.keep_open(now, tenant, (user, *id), earlier.map(|earlier| earlier.path));
+            if let Some(signs) = alg.filter(|_| earlier.is_none_or(|e| e.alg == Alg::Unseen)) {
+                let (from, signs) = (path.peer.to_string(), signs.into_string());
+                let event = |number| Event::SipAlg { number, from, signs };
+                self.tell_of_phone(now, tenant, (user, *id), event);
+            }
+        }
+    }
+
+    /// A phone's INVITE may show what its router does to descriptions.
+    pub(super) fn look_for_alg(
+        &mut self,
+        now: Moment,
+        arrived: &Arrived,
+        user: UserId,
+        request: &Message,
+    ) {
+        let Some(peer) = arrived.flow.peer() else { return };
+        let Some(signs) = registrar::alg(request, peer) else { return };
+        let Some(place) = self.tenants.get_mut(&arrived.tenant) else { return };
+        let theirs: Vec<BindingId> =
+            place.registrar.from(peer).filter(|of| of.0 == user).map(|of| of.1).collect();
+        for id in theirs {
+            let Some(place) = self.tenants.get_mut(&arrived.tenant) else { return };
+            let Some(change) = place.registrar.meddle(user, id, &signs) else { continue };
+            let kept = place.registrar.find(user, id).and_then(|registered| registered.kept_by);
+            self.take_over(now, arrived.tenant, vec![change]);
+            let (from, signs) = (peer.to_string(), signs.to_string());
+            let event = |number| Event::SipAlg { number, from, signs };
+            self.tell_of_phone(now, arrived.tenant, (user, id), event);
+            if kept.is_none() {
+                self.keep_open(now, arrived.tenant, (user, id), None);
+            }
+        }
     }
 
     /// Remembers, shows and tells what changed about phones; the last record that is waited for.
@@ -149,7 +245,7 @@ impl Switch {
         let number = desk.tenant.users.get(&user).map(|user| user.number.clone());
         for id in ids {
             if let Some(registered) = desk.registrar.find(user, *id) {
-                let phone = phone(&registered.binding, number.clone().unwrap_or_default());
+                let phone = phone(registered, number.clone().unwrap_or_default());
                 desk.show(What::Phone(*id, phone));
             }
         }
@@ -222,14 +318,10 @@ fn tell(desk: &mut Desk<'_>, change: &Change) {
                 number: number(binding.user),
                 from: binding.path.peer.to_string(),
             };
-            let phone = phone(binding, number(binding.user));
             desk.note(None, event);
-            desk.show(What::Phone(binding.id, phone));
+            show(desk, binding, number(binding.user));
         }
-        Change::Prolonged(binding) => {
-            let phone = phone(binding, number(binding.user));
-            desk.show(What::Phone(binding.id, phone));
-        }
+        Change::Prolonged(binding) => show(desk, binding, number(binding.user)),
         Change::Refreshed(_) => {}
         Change::Removed(binding, why) => {
             let number = number(binding.user);
@@ -239,12 +331,25 @@ fn tell(desk: &mut Desk<'_>, change: &Change) {
     }
 }
 
-/// What the board shows of a binding.
-pub(super) fn phone(binding: &Binding, extension: String) -> Phone {
+fn show(desk: &mut Desk<'_>, binding: &Binding, extension: String) {
+    if let Some(registered) = desk.registrar.find(binding.user, binding.id) {
+        let phone = phone(registered, extension);
+        desk.show(What::Phone(binding.id, phone));
+    }
+}
+
+/// What the board shows of a phone.
+pub(super) fn phone(registered: &Registered, extension: String) -> Phone {
+    let binding = &registered.binding;
     Phone {
         extension,
         user_agent: binding.user_agent.clone(),
         path: binding.path.to_string(),
         expires_at: binding.expires_at,
+        trouble: match (registered.standing, &binding.alg) {
+            (Standing::Silent, _) => Some(Trouble::NotAnswering),
+            (_, Some(_)) => Some(Trouble::SipAlg),
+            (_, None) => None,
+        },
     }
 }

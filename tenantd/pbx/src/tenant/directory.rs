@@ -92,6 +92,8 @@ pub struct Secrets {
     pub md5_with_domain: [u8; 16],
     /// With SHA-256, of `username@realm`.
     pub sha256_with_domain: [u8; 32],
+    /// With MD5 and SHA-256, of `username*label`, if the tenant has a label.
+    pub with_label: Option<Box<([u8; 16], [u8; 32])>>,
 }
 
 /// How a phone wrote its user name.
@@ -101,6 +103,8 @@ pub enum Written {
     Alone,
     /// `101@acme.example`, with the canonical domain.
     WithDomain,
+    /// `101*acme`, with the tenant's label as it is configured, in lower case.
+    WithLabel,
 }
 
 impl Secrets {
@@ -115,16 +119,31 @@ impl Secrets {
             sha256: sha256(username),
             md5_with_domain: md5(&with_domain),
             sha256_with_domain: sha256(&with_domain),
+            with_label: None,
         }
+    }
+
+    /// Hashes it for phones too that write the tenant's label behind their user name.
+    #[must_use]
+    pub fn labelled(self, label: &str, realm: &str, password: &str) -> Self {
+        let name = format!("{}*{}", self.username, label.to_ascii_lowercase());
+        let parts = [name.as_str(), realm, password];
+        let with_label = Some(Box::new((digest::md5(&parts), digest::sha256(&parts))));
+        Self { with_label, ..self }
     }
 
     /// The hash that a proof must rest on.
     pub fn hashed(&self, algorithm: Algorithm, written: Written) -> Hashed {
-        match (algorithm, written) {
-            (Algorithm::Md5, Written::Alone) => Hashed::Md5(self.md5),
-            (Algorithm::Md5, Written::WithDomain) => Hashed::Md5(self.md5_with_domain),
-            (Algorithm::Sha256, Written::Alone) => Hashed::Sha256(self.sha256),
-            (Algorithm::Sha256, Written::WithDomain) => Hashed::Sha256(self.sha256_with_domain),
+        match (algorithm, written, &self.with_label) {
+            (Algorithm::Md5, Written::WithDomain, _) => Hashed::Md5(self.md5_with_domain),
+            (Algorithm::Sha256, Written::WithDomain, _) => Hashed::Sha256(self.sha256_with_domain),
+            (Algorithm::Md5, Written::WithLabel, Some(hashes)) => Hashed::Md5(hashes.0),
+            (Algorithm::Sha256, Written::WithLabel, Some(hashes)) => Hashed::Sha256(hashes.1),
+            (Algorithm::Md5, Written::Alone, _) | (Algorithm::Md5, Written::WithLabel, None) => {
+                Hashed::Md5(self.md5)
+            }
+            (Algorithm::Sha256, Written::Alone, _)
+            | (Algorithm::Sha256, Written::WithLabel, None) => Hashed::Sha256(self.sha256),
         }
     }
 }
@@ -163,10 +182,15 @@ mod tests {
 
     #[test]
     fn a_password_is_hashed_for_each_algorithm_and_way_to_write_the_name() {
-        let secrets = Secrets::new("101", "acme.test", "s3cret");
+        let secrets =
+            Secrets::new("101", "acme.test", "s3cret").labelled("Acme", "acme.test", "s3cret");
+        let ways = [
+            (Written::Alone, "101"),
+            (Written::WithDomain, "101@acme.test"),
+            (Written::WithLabel, "101*acme"),
+        ];
         for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
-            for (written, name) in [(Written::Alone, "101"), (Written::WithDomain, "101@acme.test")]
-            {
+            for (written, name) in ways {
                 let expected = Hashed::password(algorithm, name, "acme.test", "s3cret");
                 assert_eq!(secrets.hashed(algorithm, written), expected);
             }

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::directory::{Algorithm, Directory, User, Written};
 use super::guard::{Guard, Verdict};
-use super::name::{is_address_of, is_ours, user_in};
+use super::name::{Host, before_label, is_address_of, is_ours, user_in};
 use crate::chance::Chance;
 use crate::flow::Flow;
 use crate::id::{TenantId, UserId};
@@ -126,7 +126,7 @@ impl<'a> Door<'a> {
         match self.check(now, request.method(), credentials.as_ref()) {
             Checked::Proved(user) => {
                 self.guard.succeed(source, credentials.as_ref().map_or("", Credentials::username));
-                self.check_names(user, request)?;
+                self.check_names(user, Host::needed_from(self.directory, source), request)?;
                 Ok(Speaker::User(user.id))
             }
             Checked::Missing => {
@@ -172,8 +172,9 @@ impl<'a> Door<'a> {
     }
 
     /// From, and for a REGISTER also To, name the user: nobody speaks or registers for another.
-    fn check_names(&self, user: &User, request: &Message) -> Result<(), Refusal> {
-        let is_his = |address: Result<_, Flaw>| is_address_of(self.directory, user, &address?);
+    fn check_names(&self, user: &User, host: Host, request: &Message) -> Result<(), Refusal> {
+        let is_his =
+            |address: Result<_, Flaw>| is_address_of(self.directory, user, &address?, host);
         let is_from_him = is_his(request.from())?;
         let is_for_him = match Asker::of(request.method()) {
             Asker::Registrar => is_his(request.to())?,
@@ -221,7 +222,10 @@ fn holder<'a>(
     }
     match credentials.user_and_domain() {
         Some((name, domain)) if is_ours(directory, domain) => (user(name), Written::WithDomain),
-        Some(_) | None => (None, Written::Alone),
+        Some(_) | None => match before_label(directory, credentials.username()) {
+            Some(name) => (user(name), Written::WithLabel),
+            None => (None, Written::Alone),
+        },
     }
 }
 
@@ -232,10 +236,11 @@ fn proof(
     method: Method<'_>,
     credentials: &Credentials<'_>,
 ) -> Proof {
-    // Of those who write their domain, some hash it and some do not.
+    // Of those who write their domain or label, some hash it and some do not.
     let ways: &[Written] = match written {
         Written::Alone => &[Written::Alone],
         Written::WithDomain => &[Written::WithDomain, Written::Alone],
+        Written::WithLabel => &[Written::WithLabel, Written::Alone],
     };
     let algorithm = credentials.algorithm();
     let mut proof = Proof::Wrong;
@@ -514,6 +519,37 @@ mod tests {
         };
         assert!(world.identify(&written("ACME.example", 1)).is_ok());
         assert!(is_wrong(&world.identify(&written("beta.test", 2))));
+    }
+
+    #[test]
+    fn a_phone_without_a_domain_writes_the_label() {
+        let mut world = World::new();
+        let address = "<sip:101*acme@203.0.113.9>";
+        let plain = Phone { from: address, to: address, ..ADA };
+        assert_eq!(world.tries("REGISTER", plain), Ok(Speaker::User(user(101))));
+        assert_eq!(world.tries("INVITE", plain), Ok(Speaker::User(user(101))));
+        for username in ["101*acme", "101*beta"] {
+            let phone = Phone { username, ..plain };
+            let is_ours = username == "101*acme";
+            assert_eq!(world.tries("REGISTER", phone).is_ok(), is_ours, "{username}");
+        }
+        let guess = Phone { username: "101*acme", password: "guess", ..plain };
+        assert!(is_wrong(&world.tries("REGISTER", guess)));
+        let others = Phone { from: "<sip:101*beta@203.0.113.9>", ..plain };
+        assert_eq!(world.tries("INVITE", others), Err(Refusal::NotHis));
+    }
+
+    #[test]
+    fn a_phone_in_a_trusted_network_needs_no_domain_but_its_password() {
+        let mut world = World::new();
+        let address = "<sip:101@203.0.113.9>";
+        let phone = Phone { from: address, to: address, ..ADA };
+        assert_eq!(world.tries("REGISTER", phone), Err(Refusal::NotHis));
+        world.directory.trusted = vec![("198.51.100.0".parse().unwrap(), 24)];
+        assert_eq!(world.tries("REGISTER", phone), Ok(Speaker::User(user(101))));
+        assert!(is_wrong(&world.tries("REGISTER", Phone { password: "guess", ..phone })));
+        let other = Phone { from: "<sip:102@203.0.113.9>", ..phone };
+        assert_eq!(world.tries("INVITE", other), Err(Refusal::NotHis));
     }
 
     #[test]

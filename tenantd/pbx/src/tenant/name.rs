@@ -3,8 +3,10 @@
 //! RFC 3261 §19.1.1 (the user part), RFC 3966 §3 and §5.1.1 (visual separators, parameters).
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use super::directory::{Directory, Place, User};
+use crate::flow::within;
 use crate::sip::address::Address;
 use crate::sip::flaw::Flaw;
 use crate::sip::host::same_host;
@@ -28,12 +30,33 @@ pub fn name_in<'a>(directory: &Directory, uri: &Uri<'a>) -> Cow<'a, str> {
     }
 }
 
+/// Whether those behind an address must say which company they mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    /// They must: by one of the tenant's domains, or by its label.
+    Ours,
+    /// Where they come from says it.
+    Any,
+}
+
+impl Host {
+    /// What a phone there must say.
+    pub fn needed_from(directory: &Directory, source: Option<IpAddr>) -> Self {
+        let trusts = |source: IpAddr| {
+            let mut ranges = directory.trusted.iter();
+            ranges.any(|(network, length)| within(source.to_canonical(), *network, *length))
+        };
+        if source.is_some_and(trusts) { Self::Any } else { Self::Ours }
+    }
+}
+
 /// Whether an address is one of `user`'s: its number or user name at the tenant's domain, its
 /// number or a public number of it in a `tel:`.
 pub fn is_address_of(
     directory: &Directory,
     user: &User,
     address: &Address<'_>,
+    host: Host,
 ) -> Result<bool, Flaw> {
     let uri = address.uri()?;
     let written = uri.user();
@@ -42,7 +65,7 @@ pub fn is_address_of(
     Ok(match uri.scheme {
         // Who can write no domain writes the label, and some address behind the `@`.
         Scheme::Sip | Scheme::Sips => {
-            let is_here = label == Label::Ours || is_ours(directory, uri.host);
+            let is_here = host == Host::Any || label == Label::Ours || is_ours(directory, uri.host);
             is_here && (is_called(name) || is_called(&normalised(name)))
         }
         Scheme::Tel => {
@@ -70,6 +93,7 @@ enum Label {
     None,
 }
 
+/// A name without telephone parameters and without the tenant's label.
 fn unlabelled<'a>(directory: &Directory, user: &'a str) -> (&'a str, Label) {
     let name = user.split_once(';').map_or(user, |(name, _)| name);
     match (name.rsplit_once('*'), directory.label.as_deref()) {
@@ -77,6 +101,14 @@ fn unlabelled<'a>(directory: &Directory, user: &'a str) -> (&'a str, Label) {
             (name, Label::Ours)
         }
         (Some(_) | None, _) => (name, Label::None),
+    }
+}
+
+/// What stands before the tenant's label in a user name for authentication.
+pub fn before_label<'a>(directory: &Directory, username: &'a str) -> Option<&'a str> {
+    match unlabelled(directory, username) {
+        (name, Label::Ours) => Some(name),
+        (_, Label::None) => None,
     }
 }
 
@@ -164,7 +196,7 @@ mod tests {
         let is_of_102 = |text: &str| {
             let acme = directory();
             let address = Address::parse(text, "From").unwrap();
-            is_address_of(&acme, &acme.users[&user(102)], &address).unwrap()
+            is_address_of(&acme, &acme.users[&user(102)], &address, Host::Ours).unwrap()
         };
         for text in [
             "<sip:102@acme.test>",
@@ -195,6 +227,21 @@ mod tests {
     fn a_public_number_is_an_address_of_whom_it_rings() {
         let acme = directory();
         let address = Address::parse("<tel:+43-1-2345>", "From").unwrap();
-        assert!(is_address_of(&acme, &acme.users[&user(101)], &address).unwrap());
+        assert!(is_address_of(&acme, &acme.users[&user(101)], &address, Host::Ours).unwrap());
+    }
+
+    #[test]
+    fn from_a_trusted_network_any_domain_is_ours_but_not_any_name() {
+        let mut acme = directory();
+        acme.trusted = vec![("198.51.100.0".parse().unwrap(), 24)];
+        let is_his = |text: &str, source: &str| {
+            let address = Address::parse(text, "From").unwrap();
+            let host = Host::needed_from(&acme, source.parse().ok());
+            is_address_of(&acme, &acme.users[&user(101)], &address, host).unwrap()
+        };
+        assert!(is_his("<sip:101@203.0.113.9>", "198.51.100.7"));
+        assert!(is_his("<sip:101@203.0.113.9>", "::ffff:198.51.100.7"));
+        assert!(!is_his("<sip:101@203.0.113.9>", "198.51.101.7"));
+        assert!(!is_his("<sip:102@203.0.113.9>", "198.51.100.7"));
     }
 }

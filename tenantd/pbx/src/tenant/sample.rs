@@ -74,7 +74,11 @@ fn extension(number: u128, username: Option<&str>) -> User {
         number: number.to_string(),
         username: username.map(str::to_owned),
         name: format!("Extension {number}"),
-        secrets: Secrets::new(&credential, "acme.test", &password(number)),
+        secrets: Secrets::new(&credential, "acme.test", &password(number)).labelled(
+            "acme",
+            "acme.test",
+            &password(number),
+        ),
         digest: vec![Algorithm::Md5],
         max_contacts: 1,
         limits: Limits::default(),

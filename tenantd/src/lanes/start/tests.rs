@@ -1,11 +1,12 @@
 //! Lanes on loopback, with everything real but Postgres.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pbx::edge::Served;
+use pbx::flow::{Link, Path, Transport};
 use pbx::id::{TenantId, UserId};
 use pbx::input::Input;
 use pbx::sip::digest;
@@ -14,7 +15,8 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::*;
-use crate::lanes::inbox::Order;
+use crate::lanes::inbox::{Arrival, Order};
+use crate::lanes::{Herald, Home};
 use crate::scratch::Scratch;
 
 #[test]
@@ -87,12 +89,66 @@ fn strangers_hear_nothing_and_options_are_answered_by_any_lane() {
     stranger.hears_nothing();
 }
 
+#[test]
+fn who_registers_over_a_connection_that_is_gone_already_is_not_believed_to_be_there() {
+    let rig = Rig::new(2, JOURNAL_QUOTA);
+    let phone = rig.phone(1, "101");
+    phone.send(&phone.request("REGISTER", "1", ""));
+    let challenge = phone.hear("SIP/2.0 401");
+    let proof = phone.proof(&challenge, "REGISTER", &format!("sip:{}", phone.domain));
+    let request = phone.request("REGISTER", "2", &format!("Authorization: {proof}\r\n"));
+    // All lanes were told of its end before this was read: nobody tells them again.
+    let link = Link::Stream { transport: Transport::Tcp, boot: 1, number: 7 };
+    let path = Path { node: NodeId(1), link, local: rig.to, peer: rig.to };
+    // By way of the lane on which the company does not live.
+    let post = rig.common.lanes.post(LaneId(1)).unwrap();
+    post.arrive(Arrival::Message { path, bytes: request.into() }).unwrap();
+    post.wake();
+    let wanted = "tenantd_registrations_disconnected_total 1";
+    let began_at = Instant::now();
+    while !rig.metrics.render().contains(wanted) {
+        assert!(began_at.elapsed() < Duration::from_secs(10), "{}", rig.metrics.render());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_new_public_address_is_told_by_every_lane_from_then_on() {
+    let rig = Rig::new(2, JOURNAL_QUOTA);
+    let advertised =
+        |ip: &str| Advertised { external: vec![ip.parse().unwrap()], local_networks: vec![] };
+    let (alice, bob) = (rig.phone(1, "101"), rig.phone(2, "101"));
+    for phone in [&alice, &bob] {
+        assert!(phone.register().starts_with("SIP/2.0 200"));
+    }
+    let lanes = rig.common.lanes.clone();
+    let links = rig.common.links.clone();
+    let herald = Herald { lanes, links, node: NodeId(1), boot: 1 };
+    rig.tokio.block_on(herald.tell(advertised("198.51.100.8"), advertised("198.51.100.9")));
+
+    // An address of ours is asked for by any lane's door: the orders have come there.
+    let target = "OPTIONS sip:198.51.100.8 SIP/2.0";
+    for _ in 0..4 {
+        let phone = rig.phone(1, "101");
+        let asked = phone.request("OPTIONS", "1", "");
+        phone.send(&asked.replace("OPTIONS sip:company1.test SIP/2.0", target));
+        assert!(phone.hear("SIP/2.0").starts_with("SIP/2.0 200"));
+    }
+    alice.call("+432");
+    let invite = bob.hear("INVITE");
+    let port = rig.to.port();
+    assert!(invite.contains(&format!("Via: SIP/2.0/UDP 198.51.100.8:{port};")), "{invite}");
+    assert!(invite.contains(&format!("@198.51.100.8:{port}>")), "{invite}");
+    bob.answer(&invite, "486 Busy Here");
+}
+
 /// Lanes, each with one of two companies in turn.
 struct Rig {
     common: Common,
+    metrics: Metrics,
     threads: Vec<JoinHandle<()>>,
     to: SocketAddr,
-    _tokio: Runtime,
+    tokio: Runtime,
     _scratch: Scratch,
 }
 
@@ -101,9 +157,11 @@ impl Rig {
         let (tokio, scratch, metrics) = (Runtime::new().unwrap(), Scratch::new(), Metrics::new());
         let listeners = Listeners::open(&["127.0.0.1:0".parse().unwrap()], NonZeroU16::new(lanes));
         let listeners = listeners.unwrap();
-        let to = SocketAddr::V4(listeners.addresses()[0]);
+        let to = listeners.addresses()[0];
         let setup = Setup {
             node: "n1".to_owned(),
+            link: None,
+            own: Own { sound: vec![], inner: IpAddr::V4(Ipv4Addr::LOCALHOST) },
             journal: scratch.path().join("journal"),
             journal_quota: quota,
             sip: Advertised::default(),
@@ -117,7 +175,8 @@ impl Rig {
         let keys = Keys { node: NodeId(1), boot: 1, tokens: [1; 16], nonces: [2; 16] };
         let (retired, _) = mpsc::channel(1);
         let common =
-            Common::new(setup, Clock::start(), keys, lanes.clone(), retired, &metrics).unwrap();
+            Common::new(setup, Clock::start(), keys, (lanes.clone(), None), retired, &metrics)
+                .unwrap();
         let mut threads = vec![];
         for (lane, (sockets, inbox)) in lanes.ids().zip(listeners.by_lane.into_iter().zip(inboxes))
         {
@@ -129,7 +188,7 @@ impl Rig {
             admit(&lanes, number);
         }
         lanes.advance(Stage::Serving);
-        Self { common, threads, to, _tokio: tokio, _scratch: scratch }
+        Self { common, metrics, threads, to, tokio, _scratch: scratch }
     }
 
     fn phone(&self, company: u8, user: &'static str) -> Phone {
@@ -162,15 +221,18 @@ fn admit(lanes: &Lanes, number: u8) {
         route: directory.route,
         realm: directory.domain.clone(),
         domains: vec![directory.domain.clone()],
+        label: None,
+        trusted: vec![],
         offered: vec![Algorithm::Md5],
         exceptions: BTreeMap::new(),
     };
     let numbers: Vec<_> = directory.numbers.keys().cloned().collect();
-    let arrived = Input::Arrived { directory: Box::new(directory), bindings: vec![], live: vec![] };
+    let (bindings, live, lost) = (vec![], vec![], vec![]);
+    let arrived = Input::Arrived { directory: Box::new(directory), bindings, live, lost };
     lanes.post(home).unwrap().order(Order::Tell(Box::new(arrived))).unwrap();
     for lane in lanes.ids() {
         let post = lanes.post(lane).unwrap();
-        post.order(Order::Learn(Box::new(served.clone()), home)).unwrap();
+        post.order(Order::Learn(Box::new(served.clone()), Home::Lane(home))).unwrap();
         let numbers = Input::Numbers { tenant, numbers: numbers.clone() };
         post.order(Order::Tell(Box::new(numbers))).unwrap();
         post.wake();

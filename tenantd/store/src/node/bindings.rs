@@ -23,7 +23,7 @@ use crate::stamps::{moment, stamp};
 const BINDINGS_OF: &str = "
     SELECT tenant_id, id, extension_id, contact, instance, reg_id, call_id, cseq, q, listener,
            source, path, user_agent, expires_at, horizon_at, node_number, transport, boot,
-           connection
+           connection, alg
     FROM binding WHERE tenant_id = $1 AND horizon_at > $2
     ORDER BY id";
 
@@ -33,17 +33,18 @@ const WRITE: &str = "
         SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[],
             $8::bigint[], $9::text[], $10::bigint[], $11::smallint[], $12::text[], $13::text[],
             $14::jsonb[], $15::text[], $16::timestamptz[], $17::timestamptz[], $18::bigint[],
-            $19::timestamptz[], $20::integer[], $21::text[], $22::bigint[], $23::bigint[])
+            $19::timestamptz[], $20::integer[], $21::text[], $22::bigint[], $23::bigint[],
+            $24::text[])
         AS given (record, tenant_id, id, extension_id, contact, instance, reg_id, call_id, cseq, q,
             listener, source, path, user_agent, expires_at, horizon_at, epoch, changed_at, node_number,
-            transport, boot, connection)),
+            transport, boot, connection, alg)),
     stored AS (
         INSERT INTO binding (tenant_id, id, extension_id, contact, instance, reg_id, call_id, cseq,
             q, node, node_number, transport, boot, connection, listener, source, path, user_agent,
-            expires_at, horizon_at, epoch, changed_at)
+            expires_at, horizon_at, epoch, changed_at, alg)
         SELECT r.tenant_id, r.id, r.extension_id, r.contact, r.instance, r.reg_id, r.call_id, r.cseq,
             r.q, $1, r.node_number, r.transport, r.boot, r.connection, r.listener, r.source, r.path,
-            r.user_agent, r.expires_at, r.horizon_at, r.epoch, r.changed_at
+            r.user_agent, r.expires_at, r.horizon_at, r.epoch, r.changed_at, r.alg
         FROM given r
         JOIN extension e ON e.tenant_id = r.tenant_id AND e.id = r.extension_id
         WHERE NOT EXISTS (SELECT FROM gone g
@@ -57,7 +58,7 @@ const WRITE: &str = "
             listener = excluded.listener, source = excluded.source,
             path = excluded.path, user_agent = excluded.user_agent,
             expires_at = excluded.expires_at, horizon_at = excluded.horizon_at,
-            epoch = excluded.epoch, changed_at = excluded.changed_at
+            epoch = excluded.epoch, changed_at = excluded.changed_at, alg = excluded.alg
         WHERE binding.changed_at <= excluded.changed_at AND binding.epoch <= excluded.epoch)
     SELECT r.record FROM given r
     LEFT JOIN extension e ON e.tenant_id = r.tenant_id AND e.id = r.extension_id
@@ -106,7 +107,8 @@ pub(super) async fn write(
         .bind(column(rows, |row| i32::from(row.binding.path.node.0)))
         .bind(column(rows, |row| row.binding.path.transport().to_ascii_lowercase()))
         .bind(column(rows, |row| row.binding.path.stream().map(|s| i64::from(s.boot))))
-        .bind(column(rows, |row| row.binding.path.stream().map(|s| i64::from(s.number))));
+        .bind(column(rows, |row| row.binding.path.stream().map(|s| i64::from(s.number))))
+        .bind(column(rows, |row| row.binding.alg.as_deref().map(storable)));
     let homeless: Vec<Uuid> = query.fetch_all(&mut **transaction).await?;
     Ok(homeless.into_iter().map(RecordId).collect())
 }
@@ -146,6 +148,7 @@ fn binding(row: &PgRow) -> Result<Binding, Failure> {
         user_agent: row.try_get("user_agent")?,
         expires_at: time("expires_at")?,
         horizon: time("horizon_at")?,
+        alg: row.try_get::<Option<String>, _>("alg")?.map(String::into_boxed_str),
     })
 }
 

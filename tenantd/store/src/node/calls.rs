@@ -14,7 +14,7 @@ use crate::query::Query;
 use crate::stamps::stamp;
 
 const LIVE_CALLS_OF: &str =
-    "SELECT tenant_id, facts FROM live_call WHERE tenant_id = $1 ORDER BY id";
+    "SELECT tenant_id, facts, node FROM live_call WHERE tenant_id = $1 ORDER BY id";
 
 const WRITE_LIVE: &str = "
     INSERT INTO live_call (tenant_id, id, facts, node, epoch, changed_at)
@@ -52,14 +52,26 @@ pub const QUERIES: &[Query] = &[
     Query::node("write calls", WRITE),
 ];
 
-/// The facts of a tenant's calls that nobody said are over.
+/// The facts of a call that nobody said is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveCall {
+    /// What is known of it.
+    pub facts: Vec<u8>,
+    /// The node that carries its sound.
+    pub node: String,
+}
+
+/// A tenant's calls that nobody said are over.
 ///
 /// # Errors
 /// If Postgres is away.
-pub async fn live_calls_of(database: &Database, tenant: TenantId) -> Result<Vec<Vec<u8>>, Failure> {
+pub async fn live_calls_of(
+    database: &Database,
+    tenant: TenantId,
+) -> Result<Vec<LiveCall>, Failure> {
     let query = sqlx::query_as(LIVE_CALLS_OF).bind(tenant.0);
-    let rows: Vec<(Uuid, Vec<u8>)> = query.fetch_all(&database.node).await?;
-    Ok(rows.into_iter().map(|(_, facts)| facts).collect())
+    let rows: Vec<(Uuid, Vec<u8>, String)> = query.fetch_all(&database.node).await?;
+    Ok(rows.into_iter().map(|(_, facts, node)| LiveCall { facts, node }).collect())
 }
 
 /// A call's facts to be written.

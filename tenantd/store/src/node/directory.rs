@@ -142,13 +142,18 @@ fn user(
         Sealed { key: row.try_get("password_key")?, bytes: row.try_get("password_sealed")? };
     let place = password_of(directory.tenant, id);
     let password = key.open(place, &sealed).ok_or(Failure::Sealed(directory.tenant))?;
+    // The realm is the canonical domain, for aliases too.
+    let realm = &directory.domain;
+    let secrets = Secrets::new(row.try_get("credential")?, realm, &password);
     Ok(User {
         id: UserId(id),
         number: row.try_get("number")?,
         username: row.try_get("username")?,
         name: row.try_get("name")?,
-        // The realm is the canonical domain, for aliases too.
-        secrets: Secrets::new(row.try_get("credential")?, &directory.domain, &password),
+        secrets: match &directory.label {
+            Some(label) => secrets.labelled(label, realm, &password),
+            None => secrets,
+        },
         digest: algorithms(row.try_get("digest")?).unwrap_or_else(|| digest.to_owned()),
         max_contacts: u16::try_from(row.try_get::<i16, _>("max_contacts")?).unwrap_or(1),
         limits: limits(row)?,

@@ -11,23 +11,54 @@ use crate::query::Query;
 const CHANNEL: &str = "tenant";
 
 const VERSIONS: &str = "
-    SELECT t.id AS tenant_id, t.version FROM tenant t
+    SELECT t.id AS tenant_id, t.version, l.node, coalesce(l.epoch, 0)
+    FROM tenant t LEFT JOIN lease l ON l.tenant_id = t.id AND l.until_at > now()
     WHERE t.id <> $1
       AND EXISTS (SELECT FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'canonical')
     ORDER BY t.id";
 
-/// The queries of this file.
-pub const QUERIES: &[Query] = &[Query::node("versions", VERSIONS)];
+/// Changes whenever an answer to [`VERSIONS`] does, and is one row.
+const FINGERPRINT: &str = "
+    SELECT count(*) || ':' || coalesce(sum(hashtextextended(
+        concat_ws(' ', t.id, t.version, l.node, l.epoch), 0)), 0)
+    FROM tenant t LEFT JOIN lease l ON l.tenant_id = t.id AND l.until_at > now()";
 
-/// Every tenant that can be served, with the version of its configuration. One that is no longer
-/// named is gone. The house is not named: it has no phones.
+/// The queries of this file.
+pub const QUERIES: &[Query] =
+    &[Query::node("versions", VERSIONS), Query::node("fingerprint", FINGERPRINT)];
+
+/// What can be compared to know whether any tenant came, changed, moved or went.
 ///
 /// # Errors
 /// If Postgres is away.
-pub async fn versions(database: &Database) -> Result<Vec<(TenantId, i64)>, Failure> {
-    let rows: Vec<(Uuid, i64)> =
+pub async fn fingerprint(database: &Database) -> Result<String, Failure> {
+    Ok(sqlx::query_scalar(FINGERPRINT).fetch_one(&database.node).await?)
+}
+
+/// A tenant that can be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenancy {
+    /// Who.
+    pub tenant: TenantId,
+    /// The version of its configuration.
+    pub version: i64,
+    /// The node that has it, whether alive or not; `None`: it is free.
+    pub holder: Option<String>,
+    /// Since when, as numbers go: each new holder has a higher one.
+    pub epoch: i64,
+}
+
+/// Every tenant that can be served. One that is no longer named is gone. The house is not named: it
+/// has no phones.
+///
+/// # Errors
+/// If Postgres is away.
+pub async fn versions(database: &Database) -> Result<Vec<Tenancy>, Failure> {
+    let rows: Vec<(Uuid, i64, Option<String>, i64)> =
         sqlx::query_as(VERSIONS).bind(HOUSE.0).fetch_all(&database.node).await?;
-    Ok(rows.into_iter().map(|(id, version)| (TenantId(id), version)).collect())
+    let tenancy =
+        |(id, version, holder, epoch)| Tenancy { tenant: TenantId(id), version, holder, epoch };
+    Ok(rows.into_iter().map(tenancy).collect())
 }
 
 /// What was heard.

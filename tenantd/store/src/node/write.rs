@@ -171,6 +171,8 @@ impl<'r> Group<'r> {
                 self.live.insert((tenant, call.0), live);
             }
             Memory::Ended(call) => {
+                // Records come in their order: what was alive before is not worth a row.
+                self.live.remove(&(tenant, call.call.0));
                 self.over.insert((tenant, call.call.0), record.at);
                 self.ended.insert((tenant, call.call.0), calls::Ended { record, call });
             }

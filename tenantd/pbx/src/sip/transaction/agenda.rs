@@ -46,7 +46,7 @@ pub enum Output<O> {
 }
 
 /// Whose alarm it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     Server(ServerId),
     Client(u64),

@@ -28,6 +28,12 @@ pub(super) fn cancel(invite: &Bytes, reason: Option<&str>) -> Option<Bytes> {
     end(draft, &invite, Method::Cancel)
 }
 
+/// Whether an INVITE begins a call, and is not part of one.
+pub(super) fn begins(invite: &Bytes) -> bool {
+    let invite = Message::parse(invite.clone());
+    invite.is_ok_and(|invite| invite.to().is_ok_and(|to| to.tag().is_none()))
+}
+
 fn begin(invite: &Message, method: Method<'static>) -> Option<Draft> {
     let draft = Draft::request(method, invite.target())
         .header(Name::Via, invite.values(Name::Via).next()?)

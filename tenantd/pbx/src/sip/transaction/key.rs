@@ -16,6 +16,11 @@ use crate::sip::token::MAGIC_COOKIE;
 /// The port of a Via that names none.
 const DEFAULT_PORT: u16 = 5_060;
 
+/// Where a request belongs. Those of two realms are never the same, however alike they are: phones
+/// with equal private addresses and poor randomness write equal branches and Call-IDs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Realm(pub u128);
+
 /// What makes two requests the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key(u128);
@@ -41,22 +46,27 @@ impl Matching {
     }
 
     /// The keys of a request.
-    pub(super) fn keys(&self, request: &Message) -> Result<Keys, Flaw> {
+    pub(super) fn keys(&self, realm: Realm, request: &Message) -> Result<Keys, Flaw> {
         let method = request.method();
         let own = match method {
             Method::Ack => Method::Invite,
             other => other,
         };
         Ok(Keys {
-            own: self.transaction(request, own)?,
-            invite: self.transaction(request, Method::Invite)?,
-            any_way: self.any_way(request, method)?,
+            own: self.transaction(realm, request, own)?,
+            invite: self.transaction(realm, request, Method::Invite)?,
+            any_way: self.any_way(realm, request, method)?,
         })
     }
 
-    fn transaction(&self, request: &Message, method: Method<'_>) -> Result<Key, Flaw> {
+    fn transaction(
+        &self,
+        realm: Realm,
+        request: &Message,
+        method: Method<'_>,
+    ) -> Result<Key, Flaw> {
         let via = request.via()?;
-        let mut parts = Parts::new(&self.0);
+        let mut parts = Parts::new(&self.0, realm);
         match via.branch().filter(|branch| has_cookie(branch)) {
             Some(branch) => {
                 parts.add(branch);
@@ -77,14 +87,19 @@ impl Matching {
         Ok(parts.key())
     }
 
-    fn any_way(&self, request: &Message, method: Method<'_>) -> Result<Option<Key>, Flaw> {
+    fn any_way(
+        &self,
+        realm: Realm,
+        request: &Message,
+        method: Method<'_>,
+    ) -> Result<Option<Key>, Flaw> {
         if matches!(method, Method::Ack | Method::Cancel) || request.to()?.tag().is_some() {
             return Ok(None);
         }
         // Without a From tag (RFC 2543) nothing tells two callers apart.
         let from = request.from()?;
         let Some(tag) = from.tag() else { return Ok(None) };
-        let mut parts = Parts::new(&self.0);
+        let mut parts = Parts::new(&self.0, realm);
         parts.add(tag);
         parts.add(request.call_id()?);
         parts.number(request.cseq()?.number);
@@ -108,8 +123,10 @@ fn has_cookie(branch: &str) -> bool {
 struct Parts(SipHasher24);
 
 impl Parts {
-    fn new(key: &[u8; 16]) -> Self {
-        Self(SipHasher24::new_with_key(key))
+    fn new(key: &[u8; 16], realm: Realm) -> Self {
+        let mut hasher = SipHasher24::new_with_key(key);
+        hasher.write(&realm.0.to_be_bytes());
+        Self(hasher)
     }
 
     fn add(&mut self, text: &str) {
@@ -133,12 +150,16 @@ mod tests {
     use super::*;
 
     fn keys(method: &str, via: &str, to: &str, cseq: u32) -> Keys {
+        keys_in(Realm(1), method, via, to, cseq)
+    }
+
+    fn keys_in(realm: Realm, method: &str, via: &str, to: &str, cseq: u32) -> Keys {
         let text = format!(
             "{method} sip:102@acme.test SIP/2.0\r\nVia: {via}\r\nFrom: <sip:101@acme.test>;tag=a\r\n\
              To: <sip:102@acme.test>{to}\r\nCall-ID: c1\r\nCSeq: {cseq} {method}\r\n\r\n"
         );
         let message = Message::parse(Bytes::from(text)).unwrap();
-        Matching::new([1; 16]).keys(&message).unwrap()
+        Matching::new([1; 16]).keys(realm, &message).unwrap()
     }
 
     const VIA: &str = "SIP/2.0/UDP 10.0.0.5:5062;branch=z9hG4bKa";
@@ -154,6 +175,18 @@ mod tests {
             assert_eq!(cancel.invite, invite.own);
             assert_ne!(cancel.own, invite.own);
             assert_eq!(cancel.any_way, None);
+        }
+    }
+
+    #[test]
+    fn requests_of_two_realms_are_never_the_same() {
+        for via in [VIA, OLD_VIA] {
+            let (one, other) = (Realm(1), Realm(2));
+            let (one, other) =
+                (keys_in(one, "INVITE", via, "", 1), keys_in(other, "INVITE", via, "", 1));
+            assert_ne!(one.own, other.own);
+            assert_ne!(one.invite, other.invite);
+            assert_ne!(one.any_way, other.any_way);
         }
     }
 

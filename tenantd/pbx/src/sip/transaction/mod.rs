@@ -20,5 +20,6 @@ pub mod timers;
 
 pub use agenda::Output;
 pub use clients::{Answer, Full};
+pub use key::Realm;
 pub use servers::{Arrival, Cancelled, ServerId};
 pub use table::Transactions;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::agenda::{Agenda, Due, Map, Output, SMALL, give_back};
 use super::invite_server::{self, Acknowledged, InviteServer};
-use super::key::{Key, Keys, Matching};
+use super::key::{Key, Keys, Matching, Realm};
 use super::server::{self, Server};
 use super::timers::{GIVE_UP_AFTER, T2};
 use crate::flow::Flow;
@@ -117,10 +117,10 @@ impl<O: Copy> Servers<O> {
         &mut self,
         agenda: &mut Agenda<O>,
         now: Moment,
-        flow: Flow,
+        (realm, flow): (Realm, Flow),
         request: &Message,
     ) -> Arrival<O> {
-        let Ok(keys) = self.matching.keys(request) else { return Arrival::Unreadable };
+        let Ok(keys) = self.matching.keys(realm, request) else { return Arrival::Unreadable };
         let known = self.by_key.get(&keys.own).copied();
         match (request.method(), known) {
             (Method::Ack, Some(invite)) => self.receive_ack(agenda, now, invite),
@@ -449,7 +449,7 @@ mod tests {
     fn what_a_storm_needed_is_given_back() {
         let (mut servers, mut agenda) = (Servers::<u32>::new([9; 16], 1_000_000), Agenda::new());
         let address = "192.0.2.1:5060".parse().unwrap();
-        let flow = Flow::udp(NodeId(1), address, address);
+        let from = (Realm(1), Flow::udp(NodeId(1), address, address));
         let began_at = Moment::from_secs(1_000);
         for number in 0..50_000 {
             let text = format!(
@@ -458,7 +458,7 @@ mod tests {
                  Call-ID: {number}\r\nCSeq: 1 REGISTER\r\n\r\n"
             );
             let request = Message::parse(Bytes::from(text)).unwrap();
-            let Arrival::New(id) = servers.receive(&mut agenda, began_at, flow, &request) else {
+            let Arrival::New(id) = servers.receive(&mut agenda, began_at, from, &request) else {
                 panic!("request {number} is not new");
             };
             servers.respond(&mut agenda, began_at, id, 200, Bytes::new());

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::agenda::{Agenda, Due, Output};
 use super::clients::{Answer, Clients, Full, Request};
+use super::key::Realm;
 use super::servers::{Arrival, ServerId, Servers};
 use crate::flow::{Flow, FlowId};
 use crate::moment::Moment;
@@ -40,7 +41,18 @@ impl<O: Copy> Transactions<O> {
 
     /// A request came. What it says was checked before.
     pub fn receive_request(&mut self, now: Moment, flow: Flow, request: &Message) -> Arrival<O> {
-        self.servers.receive(&mut self.agenda, now, flow, request)
+        self.receive_request_in(now, Realm::default(), flow, request)
+    }
+
+    /// A request came that can be mistaken for none of another realm.
+    pub fn receive_request_in(
+        &mut self,
+        now: Moment,
+        realm: Realm,
+        flow: Flow,
+        request: &Message,
+    ) -> Arrival<O> {
+        self.servers.receive(&mut self.agenda, now, (realm, flow), request)
     }
 
     /// Says who is told if a request is cancelled, or our refusal never acknowledged.
@@ -451,15 +463,49 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_nobody_hears_times_out() {
+    fn a_call_that_nobody_hears_times_out_and_is_cancelled_in_case_somebody_did() {
+        for cancelled_before in [false, true] {
+            let mut table = table();
+            let _ = call(&mut table, phone());
+            if cancelled_before {
+                table.cancel(START, KEY, None);
+            }
+            let all = until_the_end(&mut table);
+            let (calls, late) = all.split_at(6);
+            assert_eq!(
+                calls.iter().map(|(at, _)| *at).collect::<Vec<_>>(),
+                [500, 1_500, 3_500, 7_500, 15_500, 31_500]
+            );
+            assert_eq!(late[0], (32_000, format!("timed out: {OWNER}")));
+            let cancel = "CANCEL sip:102@acme.test SIP/2.0".to_owned();
+            assert_eq!(late[1], (32_000, cancel.clone()));
+            assert!(late[1..].iter().all(|(at, what)| *what == cancel && *at < 64_000));
+            assert!(table.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_phone_that_rang_unheard_stops_and_its_refusal_is_acknowledged() {
         let mut table = table();
-        let _ = call(&mut table, phone());
-        let mut all = until_the_end(&mut table);
-        assert_eq!(all.pop(), Some((32_000, format!("timed out: {OWNER}"))));
-        assert_eq!(
-            all.iter().map(|(at, _)| *at).collect::<Vec<_>>(),
-            [500, 1_500, 3_500, 7_500, 15_500, 31_500]
-        );
+        let invite = call(&mut table, phone());
+        let timed_out_at = after(32_000);
+        while table.deadline().is_some_and(|at| at <= timed_out_at) {
+            let at = table.deadline().unwrap();
+            table.handle_deadline(at);
+        }
+        let _ = sent(&mut table);
+        assert_eq!(hears(&mut table, timed_out_at, &invite, 487), None, "nobody waits for it");
+        assert_eq!(sent(&mut table), ["ACK sip:102@acme.test SIP/2.0"]);
+    }
+
+    #[test]
+    fn a_change_of_a_call_that_nobody_hears_is_not_cancelled() {
+        let mut table = table();
+        let invite = asks("INVITE", "z9hG4bKa", ";tag=there");
+        table.request(START, phone(), Method::Invite, invite.bytes().clone(), KEY, OWNER).unwrap();
+        let _ = table.poll_output();
+        let all = until_the_end(&mut table);
+        assert_eq!(all.last(), Some(&(32_000, format!("timed out: {OWNER}"))));
     }
 
     #[test]

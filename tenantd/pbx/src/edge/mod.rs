@@ -3,34 +3,40 @@
 //! RFC 3261 §16.3 (what is checked first), §11 (OPTIONS), §22 (challenges). An edge knows domains,
 //! tags and nothing else, so it can stand on every lane, in front of every tenant.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 
 use crate::chance::Chance;
-use crate::flow::{Advertised, Flow};
+use crate::flow::{Advertised, Flow, Link, Path};
 use crate::id::TenantId;
 use crate::input::Placement;
 use crate::moment::Moment;
 use crate::sip::digest::{Algorithm, Occasion, challenge};
+use crate::sip::flaw::Flaw;
 use crate::sip::message::Message;
-use crate::sip::method::Method;
+use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
 use crate::sip::nonce::NonceKey;
 use crate::sip::token::TokenKey;
+use crate::sip::uri::Uri;
 use crate::sip::{Draft, check};
 
-/// What we serve, for the Allow header.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO";
+mod placed;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod trusted;
+
+use placed::Placements;
+use sources::Sources;
+use trusted::Trusted;
+
 /// What a draining server tells phones: come back when another has taken over.
 const RETRY_AFTER_S: u16 = 10;
 /// The key of tags that no dialog stands behind: an ACK to one is dropped.
 const NO_DIALOG: u64 = 0;
-/// Live INVITEs whose placement is remembered; older ones are placed by their domain again.
-const MOST_PLACED: usize = 65_536;
-/// As long as an INVITE's repeats, ACK and CANCEL may come.
-const PLACED_FOR: Duration = Duration::from_secs(32);
 
 /// What the door needs.
 #[derive(Debug)]
@@ -69,6 +75,10 @@ pub struct Served {
     pub realm: String,
     /// All its domains, lower case.
     pub domains: Vec<String>,
+    /// Its short label, lower case, for phones that write `USER*LABEL`.
+    pub label: Option<String>,
+    /// Networks whose phones need not say whose they are, as (address, prefix length).
+    pub trusted: Vec<(IpAddr, u8)>,
     /// Digests that extensions are offered which are not named below.
     pub offered: Vec<Algorithm>,
     /// Digests by SIP user name, where they differ.
@@ -78,6 +88,8 @@ pub struct Served {
 /// What becomes of a datagram or message.
 #[derive(Debug)]
 pub enum Placed {
+    /// It keeps a phone's way open: its tenant shall hear of it ([`crate::input::Input::KeptOpen`]).
+    KeepsOpen(TenantId),
     /// Nothing.
     Drop(Dropped),
     /// It is answered here.
@@ -96,7 +108,7 @@ pub enum Placed {
 /// Why something is dropped in silence; each is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
-    /// It only keeps a path open (RFC 5626 §3.5.1).
+    /// It only keeps a path open (RFC 5626 §3.5.1), nobody knows whose, or it was told lately.
     KeepAlive,
     /// It is not SIP, or so broken that nobody can be answered.
     NotSip,
@@ -116,8 +128,11 @@ pub struct Edge {
     unknown_domain: UnknownDomain,
     tenants: BTreeMap<TenantId, Served>,
     domains: BTreeMap<String, TenantId>,
+    labels: BTreeMap<String, TenantId>,
+    trusted: Trusted,
     routes: BTreeMap<u64, TenantId>,
     placed: Placements,
+    sources: Sources,
     door: Door,
 }
 
@@ -139,8 +154,11 @@ impl Edge {
             unknown_domain: setup.unknown_domain,
             tenants: BTreeMap::new(),
             domains: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            trusted: Trusted::default(),
             routes: BTreeMap::new(),
             placed: Placements::default(),
+            sources: Sources::default(),
             door: Door::Open,
         }
     }
@@ -151,6 +169,10 @@ impl Edge {
         for domain in &served.domains {
             self.domains.insert(domain.clone(), served.tenant);
         }
+        if let Some(label) = &served.label {
+            self.labels.insert(label.clone(), served.tenant);
+        }
+        self.trusted.learn(served.tenant, &served.trusted);
         self.routes.insert(served.route, served.tenant);
         self.tenants.insert(served.tenant, served);
     }
@@ -159,19 +181,33 @@ impl Edge {
     pub fn forget(&mut self, tenant: TenantId) {
         if let Some(served) = self.tenants.remove(&tenant) {
             self.routes.remove(&served.route);
+            self.trusted.forget(tenant, &served.trusted);
             for domain in served.domains {
                 if self.domains.get(&domain) == Some(&tenant) {
                     self.domains.remove(&domain);
                 }
             }
+            if let Some(label) =
+                served.label.filter(|label| self.labels.get(label) == Some(&tenant))
+            {
+                self.labels.remove(&label);
+            }
         }
+    }
+
+    /// Our public addresses changed.
+    pub fn advertise(&mut self, advertised: Advertised) {
+        self.advertised = advertised;
     }
 
     /// What becomes of bytes that came over `flow`.
     pub fn place(&mut self, now: Moment, flow: &Flow, bytes: Bytes) -> Placed {
         match bytes.first() {
             None | Some(0 | b'\r' | b'\n') if bytes.iter().all(|b| b"\0\r\n".contains(b)) => {
-                return Placed::Drop(Dropped::KeepAlive);
+                return match self.keeps_open(now, flow) {
+                    Some(tenant) => Placed::KeepsOpen(tenant),
+                    None => Placed::Drop(Dropped::KeepAlive),
+                };
             }
             Some(first) if !first.is_ascii_graphic() && !first.is_ascii_whitespace() => {
                 return Placed::Drop(Dropped::NotSip);
@@ -185,6 +221,15 @@ impl Edge {
                 Some(draft) => Placed::Answer(addressed(draft, flow).finish()),
                 None => Placed::Drop(Dropped::NotSip),
             },
+        }
+    }
+
+    /// Something came over `flow` that is no SIP but keeps a phone's way open, as a STUN request does:
+    /// whose phone it is, if its tenant shall hear of it.
+    pub fn keeps_open(&mut self, now: Moment, flow: &Flow) -> Option<TenantId> {
+        match flow {
+            Flow::Net(Path { link: Link::Udp, peer, .. }) => self.sources.hear(now, *peer),
+            Flow::Net(_) | Flow::Inner(_) => None,
         }
     }
 
@@ -257,10 +302,28 @@ impl Edge {
         }
         let from = message.from().ok().and_then(|from| from.uri().ok());
         let from = from.map(|uri| uri.host.to_ascii_lowercase());
-        match from.and_then(|host| self.domains.get(&host).copied()) {
-            Some(tenant) => Placed::For { tenant, by: Placement::From, message },
+        if let Some(tenant) = from.and_then(|host| self.domains.get(&host).copied()) {
+            return Placed::For { tenant, by: Placement::From, message };
+        }
+        match self.labelled(&message).or_else(|| self.trusted.only_one(flow.peer()?.ip())) {
+            Some(tenant) => self.serve(now, flow, message, tenant),
             None => self.turn_away(flow, &message),
         }
+    }
+
+    /// The tenant whose label stands behind a `*`: in whom it is for, or in who sends it. Phones
+    /// that can write no domain register as `101*acme` and then dial plain numbers.
+    fn labelled(&self, message: &Message) -> Option<TenantId> {
+        let named = |uri: Result<Uri<'_>, Flaw>| {
+            let user = uri.ok()?.user().into_owned();
+            let (_, label) = user.split(';').next()?.rsplit_once('*')?;
+            self.labels.get(&label.to_ascii_lowercase()).copied()
+        };
+        let to = || match message.method() {
+            Method::Register => named(message.to().and_then(|to| to.uri())),
+            _ => named(message.uri()),
+        };
+        to().or_else(|| named(message.from().and_then(|from| from.uri())))
     }
 
     /// A request for a domain that we serve: what can be said without memory is said here.
@@ -275,7 +338,10 @@ impl Edge {
             Method::Cancel => {}
             Method::Options if !within => return self.answer_options(flow, &message),
             Method::Other(_) => return self.refuse(flow, &message, 501, route),
-            Method::Notify | Method::Info | Method::Update | Method::Prack if !within => {
+            // What only keeps a dialog alive, or changes it, has nothing to say without one.
+            Method::Notify | Method::Info | Method::Update | Method::Prack | Method::Message
+                if !within =>
+            {
                 return self.refuse(flow, &message, 405, route);
             }
             Method::Bye => return self.refuse(flow, &message, 481, route),
@@ -284,6 +350,11 @@ impl Edge {
                 return self.refuse(flow, &message, 503, route);
             }
             _ if !has_credentials(&message) => return self.challenge(now, flow, &message, tenant),
+            Method::Register => {
+                if let Flow::Net(Path { link: Link::Udp, peer, .. }) = flow {
+                    self.sources.learn(*peer, tenant);
+                }
+            }
             _ => {}
         }
         Placed::For { tenant, by: Placement::Domain, message }
@@ -302,7 +373,11 @@ impl Edge {
         };
         let from = request.from().ok().and_then(|from| from.uri().ok());
         let user = from.map(|uri| uri.user().into_owned()).unwrap_or_default();
-        let offered = served.exceptions.get(&user).unwrap_or(&served.offered).clone();
+        let unlabelled = user.rsplit_once('*').filter(|(_, label)| {
+            served.label.as_deref().is_some_and(|ours| ours.eq_ignore_ascii_case(label))
+        });
+        let user = unlabelled.map_or(user.as_str(), |(user, _)| user);
+        let offered = served.exceptions.get(user).unwrap_or(&served.offered).clone();
         let (realm, route) = (served.realm.clone(), served.route);
         let (status, name) = challenge_of(request.method());
         let tag = self.tag(route);
@@ -376,43 +451,5 @@ fn addressed(draft: Draft, flow: &Flow) -> Draft {
     match flow.peer() {
         Some(peer) => draft.received(peer),
         None => draft,
-    }
-}
-
-/// Where live INVITEs went, so that their CANCEL and ACK go there too.
-#[derive(Debug, Default)]
-struct Placements {
-    by_thread: BTreeMap<u64, (TenantId, Placement)>,
-    ends: VecDeque<(Moment, u64)>,
-}
-
-impl Placements {
-    /// What an INVITE, its repeats, its CANCEL and its ACK have in common.
-    fn thread(message: &Message) -> Option<u64> {
-        use std::hash::{BuildHasher, BuildHasherDefault};
-        match message.method() {
-            Method::Invite | Method::Ack | Method::Cancel => {}
-            _ => return None,
-        }
-        let via = message.via().ok()?;
-        let key = (via.branch()?, via.host, via.port, message.call_id().ok()?);
-        Some(BuildHasherDefault::<siphasher::sip::SipHasher13>::default().hash_one(key))
-    }
-
-    fn find(&mut self, now: Moment, thread: u64) -> Option<(TenantId, Placement)> {
-        while let Some((end, old)) = self.ends.front().copied() {
-            if end > now {
-                break;
-            }
-            self.ends.pop_front();
-            self.by_thread.remove(&old);
-        }
-        self.by_thread.get(&thread).copied()
-    }
-
-    fn keep(&mut self, now: Moment, thread: u64, placed: (TenantId, Placement)) {
-        if self.by_thread.len() < MOST_PLACED && self.by_thread.insert(thread, placed).is_none() {
-            self.ends.push_back((now + PLACED_FOR, thread));
-        }
     }
 }
