@@ -253,6 +253,7 @@ impl Scenario {
 
     /// What is wrong once everything has had its time.
     fn faults(&mut self) -> Vec<String> {
+        self.world.empty_next_door();
         self.world.run_for(SESSION + 2 * TRANSACTION);
         let mut faults = self.lopsided();
         for name in self.talking() {

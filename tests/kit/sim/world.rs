@@ -279,6 +279,13 @@ impl World {
         self.run_for(Duration::from_secs(1));
     }
 
+    /// The company next door leaves: for a time so long that asking its phones whether they are there
+    /// would be all that happens.
+    pub fn empty_next_door(&mut self) {
+        let now = self.now;
+        self.twins.switch_off(now);
+    }
+
     /// Whether anybody still waits for a moment to come: a phone, a switch, or a datagram.
     pub fn is_waiting(&self) -> bool {
         self.next_at().is_some()
