@@ -345,7 +345,8 @@ fn a_closed_pair_is_kept_open_and_used_again_once_it_is_at_rest() {
         let ports = sound.open(*leg, V4);
         if ports != first {
             sound.close(*leg);
-            std::thread::sleep(Duration::from_millis(100));
+            let nothing = sound.events.recv_timeout(STAYS_AWAY_FOR * 5);
+            assert!(nothing.is_err(), "{nothing:?} of a side that is closed");
         }
         ports == first || began_at.elapsed() > COMES_WITHIN
     });

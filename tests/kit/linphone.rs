@@ -95,9 +95,12 @@ impl Linphone {
     pub fn registered(scene: &mut Scene, setup: &Setup<'_>) -> Outcome<Self> {
         let mut phone = Self::start(scene, setup)?;
         let what = format!("registration of {}", phone.name);
+        let mut asked_at = None::<Instant>;
         wait::until(&what, SOON, || {
-            phone.program.tell("status register")?;
-            std::thread::sleep(ASK_AGAIN_AFTER);
+            if asked_at.is_none_or(|asked_at| asked_at.elapsed() >= ASK_AGAIN_AFTER) {
+                phone.program.tell("status register")?;
+                asked_at = Some(Instant::now());
+            }
             Ok(phone.program.printed().contains("registered, identity=").then_some(()))
         })?;
         Ok(phone)
