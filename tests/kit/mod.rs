@@ -23,6 +23,7 @@ pub mod ports;
 pub mod postgres;
 pub mod probe;
 pub mod program;
+pub mod s3;
 pub mod scene;
 pub mod server;
 pub mod sim;

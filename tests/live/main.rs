@@ -15,6 +15,7 @@ mod isolation;
 mod messages;
 mod nat;
 mod nodes;
+mod objects;
 mod page;
 mod process;
 mod provisioning;
