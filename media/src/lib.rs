@@ -3,7 +3,8 @@
 //! Wishes in, events out, as plain data of [`pbx::media`]. The pure half (`session`, `stream`,
 //! `latch`, `contest`, `control`, `measure`, `allowance`, `rtp`, `spare`) takes time as an argument and has
 //! no socket; `worker`, `socket` and `inbox` are the only files that touch the system. Beside them
-//! stands [`stun`], which tells phones their public address, and needs neither.
+//! stand [`stun`], which tells phones their public address, and [`upload`], which reads the recordings
+//! that people bring; both need neither.
 
 mod allowance;
 mod clock;
@@ -21,6 +22,7 @@ mod spare;
 pub mod storm;
 mod stream;
 pub mod stun;
+pub mod upload;
 mod worker;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
