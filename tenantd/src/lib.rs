@@ -12,6 +12,7 @@ pub mod driver;
 pub mod feed;
 pub mod health;
 pub mod homes;
+pub mod intake;
 pub mod journal;
 pub mod lanes;
 pub mod listen;

@@ -12,11 +12,13 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Base, Config, Problem, Span};
 use crate::demo::{self, Demo};
+use crate::intake::{self, Task};
 use crate::net::tls;
 use crate::{postgres, serve};
 use store::provision::{Absent, NotApplied, Options, Run};
@@ -67,6 +69,14 @@ enum Command {
     Admin {
         #[command(subcommand)]
         command: AdminCommand,
+    },
+    /// Reads an uploaded recording, for a tenantd that runs this.
+    #[command(hide = true)]
+    ReadSound {
+        #[arg(long)]
+        largest: u64,
+        #[arg(long)]
+        longest_ms: u64,
     },
     /// Says which version this is.
     Version,
@@ -157,6 +167,10 @@ pub fn run() -> ExitCode {
         }
         Command::Check => load(config).and_then(|config| check::run(&config)),
         Command::Migrate => load(config).and_then(|config| migrate::run(&config)),
+        Command::ReadSound { largest, longest_ms } => {
+            let task = Task { largest, longest: Duration::from_millis(longest_ms) };
+            intake::run(task).map_err(Failure::System)
+        }
         Command::Version => say(concat!("tenantd ", env!("CARGO_PKG_VERSION"))),
     };
     match outcome {
