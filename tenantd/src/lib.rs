@@ -27,6 +27,7 @@ pub mod resolver;
 pub mod secret;
 pub mod serve;
 pub mod signals;
+pub mod uploads;
 pub mod write_behind;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod admin;
 mod apply;
 mod check;
 mod migrate;
+mod sounds;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -121,6 +122,10 @@ enum Failure {
     Argument(String),
     #[error("committed, but node {0} has not taken it over yet")]
     NotTakenOver(String),
+    #[error("committed, but {0} of the sounds still wait here for the object store")]
+    NotCarried(usize),
+    #[error(transparent)]
+    Objects(#[from] store::objects::Failure),
     #[error("{0}")]
     System(#[from] io::Error),
 }
@@ -135,12 +140,14 @@ impl Failure {
             | Self::Provision(_)
             | Self::File { .. }
             | Self::Argument(_) => 2,
-            Self::NotTakenOver(_) => 3,
+            Self::Objects(store::objects::Failure::Setup(_)) => 2,
+            Self::NotTakenOver(_) | Self::NotCarried(_) => 3,
             Self::Key(store::secrets::BadKey::File { .. })
             | Self::Postgres(_)
             | Self::Store(_)
             | Self::Serve(_)
             | Self::Demo(_)
+            | Self::Objects(_)
             | Self::NotApplied(NotApplied::Database(_))
             | Self::System(_) => 1,
         }

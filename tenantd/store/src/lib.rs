@@ -10,6 +10,7 @@ pub mod failure;
 mod id;
 pub mod migrate;
 pub mod node;
+pub mod object_work;
 pub mod objects;
 pub mod portal;
 pub mod provider;

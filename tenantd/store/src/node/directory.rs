@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use pbx::id::{GroupId, TenantId, UserId};
-use pbx::tenant::directory::{Algorithm, Directory, Group, Limits, Place, Secrets, User};
+use pbx::id::{GroupId, SoundId, TenantId, UserId};
+use pbx::tenant::directory::{Algorithm, Directory, Group, Limits, Place, Secrets, Sound, User};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row, Transaction};
 use uuid::Uuid;
 
 use crate::database::Database;
 use crate::failure::Failure;
+use crate::objects::{Kind, ObjectKey};
 use crate::query::Query;
 use crate::secrets::{self, ClusterKey, Sealed};
 
@@ -48,12 +49,16 @@ const NUMBERS: &str = "
     LEFT JOIN ring_group g ON g.tenant_id = n.tenant_id AND g.id = n.ring_group_id
     WHERE n.tenant_id = $1";
 
+const SOUNDS: &str = "
+    SELECT tenant_id, id, name, object_id, sha256, bytes, lasts_ms FROM sound WHERE tenant_id = $1";
+
 /// The queries of this file.
 pub const QUERIES: &[Query] = &[
     Query::node("tenant", TENANT),
     Query::node("extensions", EXTENSIONS),
     Query::node("groups", GROUPS),
     Query::node("numbers", NUMBERS),
+    Query::node("sounds", SOUNDS),
 ];
 
 /// The place in which an extension's password is sealed.
@@ -97,8 +102,23 @@ pub async fn load(
     for row in rows(&mut snapshot, NUMBERS, tenant).await? {
         directory.numbers.insert(row.try_get("number")?, row.try_get("place")?);
     }
+    for row in rows(&mut snapshot, SOUNDS, tenant).await? {
+        directory.sounds.insert(row.try_get("name")?, sound(tenant, &row)?);
+    }
     snapshot.commit().await?;
     Ok(Some(directory))
+}
+
+fn sound(tenant: TenantId, row: &PgRow) -> Result<Sound, Failure> {
+    let damaged = |_| Failure::Damaged("sound", "its checksum is none".to_owned());
+    let (sha256, lasts_ms): (Vec<u8>, i32) = (row.try_get("sha256")?, row.try_get("lasts_ms")?);
+    Ok(Sound {
+        id: SoundId(row.try_get("id")?),
+        key: ObjectKey::new(tenant, Kind::Sound, row.try_get("object_id")?).to_string(),
+        sha256: sha256.try_into().map_err(damaged)?,
+        bytes: u64::try_from(row.try_get::<i64, _>("bytes")?).unwrap_or(0),
+        lasts_for: Duration::from_millis(u64::try_from(lasts_ms).unwrap_or(0)),
+    })
 }
 
 async fn rows(
@@ -128,6 +148,7 @@ fn empty(tenant: TenantId, row: &PgRow) -> Result<Option<Directory>, Failure> {
         numbers: BTreeMap::new(),
         names: BTreeMap::new(),
         credentials: BTreeMap::new(),
+        sounds: BTreeMap::new(),
     }))
 }
 
