@@ -21,6 +21,7 @@ mod process;
 mod provisioning;
 mod registration;
 mod restart;
+mod sounds;
 mod strangers;
 mod stun;
 mod transports;

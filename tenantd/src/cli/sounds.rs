@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use media::upload::Refusal;
 use store::Database;
-use store::object_work::{Verb, Work};
+use store::object_work::{self, Verb, Work};
 use store::objects::{Content, Hasher, Objects, Staged};
 use store::provision::{self, Ready, Run, SoundFile, Sounds};
 use tokio::time::{sleep, timeout};
@@ -136,7 +136,12 @@ pub(super) async fn carry(
             let time = give_up_at.saturating_duration_since(Instant::now());
             match timeout(time, uploads::carry(database, objects, &work)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => waiting.push(work),
+                Ok(Err(_)) => waiting.push(work),
+                Err(_) => {
+                    // The server goes on at once; that it cannot be told only means later.
+                    let _ = object_work::failed(database, &work, "it takes too long").await;
+                    waiting.push(work);
+                }
             }
         }
         if waiting.is_empty() || Instant::now() >= give_up_at {

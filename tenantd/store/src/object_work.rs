@@ -46,10 +46,8 @@ const FAILED: &str = "
 const NAMED: &str = "
     SELECT tenant_id, id, kind FROM object_work WHERE node = $1 ORDER BY tenant_id, id";
 const WAITING: &str = "
-    SELECT count(*) FILTER (WHERE verb = 'put' AND node = $1),
-           coalesce(sum(bytes) FILTER (WHERE verb = 'put' AND node = $1), 0)::bigint,
-           count(*) FILTER (WHERE verb = 'delete')
-    FROM object_work";
+    SELECT verb, count(*), sum(bytes)::bigint FROM object_work
+    WHERE verb = 'delete' OR node = $1 GROUP BY verb";
 
 /// The queries of this file.
 pub const QUERIES: &[Query] = &[
@@ -179,10 +177,17 @@ pub async fn named(database: &Database, node: &str) -> Result<Vec<ObjectKey>, Fa
 /// # Errors
 /// If Postgres is away.
 pub async fn waiting(database: &Database, node: &str) -> Result<Waiting, Failure> {
-    let (puts, bytes, deletes): (i64, i64, i64) =
-        sqlx::query_as(WAITING).bind(node).fetch_one(&database.node).await?;
-    let [puts, bytes, deletes] = [puts, bytes, deletes].map(|n| u64::try_from(n).unwrap_or(0));
-    Ok(Waiting { puts, bytes, deletes })
+    let rows: Vec<(String, i64, i64)> =
+        sqlx::query_as(WAITING).bind(node).fetch_all(&database.node).await?;
+    let mut waiting = Waiting::default();
+    for (verb, count, bytes) in rows {
+        let [count, bytes] = [count, bytes].map(|n| u64::try_from(n).unwrap_or(0));
+        match verb == Verb::Put.name() {
+            true => (waiting.puts, waiting.bytes) = (count, bytes),
+            false => waiting.deletes = count,
+        }
+    }
+    Ok(waiting)
 }
 
 fn key(tenant: Uuid, id: Uuid, kind: &str) -> Result<ObjectKey, Failure> {
