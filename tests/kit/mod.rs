@@ -2,6 +2,7 @@
 
 pub mod baresip;
 pub mod browser;
+pub mod cell;
 pub mod cluster;
 pub mod company;
 pub mod demo;
@@ -10,6 +11,7 @@ pub mod ear;
 pub mod failure;
 pub mod folder;
 pub mod handset;
+pub mod hostile;
 pub mod http;
 pub mod ladder;
 pub mod licence;

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use kit::cell::{self, Said};
 use kit::company::Company;
 use kit::failure::Outcome;
+use kit::hostile;
 use kit::s3::{Fault, S3};
 use kit::scene::{Scene, play};
 use kit::server::{Listeners, Server};
@@ -149,6 +151,36 @@ fn a_recording_that_is_none_is_a_mistake_in_its_line_and_changes_nothing() {
         }
         assert_eq!(rows(&server)?, [""; 0]);
         assert_eq!(fs::read_dir(server.data_file("outbox"))?.count(), 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_hostile_recording_gets_a_reason_and_costs_its_own_process_alone() {
+    play("hostile", |scene| {
+        for hostile in hostile::all() {
+            let began_at = Instant::now();
+            let refused = match cell::read(&scene.folder, &hostile.bytes)? {
+                Said::Refused(word) => hostile.words.contains(&word.as_str()),
+                // Its memory or its time was at an end.
+                Said::Ended(6 | 9 | 24) => hostile.words.contains(&"too_costly"),
+                Said::Samples(_) | Said::Ended(_) => false,
+            };
+            let took = began_at.elapsed();
+            let said = cell::read(&scene.folder, &hostile.bytes)?;
+            assert!(refused, "{}: {said:?}, not one of {:?}", hostile.name, hostile.words);
+            assert!(took < Duration::from_secs(60), "{}: {took:?}", hostile.name);
+        }
+        // Through the door that people use.
+        let alpha = Company::new("alpha.test");
+        let server = Server::start_with(scene, &[&alpha])?;
+        for hostile in hostile::all().iter().take(3) {
+            fs::write(scene.folder.path().join("hostile.flac"), &hostile.bytes)?;
+            let text = with_sounds(&alpha, &[("hostile", "hostile.flac")]);
+            let output = server.apply(&text, &[])?;
+            assert_eq!(output.status.code(), Some(2), "{}: {}", hostile.name, said(&output));
+        }
+        assert_eq!(rows(&server)?, [""; 0]);
         Ok(())
     });
 }

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use pbx::moment::Moment;
@@ -18,6 +18,7 @@ use super::{Content, Failure, Hasher, LARGEST_READ, LONGEST_LIST, Listed, Object
 
 /// What is not whole yet lies here.
 const UNFINISHED: &str = "unfinished";
+const NOBODYS_AFTER: Duration = Duration::from_secs(3_600);
 const PIECE: usize = 64 * 1024;
 
 /// A folder of objects.
@@ -30,9 +31,8 @@ pub(super) struct Folder {
 impl Folder {
     pub(super) fn open(root: &Path, link_key: [u8; 32]) -> Result<Self, Failure> {
         let unfinished = root.join(UNFINISHED);
-        // What a killed process left half-written is nobody's.
-        let _ = fs::remove_dir_all(&unfinished);
         fs::create_dir_all(&unfinished).map_err(Failure::file(&unfinished))?;
+        forget_old(&unfinished);
         Ok(Self { root: root.to_owned(), signer: Signer::new(link_key) })
     }
 
@@ -192,6 +192,19 @@ impl Folder {
     pub(super) async fn probe(&self) -> Result<(), Failure> {
         let root = self.root.join(UNFINISHED);
         blocking(move || fs::metadata(&root).map(drop).map_err(Failure::file(&root))).await
+    }
+}
+
+/// What a killed process left half-written is nobody's; what is young may be another's that writes.
+fn forget_old(unfinished: &Path) {
+    let files = fs::read_dir(unfinished).into_iter().flatten().flatten();
+    for file in files {
+        let changed_at = file.metadata().and_then(|about| about.modified());
+        let age = changed_at.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+        if age.is_some_and(|age| age >= NOBODYS_AFTER) {
+            // It takes room, and nothing else.
+            let _ = fs::remove_file(file.path());
+        }
     }
 }
 
