@@ -103,7 +103,7 @@ fn broken_recordings_are_read_or_refused_and_cost_only_their_own_process() {
         .into_iter()
         .map(|file| file.slice(..file.len().min(6_000)))
         .chain(hostile::all().into_iter().map(|hostile| Bytes::from(hostile.bytes)))
-        .filter(|file| file.len() < 100_000)
+        .filter(|file| file.len() < 20_000)
         .collect();
     fuzz_at_least(PROCESSES, &seeds, BINARY, 7, |recording| upload::read(&folder, &recording));
 }

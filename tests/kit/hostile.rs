@@ -86,7 +86,7 @@ fn crc(bytes: &[u8], width: u32, polynomial: u32) -> u16 {
         sum ^= u32::from(*byte) << (width - 8);
         for _ in 0..8 {
             let carry = sum >> (width - 1) & 1;
-            sum = (sum << 1 ^ carry * polynomial) & ((1 << width) - 1);
+            sum = ((sum << 1) ^ (carry * polynomial)) & ((1 << width) - 1);
         }
     }
     sum as u16

@@ -3,16 +3,20 @@
 use std::fs;
 use std::path::Path;
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kit::cell::{self, Said};
 use kit::company::Company;
 use kit::failure::Outcome;
-use kit::hostile;
 use kit::s3::{Fault, S3};
 use kit::scene::{Scene, play};
 use kit::server::{Listeners, Server};
 use kit::wait::{self, SOON, START};
+use kit::{hostile, http};
+use pbx::moment::Moment;
+use store::ClusterKey;
+use store::objects::{ObjectKey, Objects, Setup};
+use tokio::runtime::Runtime;
 
 /// All recordings that come with the tests.
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/sounds");
@@ -91,6 +95,8 @@ fn two_companies_have_sounds_of_the_same_names_and_keep_their_own() {
         // What is kept is what any program reads.
         let wave = fs::read(server.data_file("objects").join(&stored[0]))?;
         assert_eq!((&wave[..4], &wave[8..16]), (&b"RIFF"[..], &b"WAVEfmt "[..]));
+
+        follow_links(scene, &server, &stored)?;
 
         let again = server.apply(&text, &[])?;
         assert!(said(&again).contains("nothing to change"), "{}", said(&again));
@@ -295,6 +301,35 @@ fn an_upload_that_a_killed_process_began_is_finished_by_the_next() {
         assert_eq!(fs::read_dir(server.data_file("outbox"))?.count(), 0);
         Ok(())
     });
+}
+
+/// Where the store is a folder, our own pages answer its signed links, and no others.
+fn follow_links(scene: &Scene, server: &Server, keys: &[String]) -> Outcome {
+    let cluster = ClusterKey::read(&server.data_file("cluster.key"))?;
+    let objects = Objects::open(&Setup {
+        s3: None,
+        folder: server.data_file("objects"),
+        outbox: scene.folder.path().join("no-outbox"),
+        outbox_limit: 1,
+        link_key: cluster.derive("links to objects"),
+    })?;
+    let now = Moment::EPOCH + SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let key = ObjectKey::parse(&keys[0]).expect("a key of ours");
+    let links = Runtime::new()?.block_on(async {
+        let good = objects.presign(&key, now, Duration::from_secs(60)).await;
+        let over = objects.presign(&key, now, Duration::ZERO).await;
+        good.and_then(|good| Ok((good, over?)))
+    });
+    let (good, over) = links?;
+    let page = http::get(server.at.web, &good)?;
+    assert!(page.status == 200 && page.body.starts_with("RIFF"), "{}", page.status);
+    let others = good.replace(&keys[0], &keys[3]);
+    let unsigned = good.split('?').next().unwrap_or_default().to_owned();
+    let above = good.replace("/objects/tenant/", "/objects/../");
+    for bad in [over, others, unsigned, above] {
+        assert_eq!(http::get(server.at.web, &bad)?.status, 404, "{bad}");
+    }
+    Ok(())
 }
 
 /// A recording of a low tone at 8 kHz, as any program would write it.

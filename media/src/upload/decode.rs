@@ -115,7 +115,7 @@ enum Heard {
 /// What turns packets into samples.
 enum Voice {
     Plain { decoder: Box<dyn AudioDecoder>, form: Option<Form>, room: Vec<f32> },
-    Opus { decoder: OpusDecoder, room: Vec<f32> },
+    Opus { decoder: Box<OpusDecoder>, room: Vec<f32> },
 }
 
 /// What a recording claims to be, and keeps to.
@@ -143,7 +143,7 @@ impl Voice {
             }
             let decoder =
                 OpusDecoder::new(RATE.cast_signed(), 1).map_err(|_| Refusal::Unsupported)?;
-            return Ok(Self::Opus { decoder, room: vec![0.0; OPUS_PACKET] });
+            return Ok(Self::Opus { decoder: Box::new(decoder), room: vec![0.0; OPUS_PACKET] });
         }
         let decoder = symphonia::default::get_codecs()
             .make_audio_decoder(about, &AudioDecoderOptions::default())

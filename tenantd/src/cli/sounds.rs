@@ -60,7 +60,7 @@ async fn read(
     let wrong =
         |reason: String| file.at_fault(sound.line, format!("file: {}: {reason}", sound.file));
     let path = folder.join(&sound.file);
-    let (source, recording) = open(&path, limits).map_err(|reason| wrong(reason))?;
+    let (source, recording) = open(&path, limits).map_err(&wrong)?;
     if sounds.is_known(sound, &source.sha256) {
         return Ok(None);
     }

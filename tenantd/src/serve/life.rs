@@ -139,10 +139,7 @@ async fn serve(
     let setup = setup::setup(config, resolver.refresh().await);
     let reach = addresses.reach(&setup.sip.external);
     if let Some(demo) = demo {
-        let page = reach.page.map_or_else(String::new, |page| format!("http://{page}/"));
-        if let Err(failure) = demo.welcome(&config.data_dir.join("mail"), &page).await {
-            tracing::warn!("nobody is welcomed: {failure}");
-        }
+        welcome(demo, config, &reach).await;
     }
     let Some(prepared) = or_stop(prepare(&setup, &database), signals).await else {
         return Ok(());
@@ -194,6 +191,14 @@ async fn serve(
     let _ = timeout(LAST_PAGES_FOR, async { while pages.join_next().await.is_some() {} }).await;
     database.close().await;
     Ok(())
+}
+
+/// Writes the demo's first mail.
+async fn welcome(demo: &Demo, config: &Config, reach: &Reach) {
+    let page = reach.page.map_or_else(String::new, |page| format!("http://{page}/"));
+    if let Err(failure) = demo.welcome(&config.data_dir.join("mail"), &page).await {
+        tracing::warn!("nobody is welcomed: {failure}");
+    }
 }
 
 /// The certificates, if any door needs one.

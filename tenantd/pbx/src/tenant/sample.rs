@@ -51,6 +51,7 @@ pub(crate) fn directory() -> Directory {
         trusted: vec![],
         limits: Limits::default(),
         credentials: users.values().map(|user| (user.secrets.username.clone(), user.id)).collect(),
+        sounds: BTreeMap::new(),
         users,
         groups: BTreeMap::from([(group(600), sales)]),
         numbers: numbers.map(|(number, to)| (number.into(), to.into())).into(),
