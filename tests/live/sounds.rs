@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kit::cell::{self, Said};
@@ -10,7 +10,7 @@ use kit::company::Company;
 use kit::failure::Outcome;
 use kit::s3::{Fault, S3};
 use kit::scene::{Scene, play};
-use kit::server::{Listeners, Server};
+use kit::server::{Listeners, Server, tenantd};
 use kit::wait::{self, SOON, START};
 use kit::{hostile, http};
 use pbx::moment::Moment;
@@ -42,7 +42,7 @@ fn copy(scene: &Scene, sample: &str, to: &str) -> Outcome {
 
 /// The keys of all objects in a folder, and nothing but objects.
 fn keys(folder: &Path) -> Outcome<Vec<String>> {
-    let output = std::process::Command::new("find")
+    let output = Command::new("find")
         .args([".", "-type", "f", "-path", "./tenant/*", "-printf", "%P\n"])
         .current_dir(folder)
         .output()?;
@@ -188,6 +188,36 @@ fn a_hostile_recording_gets_a_reason_and_costs_its_own_process_alone() {
         }
         assert_eq!(rows(&server)?, [""; 0]);
         Ok(())
+    });
+}
+
+#[test]
+fn the_process_that_reads_a_recording_has_no_means_to_do_harm() {
+    play("cell", |_| {
+        let mut cell = Command::new(tenantd()?)
+            .args(["read-sound", "--largest=1000000", "--longest-ms=60000"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let about = |what: &str| fs::read_to_string(format!("/proc/{}/{what}", cell.id()));
+        // It waits for the end of its input.
+        let confined = wait::until("its limits", SOON, || {
+            let limits = about("limits")?;
+            let of = |name: &str| -> Option<u64> {
+                let line = limits.lines().find(|line| line.starts_with(name))?;
+                line.strip_prefix(name)?.split_whitespace().nth(1)?.parse().ok()
+            };
+            let memory = of("Max address space").is_some_and(|bytes| bytes < 400 << 20);
+            let seconds = of("Max cpu time").is_some_and(|seconds| seconds < 60);
+            let nothing = ["Max open files", "Max file size", "Max core file size"];
+            let nothing = nothing.iter().all(|name| of(name) == Some(0));
+            Ok((memory && seconds && nothing).then_some(()))
+        });
+        let may_gain_nothing = about("status")?.lines().any(|line| line == "NoNewPrivs:\t1");
+        cell.kill()?;
+        cell.wait()?;
+        assert!(may_gain_nothing);
+        confined
     });
 }
 
