@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use pbx::id::CallId;
-use pbx::media::{Event, Heard, Side};
+use pbx::media::{Event, Heard, Side, Terms};
 use pbx::moment::Moment;
 
 use crate::allowance::Pass;
@@ -61,6 +61,7 @@ struct End {
     side: Side,
     family: Family,
     joined: Option<Slot>,
+    terms: Option<Box<Terms>>,
     stream: Stream,
 }
 
@@ -105,7 +106,7 @@ impl Sessions {
 
     /// Opens a side in the place of one that was closed and not [freed](Self::free).
     pub(crate) fn open_in(&mut self, slot: Slot, side: Side, family: Family) -> Option<Slot> {
-        let end = Some(End { side, family, joined: None, stream: Stream::default() });
+        let end = Some(End { side, family, joined: None, terms: None, stream: Stream::default() });
         *self.ends.get_mut(slot.index())? = end;
         self.slots.insert(side, slot);
         Some(slot)
@@ -138,6 +139,13 @@ impl Sessions {
         let rtp = aim.rtp.filter(reachable);
         let rtcp = aim.rtcp.filter(reachable);
         end.stream.aim(now, Aim { rtp, rtcp, ..aim });
+    }
+
+    /// Signalling says what a side and its peer agreed on.
+    pub(crate) fn agree(&mut self, side: Side, terms: Box<Terms>) {
+        if let Some(end) = self.slot_of(side).and_then(|slot| self.end(slot)) {
+            end.terms = Some(terms);
+        }
     }
 
     /// Two sides of a call hear each other, and nobody else.

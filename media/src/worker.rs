@@ -194,6 +194,7 @@ impl<F: Fn(Event)> Worker<F> {
             Wish::Aim { side, rtp, rtcp, near } => {
                 self.sessions.aim(now, side, Aim { rtp, rtcp, near });
             }
+            Wish::Agree { side, terms } => self.sessions.agree(side, terms),
             Wish::Join { a, b } => self.sessions.join(a, b),
             Wish::Close { side } => {
                 let heard = self.close(now, side);

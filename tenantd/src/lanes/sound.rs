@@ -39,7 +39,7 @@ impl Sounds {
                     let mut homes = self.homes();
                     homes.entry(side.call).or_insert(Home { lane, sides: 0 }).sides += 1;
                 }
-                Wish::Aim { .. } | Wish::Join { .. } | Wish::Close { .. } => {}
+                Wish::Aim { .. } | Wish::Agree { .. } | Wish::Join { .. } | Wish::Close { .. } => {}
             }
         }
     }

@@ -581,7 +581,7 @@ impl World {
                 self.twins.check_sound(rtp.map(|address| address.ip()));
                 return self.twins.check_sound(near);
             }
-            Wish::Join { .. } => return,
+            Wish::Agree { .. } | Wish::Join { .. } => return,
         };
         self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
