@@ -76,6 +76,11 @@ impl Slot {
         self.0 as usize
     }
 
+    /// From a number.
+    pub(crate) fn of(number: u32) -> Self {
+        Self(number)
+    }
+
     /// From [`Self::index`].
     pub(crate) fn from_index(index: usize) -> Option<Self> {
         u32::try_from(index).ok().map(Self)

@@ -1,0 +1,178 @@
+//! How packets come in and go out: many ports are served by one system call where the kernel can do
+//! that, and else one by one.
+//!
+//! Two ways: io_uring, which receives and sends by lists that lie between the kernel and us, and
+//! epoll, which says which ports hold something. Which one is found out by trying, when a thread starts.
+
+mod arrival;
+mod epoll;
+mod pairs;
+#[allow(unsafe_code, reason = "the kernel writes into our memory")]
+mod uring;
+#[allow(unsafe_code, reason = "the kernel writes into our memory")]
+mod uring_buffers;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::eventfd::EventFd;
+
+use self::epoll::Epoll;
+use self::pairs::Pairs;
+use self::uring::Uring;
+use crate::packet::Packet;
+use crate::session::{Port, Slot};
+use crate::socket::Pair;
+
+/// How long a packet on the machine's own network may take when a ring is tried out.
+const TRIED_FOR: Duration = Duration::from_millis(500);
+
+/// Which way packets are to take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Io {
+    /// io_uring where it works, else epoll.
+    #[default]
+    Auto,
+    /// io_uring, or nothing.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// Which way they take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    IoUring,
+    Epoll,
+}
+
+/// Where a packet came in.
+pub(crate) type At = (Slot, Port);
+
+/// Where a packet goes: out of this slot's port of the same kind, to this address.
+pub(crate) type Onward = (Slot, SocketAddr);
+
+/// What the kernel took, and what it did not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Carried {
+    /// Datagrams sent on.
+    pub(crate) relayed: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Datagrams that the kernel refused to send.
+    pub(crate) unsent: u64,
+    /// How often a port found no room to receive into.
+    pub(crate) starved: u64,
+}
+
+/// A thread's ports, and its way to the network.
+pub(crate) struct Wire {
+    pairs: Pairs,
+    way: Way,
+}
+
+enum Way {
+    Epoll(Epoll),
+    Uring(Box<Uring>),
+}
+
+impl Wire {
+    /// Finds a way. `wake` ends a wait when it is rung. Beside the wire: why there is no ring,
+    /// where one was wanted and could be done without.
+    pub(crate) fn new(io: Io, wake: &Arc<EventFd>) -> io::Result<(Self, Option<io::Error>)> {
+        let ring = match io {
+            Io::Epoll => None,
+            Io::Auto | Io::IoUring => Some(Self::ring(wake)),
+        };
+        match (io, ring) {
+            (_, Some(Ok(wire))) => Ok((wire, None)),
+            (Io::IoUring, Some(Err(error))) => Err(error),
+            (_, error) => {
+                let way = Way::Epoll(Epoll::new(Arc::clone(wake))?);
+                let why = error.and_then(Result::err);
+                Ok((Self { pairs: Pairs::default(), way }, why))
+            }
+        }
+    }
+
+    /// A ring that has carried a packet.
+    fn ring(wake: &Arc<EventFd>) -> io::Result<Self> {
+        let uring = Uring::new(Arc::clone(wake))?;
+        let mut wire = Self { pairs: Pairs::default(), way: Way::Uring(Box::new(uring)) };
+        wire.try_out()?;
+        Ok(wire)
+    }
+
+    /// A container may allow the ring and forbid what it is for, and an old kernel knows only a part.
+    fn try_out(&mut self) -> io::Result<()> {
+        let any = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+        let (phone, pair) = (any()?, Pair::of(any()?, any()?)?);
+        let there = pair.socket(Port::Sound).local_addr()?;
+        let slot = Slot::from_index(0).ok_or(io::ErrorKind::InvalidInput)?;
+        phone.set_read_timeout(Some(TRIED_FOR))?;
+        let back = phone.local_addr()?;
+        self.open(slot, pair)?;
+        phone.send_to(b"tenantd", there)?;
+        self.wait(Some(TRIED_FOR))?;
+        self.relay(|_, source, _| (source == back).then_some((slot, source)));
+        self.wait(Some(Duration::ZERO))?;
+        let mut room = [0; 8];
+        let heard = phone.recv(&mut room);
+        self.close(slot);
+        self.relay(|_, _, _| None);
+        match (heard?, &room) {
+            (7, b"tenantd\0") => Ok(()),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// Which way it is.
+    pub(crate) fn kind(&self) -> Kind {
+        match self.way {
+            Way::Epoll(_) => Kind::Epoll,
+            Way::Uring(_) => Kind::IoUring,
+        }
+    }
+
+    /// Receives at a pair's ports from now on.
+    pub(crate) fn open(&mut self, slot: Slot, pair: Pair) -> io::Result<()> {
+        match &mut self.way {
+            Way::Epoll(epoll) => epoll.open(slot, &pair)?,
+            Way::Uring(uring) => uring.open(slot, &pair)?,
+        }
+        self.pairs.put(slot, pair);
+        Ok(())
+    }
+
+    /// Closes a pair: nothing comes from it any more, and its ports are free when this returns.
+    pub(crate) fn close(&mut self, slot: Slot) {
+        let Some(pair) = self.pairs.take(slot) else { return };
+        match &mut self.way {
+            // Closing the last descriptor of a socket takes it out of the epoll set.
+            Way::Epoll(_) => drop(pair),
+            Way::Uring(uring) => uring.close(slot, pair),
+        }
+    }
+
+    /// Sends what is to be sent, and waits until something comes; `None`: for ever.
+    pub(crate) fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        match &mut self.way {
+            Way::Epoll(epoll) => epoll.wait(patience),
+            Way::Uring(uring) => uring.wait(&self.pairs, patience),
+        }
+    }
+
+    /// Asks where each packet goes that has come, and sends it there. What a ring sends leaves with
+    /// the next wait, and is counted after it.
+    pub(crate) fn relay<F>(&mut self, onward: F) -> Carried
+    where
+        F: FnMut(At, SocketAddr, &mut Packet<'_>) -> Option<Onward>,
+    {
+        match &mut self.way {
+            Way::Epoll(epoll) => epoll.relay(&self.pairs, onward),
+            Way::Uring(uring) => uring.relay(&self.pairs, onward),
+        }
+    }
+}
