@@ -18,7 +18,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use media::{Config, Media};
+use media::{Config, Io, Media};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pbx::chance::Chance;
 use pbx::id::CallId;
@@ -140,7 +140,12 @@ fn cpu(plan: &Plan) -> io::Result<Duration> {
 /// Opens and joins both sides of each call, and says where each phone sends.
 fn through_us(threads: usize, phones: &[SocketAddr]) -> (Vec<SocketAddr>, Media) {
     let (told, events) = mpsc::channel();
-    let config = Config { ports: 26_000..=54_000, threads };
+    let io = match std::env::var("TENANTD_MEDIA_IO").as_deref() {
+        Ok("epoll") => Io::Epoll,
+        Ok("io_uring") => Io::IoUring,
+        _ => Io::Auto,
+    };
+    let config = Config { ports: 26_000..=54_000, threads, io, ..Config::default() };
     let media = Media::start(&config, move |event| drop(told.send(event)));
     let media = media.expect("the range is free");
     let mut chance = Chance::from_seed([7; 32]);
