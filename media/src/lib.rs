@@ -23,6 +23,7 @@ mod rtp;
 mod session;
 mod socket;
 mod spare;
+mod stock;
 pub mod storm;
 mod stream;
 pub mod stun;
@@ -30,13 +31,14 @@ mod worker;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Error as IoError, ErrorKind};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pbx::id::CallId;
-use pbx::media::{Event, Wish};
+use pbx::media::{Event, Side, Wish};
 
 use crate::clock::Clock;
 pub use crate::cores::Pinning;
@@ -46,6 +48,7 @@ use crate::inbox::Inbox;
 pub use crate::io::Io;
 use crate::io::Kind;
 use crate::ports::Ports;
+use crate::stock::Stock;
 use crate::worker::{Found, Shared, Worker};
 
 /// How sound is carried.
@@ -82,13 +85,13 @@ pub enum Failure {
 
 /// All threads of sound.
 ///
-/// Events are told on the worker's thread, or, when a full queue refuses an [`Wish::Open`], on the
-/// thread that wished: the function must not block.
+/// Events are told on the worker's thread, or, when a port is ready for a [`Wish::Open`] or a full queue
+/// refuses it, on the thread that wished: the function must not block.
 pub struct Media {
     workers: Vec<Arc<Shared>>,
     ports: Arc<Mutex<Ports>>,
     clock: Clock,
-    refuse: Mutex<Box<dyn Fn(Event) + Send>>,
+    events: Mutex<Box<dyn Fn(Event) + Send>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -107,7 +110,7 @@ impl Media {
             workers: Vec::new(),
             ports: Arc::new(Mutex::new(ports)),
             clock: Clock::start(),
-            refuse: Mutex::new(Box::new(events.clone())),
+            events: Mutex::new(Box::new(events.clone())),
             threads: Vec::new(),
         };
         let count = threads(config.threads);
@@ -129,6 +132,7 @@ impl Media {
         let shared = Arc::new(Shared {
             inbox: Inbox::new()?,
             tally: Tally::default(),
+            stock: Stock::default(),
             ports: Arc::clone(&self.ports),
             clock: self.clock,
         });
@@ -166,9 +170,16 @@ impl Media {
     pub fn wish_all(&self, wishes: impl IntoIterator<Item = Wish>) {
         for wish in wishes {
             let Some(worker) = self.worker_for(wish.call()) else { return };
-            if let Err(Wish::Open { side, .. }) = worker.inbox.push(wish) {
-                let refuse = self.refuse.lock().unwrap_or_else(PoisonError::into_inner);
-                refuse(Event::NoPorts { side });
+            let told = match wish {
+                Wish::Open { side, local, port: None } => open(worker, side, local),
+                wish => worker.inbox.push(wish).err().and_then(|wish| match wish {
+                    Wish::Open { side, .. } => Some(Event::NoPorts { side }),
+                    _ => None,
+                }),
+            };
+            if let Some(event) = told {
+                let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+                events(event);
             }
         }
         self.workers.iter().for_each(|worker| worker.inbox.ring());
@@ -213,6 +224,20 @@ impl Drop for Media {
             if thread.join().is_err() {
                 tracing::error!("a thread for sound had panicked");
             }
+        }
+    }
+}
+
+/// Opens a side on a port that is ready, if there is one: what it is, is known at once.
+fn open(worker: &Shared, side: Side, local: IpAddr) -> Option<Event> {
+    let port = worker.stock.claim(local);
+    match (worker.inbox.push(Wish::Open { side, local, port }), port) {
+        (Ok(()), port) => port.map(|port| Event::Opened { side, port }),
+        (Err(_), port) => {
+            if let Some(port) = port {
+                worker.stock.offer(local, port);
+            }
+            Some(Event::NoPorts { side })
         }
     }
 }

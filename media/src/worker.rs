@@ -17,6 +17,7 @@ use crate::ports::Ports;
 use crate::session::{Family, Sessions, Slot, Way};
 use crate::socket::Pair;
 use crate::spare::{Pressed, Spares};
+use crate::stock::{Offer, Stock};
 use crate::stream::Aim;
 
 /// How many pairs are tried when others on this machine hold some of ours.
@@ -29,6 +30,8 @@ const WISHES: usize = 64;
 pub(crate) struct Shared {
     pub(crate) inbox: Inbox,
     pub(crate) tally: Tally,
+    /// What anybody may claim before this worker hears of it.
+    pub(crate) stock: Stock,
     /// One for all workers, locked when a side opens or closes: a call that outlives a restart
     /// gets its port back whichever worker serves it.
     pub(crate) ports: Arc<Mutex<Ports>>,
@@ -62,6 +65,8 @@ pub(crate) struct Worker<F> {
     /// By slot.
     held: Vec<Option<Held>>,
     spares: Spares,
+    /// Offered pairs that something came to in this turn.
+    noisy: Vec<Slot>,
     wishes: VecDeque<Wish>,
     turn: Counters,
 }
@@ -83,6 +88,7 @@ impl<F: Fn(Event)> Worker<F> {
             sessions: Sessions::default(),
             held: Vec::new(),
             spares: Spares::new(spare),
+            noisy: Vec::new(),
             wishes: VecDeque::new(),
             turn: Counters::default(),
         };
@@ -121,6 +127,28 @@ impl<F: Fn(Event)> Worker<F> {
         while let Some(slot) = self.spares.give_up(now, Pressed::No) {
             self.let_go(now, slot);
         }
+        while let Some(slot) = self.spares.stale_offer(now) {
+            match self.end_offer(slot) {
+                Offer::Open => self.let_go(now, slot),
+                Offer::Claimed => break, // and the wish is about to come
+            }
+        }
+        let held = &self.held;
+        while let Some((slot, local)) = self.spares.offer(now, |slot| late_at(held, slot)) {
+            if let Some(port) = self.port_of(slot) {
+                self.shared.stock.offer(local, port);
+            }
+        }
+    }
+
+    /// Takes an offer back, unless somebody claims it just now.
+    fn end_offer(&mut self, slot: Slot) -> Offer {
+        let Some(port) = self.port_of(slot) else { return Offer::Claimed };
+        let offer = self.shared.stock.withdraw(port);
+        if offer == Offer::Open {
+            self.spares.end_offer(slot);
+        }
+        offer
     }
 
     /// Before the packets: a packet that was sent because of a wish must find it done.
@@ -147,7 +175,7 @@ impl<F: Fn(Event)> Worker<F> {
     }
 
     fn relay(&mut self, now: Moment) {
-        let Self { wire, sessions, held, turn, .. } = self;
+        let Self { wire, sessions, held, turn, spares, noisy, .. } = self;
         let carried = wire.relay(|at, source, packet| {
             let way = sessions.handle_datagram(now, at, source, packet);
             match way {
@@ -159,6 +187,9 @@ impl<F: Fn(Event)> Worker<F> {
                     if let Some(Some(held)) = held.get_mut(at.0.index()) {
                         held.late_at = now;
                     }
+                    if spares.is_offered(at.0) {
+                        noisy.push(at.0);
+                    }
                 }
             }
             None
@@ -167,19 +198,21 @@ impl<F: Fn(Event)> Worker<F> {
         turn.relayed_bytes += carried.bytes;
         turn.unsent += carried.unsent;
         turn.starved += carried.starved;
+        while let Some(slot) = self.noisy.pop() {
+            if self.end_offer(slot) == Offer::Open {
+                self.keep(now, slot);
+            }
+        }
     }
 
     fn serve(&mut self, now: Moment, wish: Wish) {
         match wish {
             Wish::Open { side, local, port } => {
-                let event = match self.open(now, side, local, port) {
-                    Some(port) => Event::Opened { side, port },
-                    None => {
-                        self.turn.no_ports += 1;
-                        Event::NoPorts { side }
-                    }
-                };
-                (self.events)(event);
+                if let Some(slot) = port.and_then(|port| self.claimed(now, port)) {
+                    return self.open_claimed(now, side, slot);
+                }
+                let opened = self.open(now, side, local, port);
+                self.tell_opened(side, opened);
             }
             Wish::Aim { side, rtp, rtcp, near } => {
                 self.sessions.aim(now, side, Aim { rtp, rtcp, near });
@@ -191,6 +224,46 @@ impl<F: Fn(Event)> Worker<F> {
                 (self.events)(Event::Closed { side, heard });
             }
         }
+    }
+
+    /// The pair that was claimed by this number; offered, it comes to the same as any other.
+    fn claimed(&mut self, now: Moment, port: u16) -> Option<Slot> {
+        let slot = self.spares.offered().find(|slot| self.port_of(*slot) == Some(port))?;
+        match self.end_offer(slot) {
+            Offer::Claimed => {
+                self.spares.end_offer(slot);
+                Some(slot)
+            }
+            Offer::Open => {
+                self.let_go(now, slot);
+                None
+            }
+        }
+    }
+
+    /// Whoever claimed the pair knows its number already.
+    fn open_claimed(&mut self, now: Moment, side: Side, slot: Slot) {
+        let family = self.held.get(slot.index()).and_then(Option::as_ref).map(|held| held.family);
+        let opened = family
+            .filter(|_| self.sessions.may_open(side))
+            .and_then(|family| self.sessions.open_in(slot, side, family));
+        if opened.is_some() {
+            self.turn.opened += 1;
+            return;
+        }
+        self.keep(now, slot);
+        let port = self.sessions.slot_of(side).and_then(|slot| self.port_of(slot));
+        self.tell_opened(side, port);
+    }
+
+    fn tell_opened(&mut self, side: Side, port: Option<u16>) {
+        (self.events)(match port {
+            Some(port) => Event::Opened { side, port },
+            None => {
+                self.turn.no_ports += 1;
+                Event::NoPorts { side }
+            }
+        });
     }
 
     /// Opens a side, and says on which port; a side that is open stays as it is.
@@ -224,11 +297,8 @@ impl<F: Fn(Event)> Worker<F> {
 
     /// In the place of a side that is closed, whose ports are still open.
     fn open_spare(&mut self, now: Moment, side: Side, local: IpAddr) -> Option<u16> {
-        let late_at = |slot: Slot| match self.held.get(slot.index()) {
-            Some(Some(held)) => held.late_at,
-            Some(None) | None => Moment::EPOCH,
-        };
-        let slot = self.spares.take(now, local, late_at)?;
+        let held = &self.held;
+        let slot = self.spares.take(now, local, |slot| late_at(held, slot))?;
         let family = self.held.get(slot.index())?.as_ref()?.family;
         self.sessions.open_in(slot, side, family)?;
         self.port_of(slot)
@@ -300,11 +370,16 @@ impl<F: Fn(Event)> Worker<F> {
     /// Ends a side; of one that is not open nothing was heard.
     fn close(&mut self, now: Moment, side: Side) -> Heard {
         let Some((slot, heard)) = self.sessions.close(side) else { return Heard::default() };
+        self.keep(now, slot);
+        heard
+    }
+
+    /// Keeps the pair of a slot that no side has, if there is room.
+    fn keep(&mut self, now: Moment, slot: Slot) {
         let local = self.held.get(slot.index()).and_then(Option::as_ref).map(|held| held.local);
         if !local.is_some_and(|local| self.spares.keep(now, slot, local)) {
             self.let_go(now, slot);
         }
-        heard
     }
 
     /// Closes the ports of a slot that no side has.
@@ -322,5 +397,13 @@ impl<F: Fn(Event)> Worker<F> {
 
     fn ports<T>(&self, with: impl FnOnce(&mut Ports) -> T) -> T {
         with(&mut self.shared.ports.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// When something last came to a pair while no side had it.
+fn late_at(held: &[Option<Held>], slot: Slot) -> Moment {
+    match held.get(slot.index()) {
+        Some(Some(held)) => held.late_at,
+        Some(None) | None => Moment::EPOCH,
     }
 }

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use media::{Config, Counters, Failure, Io, Media};
@@ -248,6 +249,7 @@ with_both_ways! {
     a_port_that_another_program_holds_is_left_to_it
     whoever_is_joined_anew_hears_the_new_side_only
     a_held_phone_is_sent_nothing_and_can_still_be_heard
+    a_port_at_rest_is_known_at_once_to_whoever_opens_a_side
 }
 
 fn two_phones_hear_each_other_over_ipv4(way: Way) {
@@ -426,6 +428,55 @@ fn a_closed_pair_is_kept_open_and_used_again_once_it_is_at_rest(way: Way) {
     assert!(began_at.elapsed() >= Duration::from_secs(2), "it did not rest");
     assert!(began_at.elapsed() < COMES_WITHIN, "it was not used again");
     assert_eq!(sound.close(again.unwrap()), Heard::default());
+}
+
+fn a_port_at_rest_is_known_at_once_to_whoever_opens_a_side(way: Way) {
+    let (told, events) = channel();
+    let config = Config {
+        ports: way.ports(&(23_600..=23_799)),
+        threads: 1,
+        io: way.io,
+        ..Config::default()
+    };
+    let by_worker = || thread::current().name().is_some_and(|name| name.starts_with("media-"));
+    let media = Media::start(&config, move |event| told.send((event, by_worker())).unwrap());
+    let media = media.unwrap();
+    let call = CallId(Chance::from_seed([23; 32]).uuid(Moment::from_secs(1)));
+    let began_at = Instant::now();
+    let at_once = (0..).find_map(|leg| {
+        assert!(began_at.elapsed() < COMES_WITHIN, "each was opened by the worker");
+        let side = Side { call, leg };
+        media.wish(Wish::Open { side, local: V4, port: None });
+        let (opened, by_worker) = events.recv_timeout(COMES_WITHIN).expect("an event");
+        let Event::Opened { side: opened, port } = opened else { panic!("not opened") };
+        assert_eq!(opened, side);
+        if !by_worker {
+            return Some((side, port));
+        }
+        media.wish(Wish::Close { side });
+        let (closed, _) = events.recv_timeout(STAYS_AWAY_FOR * 5).expect("an event");
+        assert!(matches!(closed, Event::Closed { .. }), "{closed:?}");
+        let nothing = events.recv_timeout(STAYS_AWAY_FOR * 2);
+        assert!(nothing.is_err(), "{nothing:?} of a side that is closed");
+        None
+    });
+    // It is open and the side's: its peer is heard, and others are not.
+    let (side, port) = at_once.unwrap();
+    let mut ada = Phone::new(V4, 1);
+    media.wish(Wish::Aim { side, rtp: Some(ada.address()), rtcp: None, near: None });
+    for _ in 0..5 {
+        ada.send(SocketAddr::new(V4, port));
+    }
+    while media.counters().unheard < 5 {
+        assert!(began_at.elapsed() < COMES_WITHIN * 2, "{:?}", media.counters());
+        thread::yield_now();
+    }
+    media.wish(Wish::Close { side });
+    let heard = events.iter().find_map(|(event, _)| match event {
+        Event::Closed { heard, .. } => Some(heard),
+        _ => None,
+    });
+    assert_eq!(heard.map(|heard| heard.packets), Some(5));
 }
 
 fn a_closed_pair_rests_and_an_exhausted_range_says_so(way: Way) {
