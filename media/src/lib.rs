@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 mod allowance;
+pub mod bare;
 mod clock;
 mod contest;
 mod control;
