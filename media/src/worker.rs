@@ -15,6 +15,7 @@ use crate::inbox::{Inbox, State};
 use crate::io::{Io, Kind, Wire};
 use crate::ports::Ports;
 use crate::session::{Family, Sessions, Slot, Way};
+use crate::settling::Settling;
 use crate::socket::Pair;
 use crate::spare::{Pressed, Spares};
 use crate::stream::Aim;
@@ -41,6 +42,7 @@ struct Held {
     port: u16,
     family: Family,
     local: IpAddr,
+    opened_at: Moment,
     /// When something last came while no side had it.
     late_at: Moment,
 }
@@ -62,6 +64,7 @@ pub(crate) struct Worker<F> {
     /// By slot.
     held: Vec<Option<Held>>,
     spares: Spares,
+    settling: Settling,
     wishes: VecDeque<Wish>,
     turn: Counters,
 }
@@ -83,6 +86,7 @@ impl<F: Fn(Event)> Worker<F> {
             sessions: Sessions::default(),
             held: Vec::new(),
             spares: Spares::new(spare),
+            settling: Settling::default(),
             wishes: VecDeque::new(),
             turn: Counters::default(),
         };
@@ -112,7 +116,9 @@ impl<F: Fn(Event)> Worker<F> {
         if !self.wishes.is_empty() || self.shared.inbox.is_filled() {
             return Some(Duration::ZERO);
         }
-        let due_at = self.sessions.deadline().into_iter().chain(self.spares.deadline()).min()?;
+        let settling = (self.sessions.len() > 0).then(|| self.settling.deadline());
+        let due_at = [self.sessions.deadline(), self.spares.deadline(), settling];
+        let due_at = due_at.into_iter().flatten().min()?;
         Some(due_at.since(self.shared.clock.now()))
     }
 
@@ -120,6 +126,21 @@ impl<F: Fn(Event)> Worker<F> {
         self.sessions.handle_deadline(now);
         while let Some(slot) = self.spares.give_up(now, Pressed::No) {
             self.let_go(now, slot);
+        }
+        for index in self.settling.handle_deadline(now, self.held.len()) {
+            self.settle(now, index);
+        }
+    }
+
+    fn settle(&mut self, now: Moment, index: usize) {
+        let Some(Some(Held { opened_at, port, .. })) = self.held.get(index) else { return };
+        let Some(slot) = Slot::from_index(index) else { return };
+        let Some(peer) = self.sessions.settled_peer(now, slot) else { return };
+        if self.wire.is_settled(slot, peer) || !self.settling.may_settle(now, *opened_at) {
+            return;
+        }
+        if let Err(error) = self.wire.settle(slot, peer) {
+            tracing::debug!(port, %error, "a peer has no socket of its own");
         }
     }
 
@@ -229,7 +250,9 @@ impl<F: Fn(Event)> Worker<F> {
             Some(None) | None => Moment::EPOCH,
         };
         let slot = self.spares.take(now, local, late_at)?;
-        let family = self.held.get(slot.index())?.as_ref()?.family;
+        let held = self.held.get_mut(slot.index())?.as_mut()?;
+        held.opened_at = now;
+        let family = held.family;
         self.sessions.open_in(slot, side, family)?;
         self.port_of(slot)
     }
@@ -264,7 +287,7 @@ impl<F: Fn(Event)> Worker<F> {
             self.held.resize_with(slot.index() + 1, || None);
         }
         *self.held.get_mut(slot.index())? =
-            Some(Held { port, family, local, late_at: Moment::EPOCH });
+            Some(Held { port, family, local, opened_at: now, late_at: Moment::EPOCH });
         Some(port)
     }
 
@@ -300,6 +323,7 @@ impl<F: Fn(Event)> Worker<F> {
     /// Ends a side; of one that is not open nothing was heard.
     fn close(&mut self, now: Moment, side: Side) -> Heard {
         let Some((slot, heard)) = self.sessions.close(side) else { return Heard::default() };
+        self.wire.unsettle(slot);
         let local = self.held.get(slot.index()).and_then(Option::as_ref).map(|held| held.local);
         if !local.is_some_and(|local| self.spares.keep(now, slot, local)) {
             self.let_go(now, slot);
