@@ -1,13 +1,15 @@
 //! What is heard: threads that own the ports of calls and relay sound between their sides.
 //!
 //! Wishes in, events out, as plain data of [`pbx::media`]. The pure half (`session`, `stream`,
-//! `latch`, `contest`, `control`, `measure`, `allowance`, `packet`, `rtp`, `spare`) takes time as an argument and has
+//! `latch`, `contest`, `control`, `measure`, `allowance`, `packet`, `rtp`,
+//! `settling`, `spare`) takes time as an argument and has
 //! no socket; `worker`, `io`, `socket`, `inbox` and `cores` are the only files that touch the system.
 //! Beside them stands [`stun`], which tells phones their public address, and needs neither.
 
 #![deny(unsafe_code)]
 
 mod allowance;
+pub mod bare;
 mod clock;
 mod contest;
 mod control;
@@ -21,6 +23,7 @@ mod packet;
 mod ports;
 mod rtp;
 mod session;
+mod settling;
 mod socket;
 mod spare;
 mod stock;

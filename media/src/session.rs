@@ -250,6 +250,12 @@ impl Sessions {
         }
     }
 
+    /// Where a side's peer is, if sound comes from there and goes there.
+    pub(crate) fn settled_peer(&self, now: Moment, slot: Slot) -> Option<SocketAddr> {
+        let stream = &self.ends.get(slot.index())?.as_ref()?.stream;
+        stream.peer().filter(|peer| stream.sound_goes_to(now) == Some(*peer))
+    }
+
     /// What happened that the call must know.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()

@@ -46,6 +46,23 @@ impl Pair {
         Ok(Self { sound, reports, port: address.port(), family: Family::of(&address) })
     }
 
+    /// Another socket at the port for sound, connected to `peer`: the kernel gives it what comes from
+    /// there. Ports are shared with nobody else: only while this is done may another program that wants
+    /// to share it have the port too.
+    pub(crate) fn connected_to(&self, peer: SocketAddr) -> io::Result<UdpSocket> {
+        let local = self.sound.local_addr()?;
+        setsockopt(&self.sound, sockopt::ReuseAddr, &true)?;
+        let beside = make(&local, SOUND_BUFFER).and_then(|socket| {
+            setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+            bind(socket.as_raw_fd(), &SockaddrStorage::from(local))?;
+            socket.connect(peer)?;
+            setsockopt(&socket, sockopt::ReuseAddr, &false)?;
+            Ok(socket)
+        });
+        setsockopt(&self.sound, sockopt::ReuseAddr, &false)?;
+        beside
+    }
+
     /// One of the two.
     pub(crate) fn socket(&self, port: Port) -> &UdpSocket {
         match port {
@@ -65,6 +82,12 @@ fn bindable(local: IpAddr) -> IpAddr {
 }
 
 fn open(address: SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
+    let socket = make(&address, buffer)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(socket)
+}
+
+fn make(address: &SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
@@ -83,6 +106,5 @@ fn open(address: SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
         tracing::debug!(%error, "sound is not marked as expedited");
     }
     setsockopt(&fd, sockopt::RcvBuf, &buffer)?;
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(UdpSocket::from(fd))
 }

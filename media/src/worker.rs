@@ -15,6 +15,7 @@ use crate::inbox::{Inbox, State};
 use crate::io::{Io, Kind, Wire};
 use crate::ports::Ports;
 use crate::session::{Family, Sessions, Slot, Way};
+use crate::settling::Settling;
 use crate::socket::Pair;
 use crate::spare::{Pressed, Spares};
 use crate::stock::{Offer, Stock};
@@ -44,6 +45,7 @@ struct Held {
     port: u16,
     family: Family,
     local: IpAddr,
+    opened_at: Moment,
     /// When something last came while no side had it.
     late_at: Moment,
 }
@@ -67,6 +69,7 @@ pub(crate) struct Worker<F> {
     spares: Spares,
     /// Offered pairs that something came to in this turn.
     noisy: Vec<Slot>,
+    settling: Settling,
     wishes: VecDeque<Wish>,
     turn: Counters,
 }
@@ -89,6 +92,7 @@ impl<F: Fn(Event)> Worker<F> {
             held: Vec::new(),
             spares: Spares::new(spare),
             noisy: Vec::new(),
+            settling: Settling::default(),
             wishes: VecDeque::new(),
             turn: Counters::default(),
         };
@@ -118,7 +122,9 @@ impl<F: Fn(Event)> Worker<F> {
         if !self.wishes.is_empty() || self.shared.inbox.is_filled() {
             return Some(Duration::ZERO);
         }
-        let due_at = self.sessions.deadline().into_iter().chain(self.spares.deadline()).min()?;
+        let settling = (self.sessions.len() > 0).then(|| self.settling.deadline());
+        let due_at = [self.sessions.deadline(), self.spares.deadline(), settling];
+        let due_at = due_at.into_iter().flatten().min()?;
         Some(due_at.since(self.shared.clock.now()))
     }
 
@@ -126,6 +132,9 @@ impl<F: Fn(Event)> Worker<F> {
         self.sessions.handle_deadline(now);
         while let Some(slot) = self.spares.give_up(now, Pressed::No) {
             self.let_go(now, slot);
+        }
+        for index in self.settling.handle_deadline(now, self.held.len()) {
+            self.settle(now, index);
         }
         while let Some(slot) = self.spares.stale_offer(now) {
             match self.end_offer(slot) {
@@ -149,6 +158,18 @@ impl<F: Fn(Event)> Worker<F> {
             self.spares.end_offer(slot);
         }
         offer
+    }
+
+    fn settle(&mut self, now: Moment, index: usize) {
+        let Some(Some(Held { opened_at, port, .. })) = self.held.get(index) else { return };
+        let Some(slot) = Slot::from_index(index) else { return };
+        let Some(peer) = self.sessions.settled_peer(now, slot) else { return };
+        if self.wire.is_settled(slot, peer) || !self.settling.may_settle(now, *opened_at) {
+            return;
+        }
+        if let Err(error) = self.wire.settle(slot, peer) {
+            tracing::debug!(port, %error, "a peer has no socket of its own");
+        }
     }
 
     /// Before the packets: a packet that was sent because of a wish must find it done.
@@ -243,7 +264,11 @@ impl<F: Fn(Event)> Worker<F> {
 
     /// Whoever claimed the pair knows its number already.
     fn open_claimed(&mut self, now: Moment, side: Side, slot: Slot) {
-        let family = self.held.get(slot.index()).and_then(Option::as_ref).map(|held| held.family);
+        let held = self.held.get_mut(slot.index()).and_then(Option::as_mut);
+        let family = held.map(|held| {
+            held.opened_at = now;
+            held.family
+        });
         let opened = family
             .filter(|_| self.sessions.may_open(side))
             .and_then(|family| self.sessions.open_in(slot, side, family));
@@ -299,7 +324,9 @@ impl<F: Fn(Event)> Worker<F> {
     fn open_spare(&mut self, now: Moment, side: Side, local: IpAddr) -> Option<u16> {
         let held = &self.held;
         let slot = self.spares.take(now, local, |slot| late_at(held, slot))?;
-        let family = self.held.get(slot.index())?.as_ref()?.family;
+        let held = self.held.get_mut(slot.index())?.as_mut()?;
+        held.opened_at = now;
+        let family = held.family;
         self.sessions.open_in(slot, side, family)?;
         self.port_of(slot)
     }
@@ -334,7 +361,7 @@ impl<F: Fn(Event)> Worker<F> {
             self.held.resize_with(slot.index() + 1, || None);
         }
         *self.held.get_mut(slot.index())? =
-            Some(Held { port, family, local, late_at: Moment::EPOCH });
+            Some(Held { port, family, local, opened_at: now, late_at: Moment::EPOCH });
         Some(port)
     }
 
@@ -370,6 +397,7 @@ impl<F: Fn(Event)> Worker<F> {
     /// Ends a side; of one that is not open nothing was heard.
     fn close(&mut self, now: Moment, side: Side) -> Heard {
         let Some((slot, heard)) = self.sessions.close(side) else { return Heard::default() };
+        self.wire.unsettle(slot);
         self.keep(now, slot);
         heard
     }

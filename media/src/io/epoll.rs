@@ -11,10 +11,10 @@ use nix::errno::Errno;
 use nix::sys::epoll::{EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
-use super::pairs::Pairs;
+use super::pairs::{Pairs, Place};
 use super::{At, Carried, Onward};
 use crate::packet::{Packet, ROOM};
-use crate::session::{Port, Slot};
+use crate::session::Slot;
 use crate::socket::Pair;
 
 /// How many ready ports are served before wishes are looked at again.
@@ -40,11 +40,15 @@ impl Epoll {
     }
 
     pub(super) fn open(&self, slot: Slot, pair: &Pair) -> io::Result<()> {
-        for port in [Port::Sound, Port::Reports] {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, token((slot, port)));
-            self.epoll.add(pair.socket(port).as_fd(), event)?;
+        for place in [Place::Sound, Place::Reports] {
+            self.watch(slot, place, pair.socket(place.port()))?;
         }
         Ok(())
+    }
+
+    pub(super) fn watch(&self, slot: Slot, place: Place, socket: &UdpSocket) -> io::Result<()> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, token(slot, place));
+        Ok(self.epoll.add(socket.as_fd(), event)?)
     }
 
     pub(super) fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
@@ -68,11 +72,12 @@ impl Epoll {
     {
         let mut carried = Carried::default();
         for event in self.ready.iter().take(self.count) {
-            let Some(at) = place(event.data()) else {
+            let Some((slot, place)) = read(event.data()) else {
                 let _ = self.wake.read();
                 continue;
             };
-            let Some(socket) = pairs.socket(at) else { continue };
+            let Some(socket) = pairs.socket(slot, place) else { continue };
+            let at = (slot, place.port());
             let read = match self.room.read(socket) {
                 Ok(read) => read,
                 Err(error) => {
@@ -84,13 +89,17 @@ impl Epoll {
             // Level-triggered: what is left is told again, after the other ports had their turn.
             let Some((source, mut packet)) = read else { continue };
             let Some((slot, address)) = onward(at, source, &mut packet) else { continue };
-            let out = pairs.socket((slot, at.1));
-            match out.map(|socket| socket.send_to(packet.bytes(), address)) {
-                Some(Ok(_)) => {
+            let sent = match pairs.out((slot, at.1), address) {
+                Some((socket, Some(address))) => socket.send_to(packet.bytes(), address),
+                Some((socket, None)) => socket.send(packet.bytes()),
+                None => continue,
+            };
+            match sent {
+                Ok(_) => {
                     carried.relayed += 1;
                     carried.bytes += packet.len() as u64;
                 }
-                Some(Err(_)) | None => carried.unsent += 1,
+                Err(_) => carried.unsent += 1,
             }
         }
         self.count = 0;
@@ -122,20 +131,12 @@ impl Room {
     }
 }
 
-fn token((slot, port): At) -> u64 {
-    let kind = match port {
-        Port::Sound => 0,
-        Port::Reports => 1,
-    };
-    (slot.index() as u64) << 1 | kind
+fn token(slot: Slot, place: Place) -> u64 {
+    (slot.index() as u64) << 2 | place.number()
 }
 
-fn place(token: u64) -> Option<At> {
-    let port = match token & 1 {
-        0 => Port::Sound,
-        _ => Port::Reports,
-    };
-    let slot = (token != WAKE).then_some(token >> 1)?;
+fn read(token: u64) -> Option<(Slot, Place)> {
+    let slot = (token != WAKE).then_some(token >> 2)?;
     let slot = usize::try_from(slot).ok().and_then(Slot::from_index)?;
-    Some((slot, port))
+    Some((slot, Place::read(token & 3)?))
 }

@@ -8,8 +8,8 @@
 
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use nix::libc;
 use nix::sys::eventfd::EventFd;
 
 use super::arrival::{self, ADDRESS, ADDRESS_AT, BEFORE};
-use super::pairs::Pairs;
+use super::pairs::{Pairs, Place};
 use super::uring_buffers::{Buffer, Buffers, COUNT, GROUP};
 use super::{At, Carried, Onward};
 use crate::packet::Packet;
-use crate::session::{Port, Slot};
+use crate::session::Slot;
 use crate::socket::Pair;
 
 /// What can be asked for between two calls: every packet sent on, and as many ports opened.
@@ -41,8 +41,9 @@ pub(super) struct Uring {
     /// What to receive of a message: its sender. The kernel reads it when it begins.
     message: Box<libc::msghdr>,
     wake: Arc<EventFd>,
-    /// By slot: rises when a pair is closed, so that what is still told of it is known to be old.
-    lives: Vec<u32>,
+    /// By slot: of the pair, and of the socket beside it. Rises when one is closed, so that what is
+    /// still told of it is known to be old.
+    lives: Vec<[u32; 2]>,
     /// Sent with the next call, and free after it.
     sending: Vec<Buffer>,
     queued: Carried,
@@ -55,8 +56,8 @@ pub(super) struct Uring {
 enum Told {
     /// Somebody rang.
     Woken,
-    /// A port received, in this life of its slot.
-    Received { at: At, life: u32 },
+    /// A socket received, in this life of its.
+    Received { slot: Slot, place: Place, life: u32 },
     /// A datagram of so many bytes was not sent.
     Unsent { bytes: u32 },
     /// Whatever was cancelled is.
@@ -99,42 +100,60 @@ impl Uring {
         self.ask(&poll);
     }
 
-    pub(super) fn open(&mut self, slot: Slot, pair: &Pair) -> io::Result<()> {
+    pub(super) fn open(&mut self, slot: Slot, pair: &Pair) {
         if self.lives.len() <= slot.index() {
-            self.lives.resize(slot.index() + 1, 0);
+            self.lives.resize(slot.index() + 1, [0; 2]);
         }
-        for port in [Port::Sound, Port::Reports] {
-            self.receive((slot, port), pair.socket(port).as_raw_fd());
+        for place in [Place::Sound, Place::Reports] {
+            self.receive(slot, place, pair.socket(place.port()));
         }
-        Ok(())
     }
 
-    fn receive(&mut self, at: At, fd: RawFd) {
-        let told = Told::Received { at, life: self.life(at.0) };
-        let receive = opcode::RecvMsgMulti::new(Fd(fd), &raw const *self.message, GROUP);
-        self.ask(&receive.build().user_data(told.number()));
+    pub(super) fn receive(&mut self, slot: Slot, place: Place, socket: &UdpSocket) {
+        let told = Told::Received { slot, place, life: self.life(slot, place) };
+        let (fd, message) = (Fd(socket.as_raw_fd()), &raw const *self.message);
+        let receive = opcode::RecvMsgMulti::new(fd, message, GROUP).build();
+        self.ask(&receive.user_data(told.number()));
     }
 
     /// Cancels what the kernel does at a pair. It has let go of both ports when this returns, and
     /// what it had told already is known to be old.
     pub(super) fn close(&mut self, slot: Slot, pair: Pair) {
-        let life = self.life(slot);
-        for port in [Port::Sound, Port::Reports] {
-            let receiving = Told::Received { at: (slot, port), life }.number();
-            let cancel = opcode::AsyncCancel::new(receiving).build();
-            self.ask(&cancel.user_data(Told::Cancelled.number()));
-        }
-        if let Some(life) = self.lives.get_mut(slot.index()) {
-            *life = (*life + 1) & Told::LIVES;
-        }
+        self.cancel(slot, Place::Sound);
+        self.cancel(slot, Place::Reports);
+        self.end_life(slot, Place::Sound);
         drop(pair);
-        self.submit();
-        // What is cancelled ends with what the kernel has put off.
-        self.submit();
+        self.finish();
     }
 
-    fn life(&self, slot: Slot) -> u32 {
-        self.lives.get(slot.index()).copied().unwrap_or_default()
+    /// The same with the socket beside it.
+    pub(super) fn close_settled(&mut self, slot: Slot, socket: UdpSocket) {
+        self.cancel(slot, Place::Settled);
+        self.end_life(slot, Place::Settled);
+        drop(socket);
+        self.finish();
+    }
+
+    fn cancel(&mut self, slot: Slot, place: Place) {
+        let receiving = Told::Received { slot, place, life: self.life(slot, place) };
+        let cancel = opcode::AsyncCancel::new(receiving.number()).build();
+        self.ask(&cancel.user_data(Told::Cancelled.number()));
+    }
+
+    fn end_life(&mut self, slot: Slot, place: Place) {
+        if let Some(life) = life_mut(&mut self.lives, slot, place) {
+            *life = (*life + 1) & Told::LIVES;
+        }
+    }
+
+    fn life(&mut self, slot: Slot, place: Place) -> u32 {
+        life_mut(&mut self.lives, slot, place).copied().unwrap_or_default()
+    }
+
+    /// What is cancelled ends with what the kernel has put off.
+    fn finish(&mut self) {
+        self.submit();
+        self.submit();
     }
 
     pub(super) fn wait(&mut self, pairs: &Pairs, patience: Option<Duration>) -> io::Result<()> {
@@ -171,9 +190,9 @@ impl Uring {
         self.submit();
         while let Some(told) = self.stopped.pop() {
             match told {
-                Told::Received { at, life } if life == self.life(at.0) => {
-                    if let Some(socket) = pairs.socket(at) {
-                        self.receive(at, socket.as_raw_fd());
+                Told::Received { slot, place, life } if life == self.life(slot, place) => {
+                    if let Some(socket) = pairs.socket(slot, place) {
+                        self.receive(slot, place, socket);
                     }
                 }
                 Told::Woken => self.listen(),
@@ -215,8 +234,9 @@ impl Uring {
             let what = Told::read(entry.user_data());
             let ended = !cqueue::more(entry.flags());
             match what {
-                Told::Received { at, life } => {
-                    let alive = self.lives.get(at.0.index()) == Some(&life);
+                Told::Received { slot, place, life } => {
+                    let alive = life_mut(&mut self.lives, slot, place) == Some(&mut { life });
+                    let at = (slot, place.port());
                     if let Some(buffer) = Buffers::used(entry.flags()) {
                         let send = match alive {
                             true => pass_on(&mut self.buffers, pairs, buffer, at, &mut onward),
@@ -258,8 +278,15 @@ impl Drop for Uring {
     /// The kernel lets go of ports and memory now, and not some time later.
     fn drop(&mut self) {
         let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
-        self.submit();
-        self.submit();
+        self.finish();
+    }
+}
+
+fn life_mut(lives: &mut [[u32; 2]], slot: Slot, place: Place) -> Option<&mut u32> {
+    let [pair, settled] = lives.get_mut(slot.index())?;
+    match place {
+        Place::Sound | Place::Reports => Some(pair),
+        Place::Settled => Some(settled),
     }
 }
 
@@ -277,15 +304,20 @@ where
     let (source, mut packet) = arrival::read(buffers.bytes(buffer))?;
     let (slot, address) = onward(at, source, &mut packet)?;
     let len = u32::try_from(packet.len()).ok()?;
-    // Where the sender's address was there is room for the receiver's.
-    let address_len = arrival::write_address(buffers.address(buffer), address);
-    // A slot without a pair is refused by the kernel, and so counted as every other failure.
-    let fd = pairs.socket((slot, at.1)).map_or(-1, AsRawFd::as_raw_fd);
     let start = buffers.start(buffer).as_ptr();
-    let send = opcode::Send::new(Fd(fd), start.wrapping_add(BEFORE), len)
+    let send = |fd| opcode::Send::new(Fd(fd), start.wrapping_add(BEFORE), len);
+    let send = match pairs.out((slot, at.1), address)? {
+        (socket, None) => send(socket.as_raw_fd()),
+        (socket, Some(address)) => {
+            // Where the sender's address was there is room for the receiver's.
+            let address_len = arrival::write_address(buffers.address(buffer), address);
+            send(socket.as_raw_fd())
+                .dest_addr(start.wrapping_add(ADDRESS_AT).cast())
+                .dest_addr_len(address_len as libc::socklen_t)
+        }
+    };
+    let send = send
         .flags(libc::MSG_DONTWAIT)
-        .dest_addr(start.wrapping_add(ADDRESS_AT).cast())
-        .dest_addr_len(address_len as libc::socklen_t)
         .build()
         .flags(squeue::Flags::SKIP_SUCCESS)
         .user_data(Told::Unsent { bytes: len }.number());
@@ -299,21 +331,17 @@ impl Told {
     const CANCELLED: u64 = 3;
     /// Two bits say what it is about.
     const KIND: u32 = 62;
-    /// Lives are counted in 29 bits, slots have 32, and one says which port.
-    const LIVES: u32 = (1 << 29) - 1;
-    const LIFE: u32 = 33;
+    /// Lives are counted in 28 bits, slots have 32, and two say which socket.
+    const LIVES: u32 = (1 << 28) - 1;
+    const LIFE: u32 = 34;
 
     /// As the kernel carries it for us.
     fn number(self) -> u64 {
         match self {
             Self::Woken => Self::WOKEN << Self::KIND,
-            Self::Received { at: (slot, port), life } => {
-                let port = match port {
-                    Port::Sound => 0,
-                    Port::Reports => 1,
-                };
-                let place = (slot.index() as u64) << 1 | port;
-                Self::RECEIVED << Self::KIND | u64::from(life) << Self::LIFE | place
+            Self::Received { slot, place, life } => {
+                let at = (slot.index() as u64) << 2 | place.number();
+                Self::RECEIVED << Self::KIND | u64::from(life) << Self::LIFE | at
             }
             Self::Unsent { bytes } => Self::UNSENT << Self::KIND | u64::from(bytes),
             Self::Cancelled => Self::CANCELLED << Self::KIND,
@@ -326,12 +354,12 @@ impl Told {
             Self::WOKEN => Self::Woken,
             Self::UNSENT => Self::Unsent { bytes: number as u32 },
             Self::RECEIVED => {
-                let port = match number & 1 {
-                    0 => Port::Sound,
-                    _ => Port::Reports,
-                };
+                let slot = Slot::of((number >> 2) as u32);
                 let life = (number >> Self::LIFE) as u32 & Self::LIVES;
-                Self::Received { at: (Slot::of((number >> 1) as u32), port), life }
+                match Place::read(number & 3) {
+                    Some(place) => Self::Received { slot, place, life },
+                    None => Self::Cancelled,
+                }
             }
             _ => Self::Cancelled,
         }
@@ -348,8 +376,9 @@ mod tests {
             Told::Woken,
             Told::Cancelled,
             Told::Unsent { bytes: 2_112 },
-            Told::Received { at: (Slot::of(0), Port::Sound), life: 0 },
-            Told::Received { at: (Slot::of(u32::MAX), Port::Reports), life: Told::LIVES },
+            Told::Received { slot: Slot::of(0), place: Place::Sound, life: 0 },
+            Told::Received { slot: Slot::of(u32::MAX), place: Place::Reports, life: Told::LIVES },
+            Told::Received { slot: Slot::of(7), place: Place::Settled, life: 1 },
         ] {
             assert_eq!(Told::read(told.number()), told);
         }
