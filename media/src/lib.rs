@@ -18,6 +18,7 @@ mod rtp;
 mod session;
 mod socket;
 mod spare;
+mod srtp;
 pub mod storm;
 mod stream;
 pub mod stun;
