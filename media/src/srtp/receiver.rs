@@ -196,11 +196,12 @@ impl Context<Heard> {
 }
 
 impl Refused {
-    /// Of two reasons the one that says more: a double is the peer's own.
+    /// Of two reasons the one that says more: a tag that is right under one key or guess is the peer's.
     fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::Replayed, _) | (_, Self::Replayed) => Self::Replayed,
-            (Self::Malformed | Self::Forged | Self::Exhausted, other) => other,
+            (Self::Exhausted, _) | (_, Self::Exhausted) => Self::Exhausted,
+            (Self::Malformed | Self::Forged, other) => other,
         }
     }
 }
