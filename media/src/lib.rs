@@ -10,6 +10,8 @@ mod clock;
 mod contest;
 mod control;
 mod counters;
+mod end;
+mod guard;
 mod inbox;
 mod latch;
 mod measure;
@@ -36,7 +38,7 @@ use pbx::id::CallId;
 use pbx::media::{Event, Wish};
 
 use crate::clock::Clock;
-pub use crate::counters::Counters;
+pub use crate::counters::{Counters, Secrecy};
 use crate::counters::Tally;
 use crate::inbox::Inbox;
 use crate::ports::Ports;
