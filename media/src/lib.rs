@@ -38,8 +38,8 @@ use pbx::id::CallId;
 use pbx::media::{Event, Wish};
 
 use crate::clock::Clock;
-pub use crate::counters::{Counters, Secrecy};
 use crate::counters::Tally;
+pub use crate::counters::{Counters, Secrecy};
 use crate::inbox::Inbox;
 use crate::ports::Ports;
 use crate::worker::{Shared, Worker};

@@ -309,7 +309,10 @@ mod tests {
             |sessions: &mut Sessions| come(sessions, NOW, (slots[0], Port::Sound), ada, &sound);
         assert_eq!(from_ada(&mut sessions), Way::Unheard);
         sessions.join(side(0), side(1));
-        assert_eq!(from_ada(&mut sessions), Way::To(slots[1], Port::Sound, at("[2001:db8::2]:5000")));
+        assert_eq!(
+            from_ada(&mut sessions),
+            Way::To(slots[1], Port::Sound, at("[2001:db8::2]:5000"))
+        );
         let report = [0x80, 200, 0, 1, 0, 0, 0, 1];
         let reports = (slots[0], Port::Reports);
         let way = come(&mut sessions, NOW, reports, at("198.51.100.1:4001"), &report);
@@ -337,7 +340,10 @@ mod tests {
         }
         let latched = Event::Latched { side: side(0), peer: at("203.0.113.9:30000") };
         assert_eq!(sessions.poll_event(), Some(latched));
-        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], Port::Reports, at("203.0.113.9:30001")));
+        assert_eq!(
+            to_ada(&mut sessions),
+            Way::To(slots[0], Port::Reports, at("203.0.113.9:30001"))
+        );
         let thief = come(&mut sessions, NOW, ada, at("203.0.113.66:30001"), &report);
         assert_eq!(thief, Way::Stranger);
         let adas = at("203.0.113.9:41234");

@@ -25,7 +25,7 @@ fn some_bytes(chance: &mut Chance, len: usize) -> Vec<u8> {
 
 fn other(key: &Key, profile: ProtectionProfile) -> Context {
     let (master, salt) = key.material.split_at(16);
-    Context::new(master, salt, profile, None, None, &RingCrypto::default()).unwrap()
+    Context::new(master, salt, profile, None, None, &RingCrypto).unwrap()
 }
 
 /// A packet with sources, with an extension, or with neither.

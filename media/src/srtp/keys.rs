@@ -79,4 +79,3 @@ pub(super) fn xor_keystream(aes: &Aes128, block: &[u8; 16], bytes: &mut [u8]) {
         CtrCore::inner_iv_init(aes, &(*block).into());
     core.apply_keystream_partial(bytes.into());
 }
-

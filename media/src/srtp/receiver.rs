@@ -67,11 +67,7 @@ impl Receiver {
     }
 
     /// Opens a sound packet; how long it is now. One that is refused may be destroyed.
-    pub(crate) fn open_sound(
-        &mut self,
-        now: Moment,
-        packet: &mut [u8],
-    ) -> Result<usize, Refused> {
+    pub(crate) fn open_sound(&mut self, now: Moment, packet: &mut [u8]) -> Result<usize, Refused> {
         let head = Head::read(packet)?;
         self.forget_former(now);
         match (self.current.stream(head.ssrc), &self.former) {
@@ -138,11 +134,7 @@ impl Receiver {
     }
 
     /// Opens a report; how long it is now. One that is refused may be destroyed.
-    pub(crate) fn open_report(
-        &mut self,
-        now: Moment,
-        report: &mut [u8],
-    ) -> Result<usize, Refused> {
+    pub(crate) fn open_report(&mut self, now: Moment, report: &mut [u8]) -> Result<usize, Refused> {
         let ssrc = reporter(report)?;
         self.forget_former(now);
         let Some(Former { context, .. }) = &mut self.former else {

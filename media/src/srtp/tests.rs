@@ -49,8 +49,10 @@ fn both(suite: Suite) -> (Sender, Receiver) {
 fn a_stream_with_loss_disorder_and_doubles_is_heard_once_each() {
     for suite in SUITES {
         let (mut sender, mut receiver) = both(suite);
-        let mut packets: Vec<_> =
-            (0..400_u16).map(|n| n.wrapping_add(65_400)).map(|n| (n, sealed(&mut sender, n))).collect();
+        let mut packets: Vec<_> = (0..400_u16)
+            .map(|n| n.wrapping_add(65_400))
+            .map(|n| (n, sealed(&mut sender, n)))
+            .collect();
         // The turn itself is lost, two change places across it, some are late by 100, one is double.
         packets.drain(130..140);
         packets.swap(129, 131);
@@ -239,7 +241,7 @@ fn reports_are_opened_once_under_either_key() {
     for suite in SUITES {
         let (mut sender, mut receiver) = both(suite);
         let plain = [&[0x80, 201, 0, 2, 0, 0, 0, 1][..], &[5; 8]].concat();
-        let mut sealed = |sender: &mut Sender| {
+        let sealed = |sender: &mut Sender| {
             let mut room = plain.clone();
             room.resize(plain.len() + GROWS_BY, 0);
             let len = sender.seal_report(&mut room, plain.len()).unwrap();

@@ -90,8 +90,7 @@ impl Transform {
                 Ok(len + counter.tag)
             }
             Self::Gcm { key, salt } => {
-                let (head, secret) =
-                    packet.split_at_mut_checked(head).ok_or(Refused::Malformed)?;
+                let (head, secret) = packet.split_at_mut_checked(head).ok_or(Refused::Malformed)?;
                 let nonce = nonce(salt, place, Use::Sound);
                 let tag = key
                     .seal_in_place_separate_tag(nonce, Aad::from(&*head), secret)
@@ -117,8 +116,7 @@ impl Transform {
                 counter.xor(place, packet.get_mut(head..).ok_or(Refused::Malformed)?);
             }
             Self::Gcm { key, salt } => {
-                let (head, secret) =
-                    packet.split_at_mut_checked(head).ok_or(Refused::Malformed)?;
+                let (head, secret) = packet.split_at_mut_checked(head).ok_or(Refused::Malformed)?;
                 let tag = Tag::try_from(&*tag).map_err(|_| Refused::Malformed)?;
                 key.open_in_place_separate_tag(
                     nonce(salt, place, Use::Sound),

@@ -116,9 +116,7 @@ impl End {
     ) -> Option<(Port, SocketAddr)> {
         let way = match (kind, self.terms.as_ref().map(|terms| terms.reports)) {
             (Kind::Sound, _) => (Port::Sound, self.stream.sound_goes_to(now)?),
-            (Kind::Report, Some(Reports::Within)) => {
-                (Port::Sound, self.stream.sound_goes_to(now)?)
-            }
+            (Kind::Report, Some(Reports::Within)) => (Port::Sound, self.stream.sound_goes_to(now)?),
             (Kind::Report, Some(Reports::Beside)) => (Port::Reports, self.stream.reports_go_to()?),
             // Nobody said where: as it came.
             (Kind::Report, None) | (Kind::Other, _) => match came_by {
@@ -152,3 +150,6 @@ impl Kind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
