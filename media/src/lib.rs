@@ -12,6 +12,7 @@ mod control;
 mod counters;
 mod end;
 mod guard;
+mod ice;
 mod inbox;
 mod latch;
 mod measure;
