@@ -10,6 +10,7 @@ mod clock;
 mod contest;
 mod control;
 mod counters;
+mod dtls;
 mod end;
 mod guard;
 mod ice;
