@@ -42,6 +42,8 @@ use pbx::media::{Event, Wish};
 use crate::clock::Clock;
 use crate::counters::Tally;
 pub use crate::counters::{Counters, Secrecy};
+use crate::dtls::Identity;
+pub use crate::dtls::NoCertificate;
 use crate::inbox::Inbox;
 use crate::ports::Ports;
 use crate::worker::{Shared, Worker};
@@ -64,6 +66,9 @@ pub enum Failure {
     /// A thread, or what it waits on, could not be made.
     #[error("no thread for sound can be started")]
     Thread(#[source] io::Error),
+    /// There is nothing to show in handshakes.
+    #[error(transparent)]
+    Certificate(#[from] NoCertificate),
 }
 
 /// All threads of sound.
@@ -74,6 +79,7 @@ pub struct Media {
     workers: Vec<Arc<Shared>>,
     ports: Arc<Mutex<Ports>>,
     clock: Clock,
+    identity: Identity,
     refuse: Mutex<Box<dyn Fn(Event) + Send>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -93,6 +99,7 @@ impl Media {
             workers: Vec::new(),
             ports: Arc::new(Mutex::new(ports)),
             clock: Clock::start(),
+            identity: Identity::make()?,
             refuse: Mutex::new(Box::new(events.clone())),
             threads: Vec::new(),
         };
@@ -113,6 +120,7 @@ impl Media {
             tally: Tally::default(),
             ports: Arc::clone(&self.ports),
             clock: self.clock,
+            identity: self.identity.clone(),
         });
         let (started, outcome) = std::sync::mpsc::sync_channel(1);
         let theirs = Arc::clone(&shared);
@@ -155,6 +163,12 @@ impl Media {
         call.hash(&mut hasher);
         let share = hasher.finish() % self.workers.len().max(1) as u64;
         self.workers.get(share as usize).map(|worker| &**worker)
+    }
+
+    /// SHA-256 of the certificate that this process shows in handshakes (RFC 8122 §5): session
+    /// descriptions carry it.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.identity.fingerprint()
     }
 
     /// What was carried so far, and what is open now.

@@ -14,9 +14,10 @@ use pbx::moment::Moment;
 
 use crate::clock::Clock;
 use crate::counters::{Counters, Tally};
+use crate::dtls::Identity;
 use crate::inbox::{Inbox, State};
 use crate::ports::Ports;
-use crate::session::{Port, Sessions, Slot, Way};
+use crate::session::{Port, Sessions, Slot, Transmit, Way};
 use crate::socket::{Pair, Room};
 use crate::spare::{Pressed, Spares};
 use crate::stream::Aim;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     /// gets its port back whichever worker serves it.
     pub(crate) ports: Arc<Mutex<Ports>>,
     pub(crate) clock: Clock,
+    pub(crate) identity: Identity,
 }
 
 /// A side's pair, or a spare one.
@@ -69,11 +71,12 @@ impl<F: Fn(Event)> Worker<F> {
     pub(crate) fn new(shared: Arc<Shared>, spare: usize, events: F) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&shared.inbox, EpollEvent::new(EpollFlags::EPOLLIN, INBOX))?;
+        let sessions = Sessions::with_identity(shared.identity.clone());
         Ok(Self {
             shared,
             events,
             epoll,
-            sessions: Sessions::default(),
+            sessions,
             pairs: Vec::new(),
             spares: Spares::new(spare),
             room: Room::new(),
@@ -143,7 +146,19 @@ impl<F: Fn(Event)> Worker<F> {
         state
     }
 
+    /// What sides have to say themselves.
+    fn transmit(&mut self) {
+        while let Some(Transmit { slot, port, to, bytes }) = self.sessions.poll_transmit() {
+            let out = self.pairs.get(slot.index()).and_then(Option::as_ref);
+            match out.map(|held| held.pair.socket(port).send_to(&bytes, to)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => self.turn.unsent += 1,
+            }
+        }
+    }
+
     fn tell(&mut self) {
+        self.transmit();
         while let Some(event) = self.sessions.poll_event() {
             (self.events)(event);
         }

@@ -29,9 +29,18 @@ pub(crate) struct Identity {
     fingerprint: [u8; 32],
 }
 
+/// OpenSSL could not make one.
+#[derive(Debug, thiserror::Error)]
+#[error("no certificate for encrypted sound can be made")]
+pub struct NoCertificate(#[source] ErrorStack);
+
 impl Identity {
     /// Makes a new one.
-    pub(crate) fn make() -> Result<Self, ErrorStack> {
+    pub(crate) fn make() -> Result<Self, NoCertificate> {
+        Self::try_make().map_err(NoCertificate)
+    }
+
+    fn try_make() -> Result<Self, ErrorStack> {
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
         let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
         let certificate = certificate(&key)?;

@@ -14,6 +14,7 @@ use pbx::moment::Moment;
 
 use handshake::{Handshake, Progress};
 pub(crate) use identity::Identity;
+pub use identity::NoCertificate;
 
 /// How long a handshake may take: what is lost is repeated after 1, 2, 4 and 8 s.
 const TAKES_AT_MOST: Duration = Duration::from_secs(30);
