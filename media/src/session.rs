@@ -61,9 +61,9 @@ pub(crate) enum Way {
     Ended,
 }
 
-/// A datagram that a side itself has to send.
+/// What a side itself says, of checks and handshakes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Transmit {
+pub(crate) struct Reply {
     /// From which side.
     pub(crate) slot: Slot,
     /// From which of its ports.
@@ -87,13 +87,18 @@ pub(crate) struct Sessions {
     /// Sides that shake hands now.
     shaking: Vec<Slot>,
     shake_at: Moment,
-    transmits: VecDeque<Transmit>,
+    replies: VecDeque<Reply>,
 }
 
 impl Slot {
     /// As an index.
     pub(crate) fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// From a number.
+    pub(crate) fn of(number: u32) -> Self {
+        Self(number)
     }
 
     /// From [`Self::index`].
@@ -272,18 +277,18 @@ impl Sessions {
             0..HANDSHAKES => Room::Free,
             _ => Room::Full,
         };
-        let (transmits, secrecy) = (&mut self.transmits, &mut self.secrecy);
+        let (replies, secrecy) = (&mut self.replies, &mut self.secrecy);
         let identity = self.identity.as_ref();
-        let done = act(end, &mut Surroundings { slot, identity, room, transmits, secrecy });
+        let done = act(end, &mut Surroundings { slot, identity, room, replies, secrecy });
         if end.is_shaking() && !was_shaking && !self.shaking.contains(&slot) {
             self.shaking.push(slot);
         }
         Some(done)
     }
 
-    /// What is to be sent that no peer sent.
-    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+    /// What is to be sent of checks and handshakes.
+    pub(crate) fn poll_reply(&mut self) -> Option<Reply> {
+        self.replies.pop_front()
     }
 
     /// What encryption did since this was asked last.

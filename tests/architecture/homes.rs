@@ -10,6 +10,7 @@ const HOMES: &[(&str, &str)] = &[
     ("aws_sdk_s3", "tenantd/store/src/objects"),
     ("stun_rs", "media/src/stun"),
     ("openssl", "media/src/dtls"),
+    ("io_uring", "media/src/io/uring"),
     ("rustls", "tenantd/src/net/tls"),
     ("tokio_rustls", "tenantd/src/net/tls"),
     ("axum", "web/"),

@@ -16,13 +16,13 @@ use crate::ice::{Agent, Change};
 use crate::latch::{Sending, Verdict};
 use crate::packet::Packet;
 use crate::rtp::Datagram;
-use crate::session::{Family, Port, Slot, Transmit};
+use crate::session::{Family, Port, Reply, Slot};
 use crate::srtp::Refused;
 use crate::stream::{Aim, Stream};
 
 /// What sides have to say themselves waits for the end of a worker's turn; beyond this it is lost, as
 /// anything can be on its way, and said again.
-const TRANSMITS: usize = 1_024;
+const REPLIES: usize = 1_024;
 
 /// One side.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) identity: Option<&'a Identity>,
     /// Whether another handshake may begin.
     pub(crate) room: Room,
-    pub(crate) transmits: &'a mut VecDeque<Transmit>,
+    pub(crate) replies: &'a mut VecDeque<Reply>,
     pub(crate) secrecy: &'a mut Secrecy,
 }
 
@@ -214,7 +214,7 @@ impl End {
                 let Some((answer, change)) = agent.handle_check(now, source, message) else {
                     return Moved::No;
                 };
-                around.transmit(source, answer);
+                around.reply(source, answer);
                 if let Change::Moved(way) = change {
                     self.stream.latch().follow_check(way);
                     moved = Moved::Yes;
@@ -250,7 +250,7 @@ impl End {
 
     fn flush(&mut self, around: &mut Surroundings<'_>) {
         while let Some((to, bytes)) = self.dtls.as_mut().and_then(|dtls| dtls.poll_output()) {
-            around.transmit(to, bytes);
+            around.reply(to, bytes);
         }
     }
 
@@ -322,10 +322,10 @@ impl End {
 }
 
 impl Surroundings<'_> {
-    fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>) {
-        if self.transmits.len() < TRANSMITS {
+    fn reply(&mut self, to: SocketAddr, bytes: Vec<u8>) {
+        if self.replies.len() < REPLIES {
             let slot = self.slot;
-            self.transmits.push_back(Transmit { slot, port: Port::Sound, to, bytes });
+            self.replies.push_back(Reply { slot, port: Port::Sound, to, bytes });
         }
     }
 }

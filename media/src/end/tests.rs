@@ -132,9 +132,9 @@ impl Browser {
             while let Some((_, bytes)) = self.dtls.poll_output() {
                 taken += usize::from(call.come(0, Port::Sound, from, &bytes).0 == Way::Ended);
             }
-            while let Some(transmit) = call.sessions.poll_transmit() {
-                assert_eq!((transmit.port, transmit.to), (Port::Sound, at(from)));
-                let came = (at(BOB), &transmit.bytes[..]);
+            while let Some(reply) = call.sessions.poll_reply() {
+                assert_eq!((reply.port, reply.to), (Port::Sound, at(from)));
+                let came = (at(BOB), &reply.bytes[..]);
                 let step = self.dtls.handle_datagram(START, &self.identity, came, Room::Free);
                 if let Step::Agreed { ours, theirs, .. } = step {
                     let keys = Sender::new(&ours).zip(Receiver::new(&theirs));
@@ -148,7 +148,7 @@ impl Browser {
     /// A check comes, and is answered.
     fn check(&self, call: &mut Call, from: &str, wishes: Wishes) {
         assert_eq!(call.come(0, Port::Sound, from, &ask(&told(), wishes)).0, Way::Ended);
-        let answer = call.sessions.poll_transmit().unwrap();
+        let answer = call.sessions.poll_reply().unwrap();
         assert_eq!((seen(&answer.bytes), answer.to), (at(from), at(from)));
     }
 
@@ -419,7 +419,7 @@ fn a_browser_is_where_its_checks_say_and_nobody_else_is_believed() {
             ada = Browser::new(&mut call, role, Some(told()));
             ada.begin();
         }
-        assert_eq!(call.sessions.poll_transmit(), None, "there is nobody to say hello to");
+        assert_eq!(call.sessions.poll_reply(), None, "there is nobody to say hello to");
         ada.check(&mut call, home, Wishes::ThisWay);
         let latched = |peer| Some(Event::Latched { side: side(0), peer: at(peer) });
         assert_eq!(call.sessions.poll_event(), latched(home));
@@ -518,7 +518,7 @@ fn a_worker_begins_only_so_many_handshakes_at_once_and_the_rest_later() {
         sessions.agree(START, *side, terms(dtls.clone(), Reports::Within));
         sessions.aim(START, *side, Aim { rtp: Some(at(ADA)), rtcp: None, near: None });
     }
-    let hellos = |sessions: &mut Sessions| std::iter::from_fn(|| sessions.poll_transmit()).count();
+    let hellos = |sessions: &mut Sessions| std::iter::from_fn(|| sessions.poll_reply()).count();
     assert_eq!(hellos(&mut sessions), 256);
     let due_at = sessions.deadline().unwrap();
     assert!(due_at <= START + Duration::from_millis(250), "{due_at:?}");

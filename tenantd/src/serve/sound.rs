@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 
 type Read = fn(&Counters) -> u64;
 
-const COUNTERS: [(&str, &str, Read); 12] = [
+const COUNTERS: [(&str, &str, Read); 13] = [
     ("tenantd_sound_packets_relayed_total", "Datagrams of sound relayed.", |c| c.relayed),
     ("tenantd_sound_bytes_relayed_total", "Bytes of sound relayed.", |c| c.relayed_bytes),
     (
@@ -30,6 +30,11 @@ const COUNTERS: [(&str, &str, Read); 12] = [
         "tenantd_sound_packets_unsent_total",
         "Datagrams that the kernel did not take, dropped.",
         |c| c.unsent,
+    ),
+    (
+        "tenantd_sound_ports_starved_total",
+        "How often packets of sound had to wait because every buffer was in use.",
+        |c| c.starved,
     ),
     ("tenantd_sound_sides_opened_total", "Sides of calls that got ports for sound.", |c| c.opened),
     ("tenantd_sound_without_ports_total", "Sides of calls that found no port for sound.", |c| {

@@ -166,7 +166,7 @@ impl Rig {
             journal_quota: quota,
             sip: Advertised::default(),
             sound: Advertised::default(),
-            media: media::Config { ports: 20_000..=29_999, threads: 1 },
+            media: media::Config { ports: 20_000..=29_999, threads: 1, ..media::Config::default() },
             policy: Policy::default(),
             unknown_domain: UnknownDomain::Drop,
         };
