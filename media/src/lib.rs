@@ -32,6 +32,7 @@ mod srtp;
 pub mod storm;
 mod stream;
 pub mod stun;
+pub mod toll;
 mod worker;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
