@@ -623,6 +623,7 @@ impl Stage {
             media: advertised.clone(),
             own: vec![address.ip()],
             inner: address.ip(),
+            fingerprint: None,
             policy: Policy::default(),
             unknown_domain,
         };

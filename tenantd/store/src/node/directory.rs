@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use pbx::id::{GroupId, TenantId, UserId};
-use pbx::tenant::directory::{Algorithm, Directory, Group, Limits, Place, Secrets, User};
+use pbx::tenant::directory::{
+    Algorithm, Directory, Encryption, Group, Limits, Place, Secrets, User,
+};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row, Transaction};
 use uuid::Uuid;
@@ -123,6 +125,7 @@ fn empty(tenant: TenantId, row: &PgRow) -> Result<Option<Directory>, Failure> {
         label: row.try_get("label")?,
         trusted: trusted.iter().filter_map(|range| network(range)).collect(),
         limits: limits(row)?,
+        encryption: Encryption::default(),
         users: BTreeMap::new(),
         groups: BTreeMap::new(),
         numbers: BTreeMap::new(),
@@ -157,6 +160,7 @@ fn user(
         digest: algorithms(row.try_get("digest")?).unwrap_or_else(|| digest.to_owned()),
         max_contacts: u16::try_from(row.try_get::<i16, _>("max_contacts")?).unwrap_or(1),
         limits: limits(row)?,
+        srtp: directory.encryption.srtp,
     })
 }
 
