@@ -10,7 +10,7 @@ use pbx::edge::{self, Edge, Placed, UnknownDomain};
 use pbx::flow::{Advertised, Flow, FlowId, InnerPath, Link, Path, Transport};
 use pbx::id::{BindingId, CallId, NodeId, TenantId};
 use pbx::input::{Input, Placement};
-use pbx::media::{Event as Sound, Heard, Side, Wish};
+use pbx::media::{Event as Sound, Heard, Side, Terms, Wish};
 use pbx::moment::Moment;
 use pbx::output::Output;
 use pbx::record::{Binding, CallRecord, Memory, Record, Wait};
@@ -18,6 +18,7 @@ use pbx::registrar::Policy;
 use pbx::sip::message::Message;
 use pbx::story::Note;
 use pbx::switch::{Load, Setup, Switch};
+use pbx::tenant::directory::Directory;
 
 use super::Company;
 use super::network::{Datagram, Network};
@@ -29,6 +30,8 @@ use super::twins::Twins;
 
 const TOKEN_KEY: [u8; 16] = [3; 16];
 const NONCE_KEY: [u8; 16] = [4; 16];
+/// Of the certificate that sound is encrypted with.
+pub const FINGERPRINT: [u8; 32] = [0xab; 32];
 
 /// A switch, its phones and what lies between; and next door a company whose phones look the same,
 /// which must notice nothing, whatever the scenario (see `twins`).
@@ -54,12 +57,16 @@ pub struct World {
     pub routers: BTreeMap<String, Router>,
     /// Sound that is open, with its port.
     pub sides: BTreeMap<Side, u16>,
+    /// What each side of it agreed on.
+    pub terms: BTreeMap<Side, Terms>,
     /// Whether sound tells at once that a side is closed.
     pub closing: Closing,
     /// What each company sees.
     pub boards: BTreeMap<TenantId, Board>,
     /// Phones that are connected over TCP, and the number of their connection.
     connections: BTreeMap<SocketAddr, u32>,
+    /// Those of them whose connection is encrypted.
+    encrypted: BTreeSet<SocketAddr>,
     pub(super) twins: Twins,
     pub(super) unknown_domain: UnknownDomain,
     pub(super) companies: Vec<Company>,
@@ -118,9 +125,11 @@ impl World {
             bindings: BTreeMap::new(),
             routers: BTreeMap::new(),
             sides: BTreeMap::new(),
+            terms: BTreeMap::new(),
             closing: Closing::AtOnce,
             boards: BTreeMap::new(),
             connections: BTreeMap::new(),
+            encrypted: BTreeSet::new(),
             twins,
             unknown_domain: UnknownDomain::Drop,
             companies,
@@ -227,6 +236,31 @@ impl World {
         self.connections.insert(self.phones[name].address, number);
     }
 
+    /// From now on a phone speaks over an encrypted connection of this number.
+    pub fn encrypt(&mut self, name: &str, number: u32) {
+        self.encrypted.insert(self.phones[name].address);
+        self.connect(name, number);
+    }
+
+    /// What the company of this domain wants is changed, and published.
+    pub fn configure(&mut self, domain: &str, change: impl FnOnce(&mut Directory)) {
+        let named = |company: &&mut Company| company.directory.domain == domain;
+        let company = self.companies.iter_mut().find(named).expect("a company of this domain");
+        change(&mut company.directory);
+        company.directory.version += 1;
+        let (directory, home) = (company.directory.clone(), self.home_of(domain));
+        let now = self.now;
+        let stage = &mut self.stages[home];
+        stage.switch.handle_input(now, Input::Configured(Box::new(directory)));
+        self.settle();
+    }
+
+    /// What a leg of the only call agreed on.
+    pub fn terms_of(&self, leg: u16) -> &Terms {
+        let side = self.terms.keys().find(|side| side.leg == leg);
+        &self.terms[side.unwrap_or_else(|| panic!("leg {leg} has agreed on nothing"))]
+    }
+
     /// A phone's connection breaks; until it is connected again nothing reaches it.
     pub fn disconnect(&mut self, name: &str) {
         let number = self.connections.insert(self.phones[name].address, 0);
@@ -251,6 +285,7 @@ impl World {
         }
         self.leases = Leases::default();
         self.sides.clear();
+        self.terms.clear();
         self.boards.clear();
         self.twins.board = Board::default();
         self.say("pbx -> pbx", "killed and started again".to_owned());
@@ -387,7 +422,13 @@ impl World {
             let Stage { node: number, boot, .. } = self.stages[node];
             let link = match self.connections.get(&from) {
                 Some(0) => return,
-                Some(number) => Link::Stream { transport: Transport::Tcp, boot, number: *number },
+                Some(number) => {
+                    let transport = match self.encrypted.contains(&from) {
+                        true => Transport::Tls,
+                        false => Transport::Tcp,
+                    };
+                    Link::Stream { transport, boot, number: *number }
+                }
                 None => Link::Udp,
             };
             let flow = Flow::Net(Path { node: number, link, local: to, peer: from });
@@ -581,7 +622,11 @@ impl World {
                 self.twins.check_sound(rtp.map(|address| address.ip()));
                 return self.twins.check_sound(near);
             }
-            Wish::Agree { .. } | Wish::Join { .. } => return,
+            Wish::Agree { side, terms } => {
+                assert!(self.sides.contains_key(&side), "terms of no side");
+                return drop(self.terms.insert(side, *terms));
+            }
+            Wish::Join { .. } => return,
         };
         self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
@@ -623,7 +668,7 @@ impl Stage {
             media: advertised.clone(),
             own: vec![address.ip()],
             inner: address.ip(),
-            fingerprint: None,
+            fingerprint: Some(FINGERPRINT),
             policy: Policy::default(),
             unknown_domain,
         };

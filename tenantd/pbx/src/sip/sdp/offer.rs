@@ -151,11 +151,11 @@ fn numbered(formats: &[Format], numbers: &Numbers) -> Vec<(u8, u8)> {
     let mut listed: Vec<Format> = vec![];
     let mut kept = vec![];
     for format in formats {
-        let as_it_is = is_free(format.payload, &format.map, &listed, numbers);
-        let payload = match as_it_is {
-            true => Some(format.payload),
-            false => number_for(&format.map, &listed, numbers),
-        };
+        let as_it_is =
+            Some(format.payload).filter(|payload| is_free(*payload, &format.map, &listed, numbers));
+        let held = as_it_is.filter(|payload| numbers.contains_key(payload));
+        let known = held.or_else(|| known_number(&format.map, &listed, numbers));
+        let payload = known.or(as_it_is).or_else(|| number_for(&format.map, &listed, numbers));
         let Some(payload) = payload else { continue };
         kept.push((format.payload, payload));
         listed.push(Format { payload, ..format.clone() });
@@ -177,9 +177,14 @@ fn is_free(payload: u8, map: &str, listed: &[Format], numbers: &Numbers) -> bool
 
 /// The number that this leg knows a codec by, or a new one.
 fn number_for(map: &str, listed: &[Format], numbers: &Numbers) -> Option<u8> {
-    let known = numbers.iter().filter(|(_, known)| ***known == *map).map(|(number, _)| *number);
-    let mut candidates = known.chain(96..=127);
-    candidates.find(|number| is_free(*number, map, listed, numbers))
+    let mut new = 96..=127;
+    let known = known_number(map, listed, numbers);
+    known.or_else(|| new.find(|number| is_free(*number, map, listed, numbers)))
+}
+
+fn known_number(map: &str, listed: &[Format], numbers: &Numbers) -> Option<u8> {
+    let mut known = numbers.iter().filter(|(_, known)| ***known == *map).map(|(number, _)| *number);
+    known.find(|number| is_free(*number, map, listed, numbers))
 }
 
 /// Says whether reports go with the sound, and leaves a description that says so already alone.
