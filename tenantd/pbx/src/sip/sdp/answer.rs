@@ -9,8 +9,10 @@ use sdp_types::Session;
 use super::Description;
 use super::crypto::Crypto;
 use super::format::{self, Carries, Format};
-use super::offer::{EVENTS, End, OURS, reports_within, write_handshake, write_ice};
-use super::shield::{Check, Setup, Shield, Unfit};
+use super::offer::{
+    EVENTS, End, OURS, reports_within, without_feedback, write_handshake, write_ice,
+};
+use super::shield::{Check, Profile, Setup, Shield, Unfit};
 use crate::media::{DtlsRole, Terms};
 
 /// What an answer holds.
@@ -61,6 +63,10 @@ impl Description {
             }
         }
         media.proto.clone_from(&self.media().proto);
+        let bare = |description: &Self| description.profile().is_some_and(Profile::is_plain);
+        if *shield != Shield::Plain || !bare(self) || !bare(other) {
+            without_feedback(&mut session, audio);
+        }
         self.shielded(&mut session, audio, end, shield);
         Ok(Self { session, audio })
     }

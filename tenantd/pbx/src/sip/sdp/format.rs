@@ -69,7 +69,13 @@ impl Format {
             .map(|word| word.parse().ok().filter(|payload| *payload < 128))
             .collect();
         let payloads = payloads.filter(|payloads| (1..=MOST).contains(&payloads.len()))?;
-        Some(payloads.into_iter().map(|payload| Self::read(media, payload)).collect())
+        let mut formats: Vec<Self> = Vec::with_capacity(payloads.len());
+        for payload in payloads {
+            if formats.iter().all(|format| format.payload != payload) {
+                formats.push(Self::read(media, payload));
+            }
+        }
+        Some(formats)
     }
 
     fn read(media: &Media, payload: u8) -> Self {

@@ -32,6 +32,8 @@ mod direction;
 mod format;
 mod offer;
 mod own;
+#[cfg(test)]
+mod phones;
 mod shield;
 mod terms;
 

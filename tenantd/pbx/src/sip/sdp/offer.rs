@@ -57,12 +57,13 @@ impl Description {
     }
 
     fn protect(&self, session: &mut Session, theirs: Profile, end: &End<'_>, manner: Manner) {
-        let media = &mut session.medias[self.audio];
         let bare = manner == Manner::Plain && theirs.is_plain();
         if !bare {
-            reports_within(media, matches!(manner, Manner::Dtls(..)));
-            without_feedback(media);
+            without_feedback(session, self.audio);
+            let within = matches!(manner, Manner::Dtls(..));
+            reports_within(&mut session.medias[self.audio], within);
         }
+        let media = &mut session.medias[self.audio];
         match manner {
             Manner::Plain if bare => {}
             Manner::Plain => media.proto = Profile::Avp.name().to_owned(),
@@ -198,7 +199,7 @@ pub(super) fn reports_within(media: &mut Media, within: bool) {
 
 /// Leaves out what names streams and their packets' extensions: they end here when packets are
 /// opened on the way.
-pub(super) fn without_feedback(media: &mut Media) {
+pub(super) fn without_feedback(session: &mut Session, audio: usize) {
     const NAMES: [&str; 8] = [
         "ssrc",
         "ssrc-group",
@@ -209,7 +210,10 @@ pub(super) fn without_feedback(media: &mut Media) {
         "rtcp-rsize",
         "zrtp-hash",
     ];
-    media.attributes.retain(|a| !NAMES.iter().any(|name| a.attribute.eq_ignore_ascii_case(name)));
+    let own = &mut session.medias[audio].attributes;
+    for attributes in [own, &mut session.attributes] {
+        attributes.retain(|a| !NAMES.iter().any(|name| a.attribute.eq_ignore_ascii_case(name)));
+    }
 }
 
 fn write_keys(media: &mut Media, end: &End<'_>) {
