@@ -258,7 +258,7 @@ impl World {
     /// What a leg of the only call agreed on.
     pub fn terms_of(&self, leg: u16) -> &Terms {
         let side = self.terms.keys().find(|side| side.leg == leg);
-        &self.terms[side.unwrap_or_else(|| panic!("leg {leg} has agreed on nothing"))]
+        &self.terms[side.expect("this leg has agreed on something")]
     }
 
     /// A phone's connection breaks; until it is connected again nothing reaches it.
