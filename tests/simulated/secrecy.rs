@@ -79,10 +79,10 @@ fn key(suite: Suite, byte: u8) -> Key {
 }
 
 fn keys(world: &World, leg: u16) -> (Key, Key) {
-    match &world.terms_of(leg).protection {
-        Protection::Sdes { ours, theirs } => (ours.clone(), theirs.clone()),
-        other => panic!("leg {leg} has {other:?}"),
-    }
+    let Protection::Sdes { ours, theirs } = world.terms_of(leg).protection.clone() else {
+        unreachable!("leg {leg} has no keys");
+    };
+    (ours, theirs)
 }
 
 /// Which leg this phone is, by what was told of whom was called.
@@ -106,7 +106,7 @@ fn nothing_leaks(world: &World) {
     for secret in [KEY_A, KEY_B, KEY_C, "inline:"] {
         assert!(!seen.contains(secret), "{secret} was told");
     }
-    for (_, terms) in &world.terms {
+    for terms in world.terms.values() {
         if let Protection::Sdes { ours, .. } = &terms.protection {
             let bytes = format!("{:?}", ours.material);
             assert!(!debugged.contains(&bytes), "a key shows in Debug");
@@ -298,7 +298,7 @@ fn keys_last_as_long_as_nobody_changes_them() {
     let Protection::Sdes { ours: first, .. } =
         &before[before.keys().next().expect("a leg")].protection
     else {
-        panic!("the first leg was encrypted");
+        unreachable!("the first leg was encrypted");
     };
     assert_eq!(ours, *first, "ours stays");
     assert!(told(&world, "alice").contains("a=crypto:5 "), "{}", told(&world, "alice"));
@@ -431,10 +431,10 @@ fn a_handshake_replaces_keys_and_comes_with_ice_where_the_phone_wants_it() {
     assert!(answer.contains(" UDP/TLS/RTP/SAVPF 8\r\n"), "{answer}");
     assert_eq!(answer.matches("a=candidate:").count(), 1, "{answer}");
     let Protection::Dtls { role, fingerprint, ice } = &world.terms_of(0).protection else {
-        panic!("there is a handshake");
+        unreachable!("there is a handshake");
     };
     assert_eq!((*role, *fingerprint), (DtlsRole::Server, [0x5a; 32]));
-    let Some(Ice { ours, theirs }) = ice else { panic!("there is ICE") };
+    let Some(Ice { ours, theirs }) = ice else { unreachable!("there is ICE") };
     assert_eq!(*theirs, ("peer".to_owned(), "0123456789012345678901".to_owned()));
     assert!(answer.contains(&format!("a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ours.0, ours.1)));
     assert_eq!(world.terms_of(0).reports, Reports::Within);
@@ -454,7 +454,7 @@ fn a_handshake_replaces_keys_and_comes_with_ice_where_the_phone_wants_it() {
     }
     let called = world.terms.values().last().expect("the called leg");
     let Protection::Dtls { role, ice: Some(_), .. } = &called.protection else {
-        panic!("{:?}", called.protection);
+        unreachable!("{:?}", called.protection);
     };
     assert_eq!(*role, DtlsRole::Server);
 }
