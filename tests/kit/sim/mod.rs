@@ -9,6 +9,7 @@ pub mod nodes;
 pub mod phone;
 pub mod router;
 pub mod trunk;
+mod turns;
 mod twins;
 pub mod world;
 

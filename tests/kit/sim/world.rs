@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pbx::board::Board;
 use pbx::edge::{self, Edge, Placed, UnknownDomain};
-use pbx::flow::{Advertised, Flow, FlowId, InnerPath, Link, Path, Transport};
+use pbx::flow::{Advertised, Flow, InnerPath, Link, Path, Transport};
 use pbx::id::{BindingId, CallId, NodeId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::media::{Event as Sound, Heard, Side, Terms, Wish};
@@ -18,7 +18,6 @@ use pbx::registrar::Policy;
 use pbx::sip::message::Message;
 use pbx::story::Note;
 use pbx::switch::{Load, Setup, Switch};
-use pbx::tenant::directory::Directory;
 
 use super::Company;
 use super::network::{Datagram, Network};
@@ -64,9 +63,9 @@ pub struct World {
     /// What each company sees.
     pub boards: BTreeMap<TenantId, Board>,
     /// Phones that are connected over TCP, and the number of their connection.
-    connections: BTreeMap<SocketAddr, u32>,
+    pub(super) connections: BTreeMap<SocketAddr, u32>,
     /// Those of them whose connection is encrypted.
-    encrypted: BTreeSet<SocketAddr>,
+    pub(super) encrypted: BTreeSet<SocketAddr>,
     pub(super) twins: Twins,
     pub(super) unknown_domain: UnknownDomain,
     pub(super) companies: Vec<Company>,
@@ -229,53 +228,6 @@ impl World {
             stage.switch.handle_input(now, make());
         }
         self.settle();
-    }
-
-    /// From now on a phone speaks over a connection of this number.
-    pub fn connect(&mut self, name: &str, number: u32) {
-        self.connections.insert(self.phones[name].address, number);
-    }
-
-    /// From now on a phone speaks over an encrypted connection of this number.
-    pub fn encrypt(&mut self, name: &str, number: u32) {
-        self.encrypted.insert(self.phones[name].address);
-        self.connect(name, number);
-    }
-
-    /// What the company of this domain wants is changed, and published.
-    pub fn configure(&mut self, domain: &str, change: impl FnOnce(&mut Directory)) {
-        let named = |company: &&mut Company| company.directory.domain == domain;
-        let company = self.companies.iter_mut().find(named).expect("a company of this domain");
-        change(&mut company.directory);
-        company.directory.version += 1;
-        let (directory, home) = (company.directory.clone(), self.home_of(domain));
-        let now = self.now;
-        let stage = &mut self.stages[home];
-        stage.switch.handle_input(now, Input::Configured(Box::new(directory)));
-        self.settle();
-    }
-
-    /// What a leg of the only call agreed on.
-    pub fn terms_of(&self, leg: u16) -> &Terms {
-        let side = self.terms.keys().find(|side| side.leg == leg);
-        &self.terms[side.expect("this leg has agreed on something")]
-    }
-
-    /// A phone's connection breaks; until it is connected again nothing reaches it.
-    pub fn disconnect(&mut self, name: &str) {
-        let number = self.connections.insert(self.phones[name].address, 0);
-        let number = number.expect("it is connected");
-        let at = self.phones[name].switch();
-        let stage = self.stages.iter().find(|stage| stage.address == at);
-        let Stage { node, boot, .. } = *stage.expect("a phone's node is there");
-        self.input(|| Input::FlowGone(FlowId { node, boot, number }));
-    }
-
-    /// The sound of a leg stops: media tells so after a while.
-    pub fn fall_silent(&mut self, leg: u16) {
-        let side = self.sides.keys().copied().find(|side| side.leg == leg);
-        let side = side.expect("sound of this leg is open");
-        self.input(|| Input::Media(Sound::Quiet { side }));
     }
 
     /// Ends the process in an instant and starts it again with what was written down.
