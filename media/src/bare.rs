@@ -87,9 +87,9 @@ fn relay(
     told.send(targets).map_err(|_| ErrorKind::BrokenPipe)?;
     while !stop.load(Ordering::Acquire) {
         wire.wait(None)?;
-        wire.relay(|(slot, _), _, _| {
+        wire.relay(|(slot, port), _, _| {
             let other = Slot::from_index(slot.index() ^ 1)?;
-            phones.get(other.index()).map(|phone| (other, *phone))
+            phones.get(other.index()).map(|phone| ((other, port), *phone))
         });
     }
     Ok(())

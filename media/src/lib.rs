@@ -15,6 +15,10 @@ mod contest;
 mod control;
 mod cores;
 mod counters;
+mod dtls;
+mod end;
+mod guard;
+mod ice;
 mod inbox;
 mod io;
 mod latch;
@@ -26,10 +30,12 @@ mod session;
 mod settling;
 mod socket;
 mod spare;
+mod srtp;
 mod stock;
 pub mod storm;
 mod stream;
 pub mod stun;
+pub mod toll;
 mod worker;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -45,8 +51,10 @@ use pbx::media::{Event, Side, Wish};
 
 use crate::clock::Clock;
 pub use crate::cores::Pinning;
-pub use crate::counters::Counters;
 use crate::counters::Tally;
+pub use crate::counters::{Counters, Secrecy};
+use crate::dtls::Identity;
+pub use crate::dtls::NoCertificate;
 use crate::inbox::Inbox;
 pub use crate::io::Io;
 use crate::io::Kind;
@@ -84,6 +92,9 @@ pub enum Failure {
     /// A thread, or what it waits on, could not be made.
     #[error("no thread for sound can be started")]
     Thread(#[source] IoError),
+    /// There is nothing to show in handshakes.
+    #[error(transparent)]
+    Certificate(#[from] NoCertificate),
 }
 
 /// All threads of sound.
@@ -94,6 +105,7 @@ pub struct Media {
     workers: Vec<Arc<Shared>>,
     ports: Arc<Mutex<Ports>>,
     clock: Clock,
+    identity: Identity,
     events: Mutex<Box<dyn Fn(Event) + Send>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -113,6 +125,7 @@ impl Media {
             workers: Vec::new(),
             ports: Arc::new(Mutex::new(ports)),
             clock: Clock::start(),
+            identity: Identity::make()?,
             events: Mutex::new(Box::new(events.clone())),
             threads: Vec::new(),
         };
@@ -138,6 +151,7 @@ impl Media {
             stock: Stock::default(),
             ports: Arc::clone(&self.ports),
             clock: self.clock,
+            identity: self.identity.clone(),
         });
         let (started, outcome) = std::sync::mpsc::sync_channel(1);
         let theirs = Arc::clone(&shared);
@@ -194,6 +208,12 @@ impl Media {
         call.hash(&mut hasher);
         let share = hasher.finish() % self.workers.len().max(1) as u64;
         self.workers.get(share as usize).map(|worker| &**worker)
+    }
+
+    /// SHA-256 of the certificate that this process shows in handshakes (RFC 8122 §5): session
+    /// descriptions carry it.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.identity.fingerprint()
     }
 
     /// What was carried so far, and what is open now.

@@ -9,14 +9,22 @@ use pbx::media::{Event, Heard, Side, Terms};
 use pbx::moment::Moment;
 
 use crate::allowance::Pass;
-use crate::latch::Verdict;
+use crate::counters::Secrecy;
+use crate::dtls::{Identity, Room};
+use crate::end::{End, Moved, Received, Surroundings};
+use crate::guard::Kind;
 use crate::packet::Packet;
-use crate::stream::{Aim, Look, Stream};
+use crate::stream::{Aim, Look};
 
 /// As many sides as [`Side`] says that a call may have.
 const SIDES_OF_A_CALL: usize = 64;
 /// How often peers that have fallen silent are looked for, while any side is open.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often handshakes that wait are asked whether something is to be repeated.
+const SHAKE_EVERY: Duration = Duration::from_millis(250);
+/// More at once are not begun: each costs a third of a millisecond, and sound waits meanwhile. Who
+/// says hello then says it again after a second.
+const HANDSHAKES: usize = 256;
 
 /// A side's place in the tables of its worker, as long as the side is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +49,29 @@ pub(crate) enum Port {
 /// Where a datagram goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// Out of this side's port of the same kind, to its peer.
-    To(Slot, SocketAddr),
+    /// Out of this side's port, to its peer.
+    To(Slot, Port, SocketAddr),
     /// Nobody listens: the side is joined to none, or that one's peer wants nothing.
     Unheard,
     /// Its peer sends more than any sound.
     Excess,
     /// It is not our peer's.
     Stranger,
+    /// Here: [`Sessions::take_secrecy`] counts it.
+    Ended,
+}
+
+/// What a side itself says, of checks and handshakes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// From which side.
+    pub(crate) slot: Slot,
+    /// From which of its ports.
+    pub(crate) port: Port,
+    /// Where to.
+    pub(crate) to: SocketAddr,
+    /// What.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// All open sides of a worker.
@@ -59,15 +82,12 @@ pub(crate) struct Sessions {
     slots: BTreeMap<Side, Slot>,
     events: VecDeque<Event>,
     look_at: Moment,
-}
-
-#[derive(Debug)]
-struct End {
-    side: Side,
-    family: Family,
-    joined: Option<Slot>,
-    terms: Option<Box<Terms>>,
-    stream: Stream,
+    secrecy: Secrecy,
+    identity: Option<Identity>,
+    /// Sides that shake hands now.
+    shaking: Vec<Slot>,
+    shake_at: Moment,
+    replies: VecDeque<Reply>,
 }
 
 impl Slot {
@@ -98,6 +118,11 @@ impl Family {
 }
 
 impl Sessions {
+    /// None, with a certificate for handshakes.
+    pub(crate) fn with_identity(identity: Identity) -> Self {
+        Self { identity: Some(identity), ..Self::default() }
+    }
+
     /// Opens a side; `None` if it [cannot be](Self::may_open).
     pub(crate) fn open(&mut self, side: Side, family: Family) -> Option<Slot> {
         if !self.may_open(side) {
@@ -116,8 +141,7 @@ impl Sessions {
 
     /// Opens a side in the place of one that was closed and not [freed](Self::free).
     pub(crate) fn open_in(&mut self, slot: Slot, side: Side, family: Family) -> Option<Slot> {
-        let end = Some(End { side, family, joined: None, terms: None, stream: Stream::default() });
-        *self.ends.get_mut(slot.index())? = end;
+        *self.ends.get_mut(slot.index())? = Some(End::new(side, family));
         self.slots.insert(side, slot);
         Some(slot)
     }
@@ -144,18 +168,14 @@ impl Sessions {
 
     /// Signalling says where a side's peer is.
     pub(crate) fn aim(&mut self, now: Moment, side: Side, aim: Aim) {
-        let Some(end) = self.slot_of(side).and_then(|slot| self.end(slot)) else { return };
-        let reachable = |address: &SocketAddr| Family::of(address) == end.family;
-        let rtp = aim.rtp.filter(reachable);
-        let rtcp = aim.rtcp.filter(reachable);
-        end.stream.aim(now, Aim { rtp, rtcp, ..aim });
+        let Some(slot) = self.slot_of(side) else { return };
+        self.with(slot, |end, around| end.aim(now, aim, around));
     }
 
     /// Signalling says what a side and its peer agreed on.
-    pub(crate) fn agree(&mut self, side: Side, terms: Box<Terms>) {
-        if let Some(end) = self.slot_of(side).and_then(|slot| self.end(slot)) {
-            end.terms = Some(terms);
-        }
+    pub(crate) fn agree(&mut self, now: Moment, side: Side, terms: Box<Terms>) {
+        let Some(slot) = self.slot_of(side) else { return };
+        self.with(slot, |end, around| end.agree(now, terms, around));
     }
 
     /// Two sides of a call hear each other, and nobody else.
@@ -186,7 +206,7 @@ impl Sessions {
         let slot = self.slots.remove(&side)?;
         self.part(slot);
         let end = self.ends.get_mut(slot.index())?.take()?;
-        Some((slot, end.stream.heard()))
+        Some((slot, end.heard()))
     }
 
     /// Anybody may have the place of a side that was closed.
@@ -204,33 +224,83 @@ impl Sessions {
     ) -> Way {
         let end = self.ends.get_mut(slot.index()).and_then(Option::as_mut);
         let Some(end) = end else { return Way::Stranger };
-        let verdict = match port {
-            Port::Sound => end.stream.handle_sound(now, source, packet.bytes()),
-            Port::Reports => end.stream.handle_report(now, source, packet.bytes()),
-        };
-        let (side, joined) = (end.side, end.joined);
-        match verdict {
-            Verdict::Stranger => return Way::Stranger,
-            Verdict::Believed => {}
-            Verdict::Latched => {
-                let told = end.stream.peer().map(|peer| Event::Latched { side, peer });
-                self.events.extend(told);
+        let kind = match end.receive(now, port, source, packet) {
+            Received::Believed(kind) => kind,
+            Received::Latched(kind) => {
+                self.events.extend(end.latched());
+                kind
             }
-        }
+            Received::Check | Received::Handshake => {
+                self.converse(now, slot, source, packet.bytes());
+                return Way::Ended;
+            }
+            Received::Stranger => return Way::Stranger,
+            Received::Forged => {
+                self.secrecy.forged += 1;
+                return Way::Ended;
+            }
+            Received::Repeated => {
+                self.secrecy.repeated += 1;
+                return Way::Ended;
+            }
+        };
         if end.stream.take_allowance(now) == Pass::No {
             return Way::Excess;
         }
-        let Some(joined) = joined else { return Way::Unheard };
-        let goes_to = self.end(joined).and_then(|end| match port {
-            Port::Sound => end.stream.sound_goes_to(now),
-            Port::Reports => end.stream.reports_go_to(),
+        let guarded = end.is_guarded();
+        let Some(joined) = end.joined else { return Way::Unheard };
+        let way = self.end(joined).and_then(|end| match (kind, guarded || end.is_guarded()) {
+            (Kind::Other, true) => None,
+            (Kind::Sound | Kind::Report | Kind::Other, _) => end.send(now, (kind, port), packet),
         });
-        goes_to.map_or(Way::Unheard, |address| Way::To(joined, address))
+        way.map_or(Way::Unheard, |(port, address)| Way::To(joined, port, address))
+    }
+
+    /// What is meant for us came to a side's port for sound.
+    fn converse(&mut self, now: Moment, slot: Slot, source: SocketAddr, message: &[u8]) {
+        let moved = self.with(slot, |end, around| end.converse(now, source, message, around));
+        if moved == Some(Moved::Yes) {
+            let told = self.end(slot).and_then(|end| end.latched());
+            self.events.extend(told);
+        }
+    }
+
+    /// Does something with a side and what its worker lends it.
+    fn with<T>(
+        &mut self,
+        slot: Slot,
+        act: impl FnOnce(&mut End, &mut Surroundings<'_>) -> T,
+    ) -> Option<T> {
+        let end = self.ends.get_mut(slot.index())?.as_mut()?;
+        let was_shaking = end.is_shaking();
+        let room = match self.shaking.len() {
+            0..HANDSHAKES => Room::Free,
+            _ => Room::Full,
+        };
+        let (replies, secrecy) = (&mut self.replies, &mut self.secrecy);
+        let identity = self.identity.as_ref();
+        let done = act(end, &mut Surroundings { slot, identity, room, replies, secrecy });
+        if end.is_shaking() && !was_shaking && !self.shaking.contains(&slot) {
+            self.shaking.push(slot);
+        }
+        Some(done)
+    }
+
+    /// What is to be sent of checks and handshakes.
+    pub(crate) fn poll_reply(&mut self) -> Option<Reply> {
+        self.replies.pop_front()
+    }
+
+    /// What encryption did since this was asked last.
+    pub(crate) fn take_secrecy(&mut self) -> Secrecy {
+        std::mem::take(&mut self.secrecy)
     }
 
     /// When something is to be done, although nothing comes.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        (self.len() > 0).then_some(self.look_at)
+        let shake_at = (!self.shaking.is_empty()).then_some(self.shake_at);
+        let look_at = (self.len() > 0).then_some(self.look_at);
+        look_at.into_iter().chain(shake_at).min()
     }
 
     /// Does what is due by now.
@@ -239,13 +309,29 @@ impl Sessions {
             self.look_at = now + LOOK_EVERY;
             self.look(now);
         }
+        if !self.shaking.is_empty() && self.shake_at <= now {
+            self.shake_at = now + SHAKE_EVERY;
+            for slot in std::mem::take(&mut self.shaking) {
+                self.with(slot, |end, around| end.handle_deadline(now, around));
+                if self.end(slot).is_some_and(|end| end.is_shaking())
+                    && !self.shaking.contains(&slot)
+                {
+                    self.shaking.push(slot);
+                }
+            }
+        }
     }
 
     /// Finds the peers that have fallen silent.
     fn look(&mut self, now: Moment) {
-        for end in self.ends.iter_mut().flatten() {
-            if end.stream.look(now) == Look::FellSilent {
-                self.events.push_back(Event::Quiet { side: end.side });
+        for index in 0..self.ends.len() {
+            let Some(slot) = Slot::from_index(index) else { return };
+            let seen = self.with(slot, |end, around| {
+                end.handle_deadline(now, around);
+                (end.stream.look(now), end.side)
+            });
+            if let Some((Look::FellSilent, side)) = seen {
+                self.events.push_back(Event::Quiet { side });
             }
         }
     }
@@ -316,11 +402,14 @@ mod tests {
             |sessions: &mut Sessions| come(sessions, NOW, (slots[0], Port::Sound), ada, &sound);
         assert_eq!(from_ada(&mut sessions), Way::Unheard);
         sessions.join(side(0), side(1));
-        assert_eq!(from_ada(&mut sessions), Way::To(slots[1], at("[2001:db8::2]:5000")));
+        assert_eq!(
+            from_ada(&mut sessions),
+            Way::To(slots[1], Port::Sound, at("[2001:db8::2]:5000"))
+        );
         let report = [0x80, 200, 0, 1, 0, 0, 0, 1];
         let reports = (slots[0], Port::Reports);
         let way = come(&mut sessions, NOW, reports, at("198.51.100.1:4001"), &report);
-        assert_eq!(way, Way::To(slots[1], at("[2001:db8::2]:5001")));
+        assert_eq!(way, Way::To(slots[1], Port::Reports, at("[2001:db8::2]:5001")));
 
         sessions.close(side(1));
         assert_eq!(from_ada(&mut sessions), Way::Unheard);
@@ -334,7 +423,7 @@ mod tests {
         let (ada, bob) = ((slots[0], Port::Reports), (slots[1], Port::Reports));
         let bobs = at("198.51.100.2:5001");
         let to_ada = |sessions: &mut Sessions| come(sessions, NOW, bob, bobs, &report);
-        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], at("192.168.1.5:4001")));
+        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], Port::Reports, at("192.168.1.5:4001")));
 
         for n in 0..5 {
             let now = NOW + Duration::from_millis(u64::from(n) * 20);
@@ -344,12 +433,15 @@ mod tests {
         }
         let latched = Event::Latched { side: side(0), peer: at("203.0.113.9:30000") };
         assert_eq!(sessions.poll_event(), Some(latched));
-        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], at("203.0.113.9:30001")));
+        assert_eq!(
+            to_ada(&mut sessions),
+            Way::To(slots[0], Port::Reports, at("203.0.113.9:30001"))
+        );
         let thief = come(&mut sessions, NOW, ada, at("203.0.113.66:30001"), &report);
         assert_eq!(thief, Way::Stranger);
         let adas = at("203.0.113.9:41234");
         come(&mut sessions, NOW, ada, adas, &report);
-        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], adas));
+        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], Port::Reports, adas));
         let other = come(&mut sessions, NOW, ada, at("203.0.113.9:41235"), &report);
         assert_eq!(other, Way::Stranger, "somebody else behind the same NAT");
     }
@@ -422,7 +514,7 @@ mod tests {
             let from = at(ports_of_1);
             match come(&mut sessions, NOW, (slots[0], Port::Sound), from, &sound) {
                 Way::To(..) => turns += 1,
-                Way::Unheard | Way::Excess | Way::Stranger => break,
+                Way::Unheard | Way::Excess | Way::Stranger | Way::Ended => break,
             }
         }
         assert_eq!(turns, 501);

@@ -11,10 +11,11 @@ use pbx::moment::Moment;
 
 use crate::clock::Clock;
 use crate::counters::{Counters, Tally};
+use crate::dtls::Identity;
 use crate::inbox::{Inbox, State};
 use crate::io::{Io, Kind, Wire};
 use crate::ports::Ports;
-use crate::session::{Family, Sessions, Slot, Way};
+use crate::session::{Family, Reply, Sessions, Slot, Way};
 use crate::settling::Settling;
 use crate::socket::Pair;
 use crate::spare::{Pressed, Spares};
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     /// gets its port back whichever worker serves it.
     pub(crate) ports: Arc<Mutex<Ports>>,
     pub(crate) clock: Clock,
+    pub(crate) identity: Identity,
 }
 
 /// A side's pair, or a spare one.
@@ -84,11 +86,12 @@ impl<F: Fn(Event)> Worker<F> {
     ) -> io::Result<(Self, Found)> {
         let (wire, no_ring) = Wire::new(io, shared.inbox.bell())?;
         let found = Found { kind: wire.kind(), no_ring };
+        let sessions = Sessions::with_identity(shared.identity.clone());
         let worker = Self {
             shared,
             events,
             wire,
-            sessions: Sessions::default(),
+            sessions,
             held: Vec::new(),
             spares: Spares::new(spare),
             noisy: Vec::new(),
@@ -185,10 +188,21 @@ impl<F: Fn(Event)> Worker<F> {
         state
     }
 
+    /// Says what sides have to say of checks and handshakes.
+    fn reply(&mut self) {
+        while let Some(Reply { slot, port, to, bytes }) = self.sessions.poll_reply() {
+            if self.wire.send((slot, port), to, &bytes).is_err() {
+                self.turn.unsent += 1;
+            }
+        }
+    }
+
     fn tell(&mut self) {
+        self.reply();
         while let Some(event) = self.sessions.poll_event() {
             (self.events)(event);
         }
+        self.turn.secrecy = self.sessions.take_secrecy();
         self.turn.open = self.sessions.len() as u64;
         self.turn.spare = self.spares.len() as u64;
         self.shared.tally.add(&self.turn);
@@ -200,9 +214,10 @@ impl<F: Fn(Event)> Worker<F> {
         let carried = wire.relay(|at, source, packet| {
             let way = sessions.handle_datagram(now, at, source, packet);
             match way {
-                Way::To(slot, address) => return Some((slot, address)),
+                Way::To(slot, port, address) => return Some(((slot, port), address)),
                 Way::Unheard => turn.unheard += 1,
                 Way::Excess => turn.excess += 1,
+                Way::Ended => {}
                 Way::Stranger => {
                     turn.strangers += 1;
                     if let Some(Some(held)) = held.get_mut(at.0.index()) {
@@ -238,7 +253,7 @@ impl<F: Fn(Event)> Worker<F> {
             Wish::Aim { side, rtp, rtcp, near } => {
                 self.sessions.aim(now, side, Aim { rtp, rtcp, near });
             }
-            Wish::Agree { side, terms } => self.sessions.agree(side, terms),
+            Wish::Agree { side, terms } => self.sessions.agree(now, side, terms),
             Wish::Join { a, b } => self.sessions.join(a, b),
             Wish::Close { side } => {
                 let heard = self.close(now, side);

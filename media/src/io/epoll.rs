@@ -88,8 +88,8 @@ impl Epoll {
             };
             // Level-triggered: what is left is told again, after the other ports had their turn.
             let Some((source, mut packet)) = read else { continue };
-            let Some((slot, address)) = onward(at, source, &mut packet) else { continue };
-            let sent = match pairs.out((slot, at.1), address) {
+            let Some((out, address)) = onward(at, source, &mut packet) else { continue };
+            let sent = match pairs.out(out, address) {
                 Some((socket, Some(address))) => socket.send_to(packet.bytes(), address),
                 Some((socket, None)) => socket.send(packet.bytes()),
                 None => continue,

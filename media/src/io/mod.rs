@@ -51,8 +51,8 @@ pub(crate) enum Kind {
 /// Where a packet came in.
 pub(crate) type At = (Slot, Port);
 
-/// Where a packet goes: out of this slot's port of the same kind, to this address.
-pub(crate) type Onward = (Slot, SocketAddr);
+/// Where a packet goes: out of this port, to this address.
+pub(crate) type Onward = (At, SocketAddr);
 
 /// What the kernel took, and what it did not.
 #[derive(Debug, Clone, Copy, Default)]
@@ -116,7 +116,7 @@ impl Wire {
         self.open(slot, pair)?;
         phone.send_to(b"tenantd", there)?;
         self.wait(Some(TRIED_FOR))?;
-        self.relay(|_, source, _| (source == back).then_some((slot, source)));
+        self.relay(|at, source, _| (source == back).then_some((at, source)));
         self.wait(Some(Duration::ZERO))?;
         let mut room = [0; 8];
         let heard = phone.recv(&mut room);
@@ -196,6 +196,16 @@ impl Wire {
             Way::Epoll(epoll) => epoll.wait(patience),
             Way::Uring(uring) => uring.wait(&self.pairs, patience),
         }
+    }
+
+    /// Sends what came from nobody. It is rare, and so leaves at once by a call of its own.
+    pub(crate) fn send(&self, from: At, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        let (socket, to) = self.pairs.out(from, to).ok_or(io::ErrorKind::NotConnected)?;
+        let sent = match to {
+            Some(to) => socket.send_to(bytes, to),
+            None => socket.send(bytes),
+        };
+        sent.map(drop)
     }
 
     /// Asks where each packet goes that has come, and sends it there. What a ring sends leaves with
@@ -341,10 +351,10 @@ mod tests {
             let (mut sum, mut came) = (Carried::default(), 0);
             while sum.relayed + sum.unsent < 4 {
                 wire.wait(Some(TRIED_FOR)).unwrap();
-                let carried = wire.relay(|(slot, _), _, packet| {
+                let carried = wire.relay(|at, _, packet| {
                     came += 1;
                     let to = if packet.bytes() == 9_u16.to_be_bytes() { nobody } else { back };
-                    Some((slot, to))
+                    Some((at, to))
                 });
                 sum.relayed += carried.relayed;
                 sum.bytes += carried.bytes;

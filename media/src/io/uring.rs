@@ -302,11 +302,11 @@ where
     F: FnMut(At, SocketAddr, &mut Packet<'_>) -> Option<Onward>,
 {
     let (source, mut packet) = arrival::read(buffers.bytes(buffer))?;
-    let (slot, address) = onward(at, source, &mut packet)?;
+    let (out, address) = onward(at, source, &mut packet)?;
     let len = u32::try_from(packet.len()).ok()?;
     let start = buffers.start(buffer).as_ptr();
     let send = |fd| opcode::Send::new(Fd(fd), start.wrapping_add(BEFORE), len);
-    let send = match pairs.out((slot, at.1), address)? {
+    let send = match pairs.out(out, address)? {
         (socket, None) => send(socket.as_raw_fd()),
         (socket, Some(address)) => {
             // Where the sender's address was there is room for the receiver's.
