@@ -172,12 +172,20 @@ fn cpu(plan: &Plan) -> io::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// Memory of this process, in KiB; what the kernel keeps for sockets is not in it.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 /// Opens and joins both sides of each call, and says where each phone sends.
 fn through_us(threads: usize, io: Io, phones: &[SocketAddr]) -> (Vec<SocketAddr>, Media) {
     let (told, events) = mpsc::channel();
     let config = Config { ports: 26_000..=54_000, threads, io, ..Config::default() };
     let media = Media::start(&config, move |event| drop(told.send(event)));
     let media = media.expect("the range is free");
+    let empty = resident();
     let mut chance = Chance::from_seed([7; 32]);
     let calls = phones.chunks(2).map(|_| CallId(chance.uuid(Moment::from_secs(1))));
     let calls: Vec<CallId> = calls.collect();
@@ -199,6 +207,8 @@ fn through_us(threads: usize, io: Io, phones: &[SocketAddr]) -> (Vec<SocketAddr>
             other => println!("{other:?}"),
         }
     }
+    let more = resident().saturating_sub(empty);
+    println!("{:.1} KiB of memory a call", more as f64 / calls.len().max(1) as f64);
     let targets = sides.iter().filter_map(|side| ports.get(side));
     let targets = targets.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port)));
     (targets.collect(), media)

@@ -1,9 +1,8 @@
 //! A thread's open ports, by the slot of the side that has them.
 //!
 //! A peer that stays where it is has a socket of its own beside the pair's: the same port, connected to
-//! that peer. The kernel then need not find the way again for each packet, which is a seventh of what
-//! relaying one costs. Whoever else sends to that port still comes to the pair's own socket, so a peer that
-//! moves is heard.
+//! that peer. The kernel then need not find the way again for each packet. Whoever else sends to that
+//! port still comes to the pair's own socket, so a peer that moves is heard.
 
 use std::net::{SocketAddr, UdpSocket};
 
