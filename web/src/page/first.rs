@@ -99,10 +99,10 @@ pub(crate) async fn about(
 
 fn fragment(portal: &Portal, t: Language, tenant: TenantId, zone: &str) -> Html<String> {
     let board = portal.boards.now(tenant);
-    let phone = |phone: &pbx::board::Phone| Phone {
-        extension: phone.extension.clone(),
-        device: phone.user_agent.clone(),
-        path: phone.path.clone(),
+    let phone = |phone: &Box<pbx::board::Phone>| Phone {
+        extension: phone.extension.to_string(),
+        device: phone.user_agent.to_string(),
+        path: phone.path.to_string(),
         until: local(phone.expires_at, zone, "%H:%M:%S"),
         trouble: phone.trouble.map(|trouble| match trouble {
             Trouble::NotAnswering => t.get("phone.not_answering"),
