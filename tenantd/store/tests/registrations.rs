@@ -1,5 +1,7 @@
 //! What becomes of registrations in Postgres, live: written, ended, replayed, taken over.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -34,8 +34,7 @@ fn after_a_restart_a_connection_is_dormant_unless_it_is_still_open_elsewhere() {
     let row = added(&outcome).clone();
     for (is_open, reachable) in [(false, 0), (true, 1)] {
         world.registrar = Registrar::default();
-        let gone =
-            world.registrar.restore(world.now, &directory(), vec![row.clone()], |_| is_open);
+        let gone = world.registrar.restore(world.now, &directory(), vec![row.clone()], |_| is_open);
         assert!(gone.is_empty());
         assert_eq!(world.reachable(101).len(), reachable);
     }

@@ -7,8 +7,7 @@ fn an_expiry_of_zero_removes_that_contact_only() {
     let mut world = World::new();
     let _ = world.register(102, &phone("a", 1, "sip:102@10.0.0.1")).unwrap();
     let _ = world.register(102, &from(OFFICE, phone("b", 1, "sip:102@10.0.0.2"))).unwrap();
-    let outcome =
-        world.register(102, &for_seconds(0, phone("a", 2, "sip:102@10.0.0.1"))).unwrap();
+    let outcome = world.register(102, &for_seconds(0, phone("a", 2, "sip:102@10.0.0.1"))).unwrap();
     assert_eq!(kinds(&outcome.changes), ["removed by phone"]);
     assert_eq!(outcome.wait(), Wait::ForCommit);
     assert!(matches!(outcome.changes[0].memory(), Some(Memory::Unbound(_))));
@@ -70,10 +69,8 @@ fn removing_and_adding_in_one_register_happens_together() {
     let mut world = World::new();
     let (old, new) = ("sip:101@192.168.1.5:5060", "sip:101@198.51.100.1:40001");
     let _ = world.register(101, &phone("a", 1, old)).unwrap();
-    let both = Asked::These(smallvec![
-        AskedContact { expires: Some(0), ..contact(old) },
-        contact(new)
-    ]);
+    let both =
+        Asked::These(smallvec![AskedContact { expires: Some(0), ..contact(old) }, contact(new)]);
     let outcome = world.register(101, &ask("a", 2, HOME, both)).unwrap();
     assert_eq!(kinds(&outcome.changes), ["removed by phone", "added"]);
     assert_eq!(world.reachable(101), [new]);
