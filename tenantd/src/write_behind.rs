@@ -182,45 +182,77 @@ pub struct Desk {
     pub tally: Arc<Tally>,
 }
 
-/// Writes until the lane has ended and all it left is in Postgres.
+/// A record on its way, with where it came from and who is told.
+struct Sent {
+    journaled: Journaled,
+    origin: Arc<Origin>,
+}
+
+struct Origin {
+    desk: Desk,
+    tail: Arc<Tail>,
+}
+
+/// Where all lanes put their registrations.
+#[derive(Clone)]
+pub struct Registrations(mpsc::Sender<Sent>);
+
+/// What all lanes have put there.
+pub struct AllRegistrations(mpsc::Receiver<Sent>);
+
+/// One queue for the registrations of all lanes: one full group costs less than several that are
+/// half empty, and phones wait for it.
+pub fn registrations() -> (Registrations, AllRegistrations) {
+    let (sender, receiver) = mpsc::channel(IN_MEMORY);
+    (Registrations(sender), AllRegistrations(receiver))
+}
+
+/// Writes the registrations of all lanes until all have ended and what they left is in Postgres.
 ///
-/// `write` writes one group in one transaction, and returns how many of its records it left out
+/// `write` writes one group in one transaction, and returns which of its records it left out
 /// because they can never be stored, such as those of a tenant that is gone.
-pub async fn run<W, F>(desk: Desk, mut inbound: Inbound, write: W)
+pub async fn run_registrations<W, F>(all: AllRegistrations, write: W)
 where
-    W: Fn(Arc<[Record]>) -> F + Clone + Send + 'static,
+    W: Fn(Arc<[Record]>) -> F,
+    F: Future<Output = Result<usize, Setback>>,
+{
+    write_all(all.0, Duration::ZERO, write).await;
+}
+
+/// Writes a lane's calls, and puts its registrations where all go, until the lane has ended and its
+/// calls are in Postgres.
+pub async fn run<W, F>(desk: Desk, mut inbound: Inbound, registrations: Registrations, write: W)
+where
+    W: Fn(Arc<[Record]>) -> F + Send + 'static,
     F: Future<Output = Result<usize, Setback>> + Send,
 {
-    let (registrations, for_registrations) = mpsc::channel(IN_MEMORY);
     let (calls, for_calls) = mpsc::channel(IN_MEMORY);
-    let tail = &inbound.tail.clone();
+    let origin = Arc::new(Origin { desk, tail: inbound.tail.clone() });
     let sort = async move {
-        let sorted = Sorted { registrations, calls };
+        let sorted = Sorted { registrations: registrations.0, calls };
         while let Some(records) = inbound.next().await {
             for journaled in records {
-                sorted.send(journaled).await;
+                sorted.send(Sent { journaled, origin: origin.clone() }).await;
             }
         }
     };
-    let first = write_all(&desk, tail, for_registrations, Duration::ZERO, write.clone());
-    let second = write_all(&desk, tail, for_calls, GATHER_CALLS_FOR, write);
-    tokio::join!(sort, first, second);
+    tokio::join!(sort, write_all(for_calls, GATHER_CALLS_FOR, write));
 }
 
 /// One queue a kind, so that the one kind never waits for the other.
 struct Sorted {
-    registrations: mpsc::Sender<Journaled>,
-    calls: mpsc::Sender<Journaled>,
+    registrations: mpsc::Sender<Sent>,
+    calls: mpsc::Sender<Sent>,
 }
 
 impl Sorted {
-    async fn send(&self, journaled: Journaled) {
-        let queue = match &journaled.record.what {
+    async fn send(&self, sent: Sent) {
+        let queue = match &sent.journaled.record.what {
             Memory::Bound(_) | Memory::Unbound(_) => &self.registrations,
             Memory::Live { .. } | Memory::Ended(_) => &self.calls,
         };
         // Its receiver lives until this sender is gone.
-        let _ = queue.send(journaled).await;
+        let _ = queue.send(sent).await;
     }
 }
 
@@ -293,13 +325,8 @@ impl Inbound {
 }
 
 /// Writes one kind's records in groups, each of which waits `gather_for` for others to join it.
-async fn write_all<W, F>(
-    desk: &Desk,
-    tail: &Tail,
-    mut queue: mpsc::Receiver<Journaled>,
-    gather_for: Duration,
-    write: W,
-) where
+async fn write_all<W, F>(mut queue: mpsc::Receiver<Sent>, gather_for: Duration, write: W)
+where
     W: Fn(Arc<[Record]>) -> F,
     F: Future<Output = Result<usize, Setback>>,
 {
@@ -309,54 +336,65 @@ async fn write_all<W, F>(
             // Not one by one: each would wake this task.
             sleep(gather_for).await;
             while group.len() < GROUP
-                && let Ok(journaled) = queue.try_recv()
+                && let Ok(sent) = queue.try_recv()
             {
-                group.push(journaled);
+                group.push(sent);
             }
         }
-        let records: Arc<[Record]> = group.iter().map(|j| j.record.clone()).collect();
-        let skipped = write_until_done(desk, records, &write).await;
-        settle(desk, tail, &group, skipped);
+        write_until_done(&group, &write).await;
         group.clear();
     }
 }
 
-async fn write_until_done<W, F>(desk: &Desk, records: Arc<[Record]>, write: &W) -> usize
+async fn write_until_done<W, F>(group: &[Sent], write: &W)
 where
     W: Fn(Arc<[Record]>) -> F,
     F: Future<Output = Result<usize, Setback>>,
 {
+    let Some(lanes) = group.first().map(|sent| &sent.origin.desk.lanes) else { return };
+    let records: Arc<[Record]> = group.iter().map(|sent| sent.journaled.record.clone()).collect();
     let mut retry_after = RETRY_AFTER;
     loop {
         let why = match timeout(GIVE_UP_AFTER, write(records.clone())).await {
             Ok(Ok(skipped)) => {
-                desk.lanes.set_storage(Witness::Writer, Storage::Here, "");
-                return skipped;
+                lanes.set_storage(Witness::Writer, Storage::Here, "");
+                return settle(group, skipped);
             }
             Ok(Err(Setback(why))) => why,
             Err(_) => "no answer".to_owned(),
         };
         // Once may be chance, such as a deadlock between two groups.
         if retry_after > RETRY_AFTER {
-            desk.lanes.set_storage(Witness::Writer, Storage::Away, &why);
+            lanes.set_storage(Witness::Writer, Storage::Away, &why);
         }
         sleep(retry_after).await;
         retry_after = (retry_after * 2).min(RETRY_AT_LAST_AFTER);
     }
 }
 
-/// Records are done with: files may go, and who waits is told.
-fn settle(desk: &Desk, tail: &Tail, part: &[Journaled], skipped: usize) {
-    let mut segments = BTreeMap::<u32, u64>::new();
-    for segment in part.iter().filter_map(|journaled| journaled.segment) {
-        *segments.entry(segment).or_default() += 1;
+/// Records are done with: files may go, and who waits is told, each lane once.
+fn settle(group: &[Sent], mut skipped: usize) {
+    let mut origins = BTreeMap::<LaneId, (&Origin, Vec<&Journaled>)>::new();
+    for sent in group {
+        let (_, theirs) =
+            origins.entry(sent.origin.desk.lane).or_insert_with(|| (&sent.origin, vec![]));
+        theirs.push(&sent.journaled);
     }
-    segments.into_iter().for_each(|(segment, records)| tail.commit(segment, records));
-    let waited_for = part.iter().map(|j| &j.record).filter(|r| r.wait == Wait::ForCommit);
-    let missed = desk.lanes.kept(desk.lane, waited_for.map(|record| record.id));
-    desk.tally.add(Count::ReportsLost, missed as u64);
-    desk.tally.add(Count::RecordsSkipped, skipped as u64);
-    desk.tally.add(Count::RecordsKept, part.len().saturating_sub(skipped) as u64);
+    for (Origin { desk, tail }, part) in origins.into_values() {
+        let mut segments = BTreeMap::<u32, u64>::new();
+        for segment in part.iter().filter_map(|journaled| journaled.segment) {
+            *segments.entry(segment).or_default() += 1;
+        }
+        segments.into_iter().for_each(|(segment, records)| tail.commit(segment, records));
+        let waited_for = part.iter().map(|j| &j.record).filter(|r| r.wait == Wait::ForCommit);
+        let missed = desk.lanes.kept(desk.lane, waited_for.map(|record| record.id));
+        desk.tally.add(Count::ReportsLost, missed as u64);
+        // Whose they were is not known; lanes' counters are only seen as one sum.
+        let left_out = skipped.min(part.len());
+        skipped -= left_out;
+        desk.tally.add(Count::RecordsSkipped, left_out as u64);
+        desk.tally.add(Count::RecordsKept, (part.len() - left_out) as u64);
+    }
 }
 
 #[cfg(test)]
@@ -443,7 +481,7 @@ mod tests {
         };
         let started = Instant::now();
         tokio::select! {
-            () = run(desk, inbound.unwrap(), write) => panic!("the lane has not ended"),
+            () = run_all(desk, inbound.unwrap(), write) => panic!("the lane has not ended"),
             () = written.notified() => {}
         }
         assert!(started.elapsed() <= LOOK_AFTER + GATHER_FOR + Duration::from_millis(5));
@@ -469,7 +507,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = run(desk, inbound, write) => panic!("the call is still being written"),
+            () = run_all(desk, inbound, write) => panic!("the call is still being written"),
             () = stored.notified() => {}
         }
     }
@@ -492,7 +530,7 @@ mod tests {
                 std::future::ready(Ok(0))
             };
             let (inbound, desk) = (lane.inbound.take().unwrap(), lane.desk.clone());
-            let writer = tokio::spawn(run(desk, inbound, write));
+            let writer = tokio::spawn(run_all(desk, inbound, write));
             tokio::task::yield_now().await;
             let started = Instant::now();
             lane.remember(records);
@@ -512,6 +550,18 @@ mod tests {
         }
         assert_eq!(outbound.load(), (TURNS, TURNS));
         assert_eq!(outbound.hand_over(None, vec![unbound(1)]), Handed::Lost);
+    }
+
+    async fn run_all<W, F>(desk: Desk, inbound: Inbound, write: W)
+    where
+        W: Fn(Arc<[Record]>) -> F + Clone + Send + 'static,
+        F: Future<Output = Result<usize, Setback>> + Send,
+    {
+        let (registrations, all) = registrations();
+        tokio::join!(
+            run(desk, inbound, registrations, write.clone()),
+            run_registrations(all, write)
+        );
     }
 
     struct Lane {
@@ -558,7 +608,7 @@ mod tests {
                 }
                 std::future::ready(outcome)
             };
-            run(self.desk.clone(), self.inbound.take().unwrap(), write).await;
+            run_all(self.desk.clone(), self.inbound.take().unwrap(), write).await;
             written.lock().unwrap().drain(..).collect()
         }
     }

@@ -55,12 +55,17 @@ impl Boards {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
     use pbx::board::Phone;
-    use pbx::id::BindingId;
+    use pbx::flow::{Path, Peer};
+    use pbx::id::{BindingId, NodeId};
     use pbx::moment::Moment;
     use uuid::Uuid;
 
     use super::*;
+
+    const NOBODY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9));
 
     #[test]
     fn who_watches_a_tenant_hears_of_its_changes_and_of_no_others() {
@@ -103,12 +108,12 @@ mod tests {
 
     fn phone(of: u128, number: u128) -> Change {
         let phone = Phone {
-            extension: "101".to_owned(),
-            user_agent: String::new(),
-            path: String::new(),
+            extension: "101".into(),
+            user_agent: "".into(),
+            path: Peer::from(&Path::udp(NodeId(1), NOBODY, NOBODY)),
             expires_at: Moment::EPOCH,
             trouble: None,
         };
-        Change { tenant: tenant(of), what: What::Phone(binding(number), phone) }
+        Change { tenant: tenant(of), what: What::Phone(binding(number), Box::new(phone)) }
     }
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::flow::Peer;
 use crate::id::{BindingId, CallId, TenantId};
 use crate::moment::Moment;
 
 /// A tenant's live picture.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Board {
-    /// Phones that are registered, by binding.
-    pub phones: BTreeMap<BindingId, Phone>,
+    /// Phones that are registered, by binding. Boxed: they are many, and trees are half empty.
+    pub phones: BTreeMap<BindingId, Box<Phone>>,
     /// Calls under way.
     pub calls: BTreeMap<CallId, LiveCall>,
 }
@@ -20,11 +21,11 @@ pub struct Board {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Phone {
     /// The extension's number.
-    pub extension: String,
+    pub extension: Box<str>,
     /// What the phone calls itself (User-Agent), at most 100 characters.
-    pub user_agent: String,
-    /// Where its REGISTER came from, as `udp 198.51.100.7:5060`.
-    pub path: String,
+    pub user_agent: Box<str>,
+    /// Where its REGISTER came from, shown as `udp 198.51.100.7:5060`.
+    pub path: Peer,
     /// When the registration ends unless it is refreshed.
     pub expires_at: Moment,
     /// What its owner should know and do something about.
@@ -81,7 +82,7 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
     /// A phone came, or its registration was refreshed.
-    Phone(BindingId, Phone),
+    Phone(BindingId, Box<Phone>),
     /// A phone left.
     PhoneGone(BindingId),
     /// A call began or went on.
@@ -106,7 +107,7 @@ impl Board {
 
     /// A refresh changes when a phone ends and hardly ever more: what stays is kept where it is, or
     /// each storm of refreshes would leave new pieces all over the memory that it needed.
-    fn show(&mut self, id: BindingId, phone: Phone) {
+    fn show(&mut self, id: BindingId, phone: Box<Phone>) {
         let Some(shown) = self.phones.get_mut(&id) else {
             self.phones.insert(id, phone);
             return;

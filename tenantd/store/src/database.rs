@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pbx::id::TenantId;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Postgres, Transaction};
+use sqlx::{Connection, Postgres, Transaction};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -18,12 +18,15 @@ pub const HOUSE: TenantId = TenantId(Uuid::from_u128(0x0000_0000_0000_7000_8000_
 
 /// How long somebody waits for a connection: longer than a restart of Postgres is away.
 const WAIT_FOR: Duration = Duration::from_secs(5);
+/// How long a connection that nobody uses is believed to live.
+const TRUST_FOR: Duration = Duration::from_secs(1);
 /// Password checks that may wait for their turn; beyond it a sign-in is told to come back.
 pub(crate) const SIGN_INS_WAITING: usize = 64;
 
 const TAKE_ROLE: &str = "SELECT set_config('role', $1, false),
     set_config('statement_timeout', '30s', false),
-    set_config('idle_in_transaction_session_timeout', '60s', false)";
+    set_config('idle_in_transaction_session_timeout', '60s', false),
+    set_config('plan_cache_mode', $2, false)";
 const ENTER: &str = "SELECT set_config('tenantd.tenant', $1, true),
     set_config('tenantd.who', $2, true)";
 const PROBE: &str = "SELECT 1";
@@ -79,6 +82,15 @@ impl Role {
             Self::Tenant => "tenantd_tenant",
             Self::Node => "tenantd_node",
             Self::Provider => "tenantd_provider",
+        }
+    }
+
+    /// How its queries are planned. The switches' write many rows of unknown number with the same
+    /// few plans; Postgres would make a new one each time, because it knows the number then.
+    const fn planning(self) -> &'static str {
+        match self {
+            Self::Node => "force_generic_plan",
+            Self::Owner | Self::Tenant | Self::Provider => "auto",
         }
     }
 }
@@ -170,9 +182,20 @@ fn pool(what: &'static str, url: &str, role: Role, size: u32) -> Result<PgPool, 
     let take_role = PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(WAIT_FOR)
+        // A connection in use is not asked first whether it lives: that would be half of the work.
+        .test_before_acquire(false)
+        .before_acquire(|connection, used| {
+            Box::pin(async move {
+                match used.idle_for < TRUST_FOR {
+                    true => Ok(true),
+                    false => connection.ping().await.map(|()| true),
+                }
+            })
+        })
         .after_connect(move |connection, _| {
             Box::pin(async move {
-                sqlx::query(TAKE_ROLE).bind(role.name()).execute(connection).await.map(drop)
+                let take = sqlx::query(TAKE_ROLE).bind(role.name()).bind(role.planning());
+                take.execute(connection).await.map(drop)
             })
         });
     Ok(take_role.connect_lazy_with(options(what, url)?))

@@ -100,9 +100,9 @@ pub(crate) async fn about(
 fn fragment(portal: &Portal, t: Language, tenant: TenantId, zone: &str) -> Html<String> {
     let board = portal.boards.now(tenant);
     let phone = |phone: &pbx::board::Phone| Phone {
-        extension: phone.extension.clone(),
-        device: phone.user_agent.clone(),
-        path: phone.path.clone(),
+        extension: phone.extension.to_string(),
+        device: phone.user_agent.to_string(),
+        path: phone.path.to_string(),
         until: local(phone.expires_at, zone, "%H:%M:%S"),
         trouble: phone.trouble.map(|trouble| match trouble {
             Trouble::NotAnswering => t.get("phone.not_answering"),
@@ -120,7 +120,7 @@ fn fragment(portal: &Portal, t: Language, tenant: TenantId, zone: &str) -> Html<
         }),
         since: local(call.began_at, zone, "%H:%M:%S"),
     };
-    let mut phones: Vec<Phone> = board.phones.values().map(phone).collect();
+    let mut phones: Vec<Phone> = board.phones.values().map(|shown| phone(shown)).collect();
     phones.sort_by(|a, b| (&a.extension, &a.path).cmp(&(&b.extension, &b.path)));
     page(&Live { t, phones, calls: board.calls.values().map(call).collect() })
 }

@@ -178,11 +178,15 @@ impl Rig {
             Common::new(setup, Clock::start(), keys, (lanes.clone(), None), retired, &metrics)
                 .unwrap();
         let mut threads = vec![];
+        let (registrations, of_all) = registrations();
+        tokio.spawn(run_registrations(of_all, |_| std::future::ready(Ok(0))));
         for (lane, (sockets, inbox)) in lanes.ids().zip(listeners.by_lane.into_iter().zip(inboxes))
         {
             let begun = begin_lane(&common, lane, sockets, inbox, &metrics).unwrap();
             threads.push(begun.thread);
-            tokio.spawn(run(begun.desk, begun.inbound, |_| std::future::ready(Ok(0))));
+            let registrations = registrations.clone();
+            let write = |_| std::future::ready(Ok(0));
+            tokio.spawn(run(begun.desk, begun.inbound, registrations, write));
         }
         for number in [1, 2] {
             admit(&lanes, number);
