@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use crate::company::Company;
 use crate::digest::{Login, answer_sha256};
 use crate::failure::{Failure, Outcome};
+use crate::listeners::Listeners;
 use crate::ports::Ports;
 use crate::postgres::Postgres;
 use crate::probe::Probe;
 use crate::scene::Scene;
-use crate::server::{Listeners, Server};
+use crate::server::Server;
 use crate::wait::{self, SOON};
 
 /// Two linked servers. Dropping it kills them and stops their Postgres.

@@ -15,6 +15,7 @@ pub mod ladder;
 pub mod licence;
 pub mod line;
 pub mod linphone;
+pub mod listeners;
 pub mod metadata;
 pub mod netns;
 pub mod pjsua;

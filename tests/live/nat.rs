@@ -7,9 +7,10 @@ use kit::baresip::{self, Phone, Setup};
 use kit::company::Company;
 use kit::digest::{Login, answer_sha256};
 use kit::failure::{Failure, Outcome};
+use kit::listeners::Listeners;
 use kit::netns::{Alg, Internet, Namespace, Nat, PHONE, Router};
 use kit::scene::{Scene, play};
-use kit::server::{Listeners, Server};
+use kit::server::Server;
 use kit::tone;
 use kit::wait::{self, SOON};
 
