@@ -2,6 +2,7 @@
 //!
 //! RFC 3261 §10, with instances and paths of RFC 5626 §6 and RFC 3327.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use chrono::{DateTime, Utc};
@@ -24,8 +25,8 @@ const BINDINGS_OF: &str = "
     SELECT tenant_id, id, extension_id, contact, instance, reg_id, call_id, cseq, q, listener,
            source, path, user_agent, expires_at, horizon_at, node_number, transport, boot,
            connection, alg
-    FROM binding WHERE tenant_id = $1 AND horizon_at > $2
-    ORDER BY id";
+    FROM binding WHERE tenant_id = ANY ($1) AND horizon_at > $2
+    ORDER BY tenant_id, id";
 
 /// Answers with the records whose extension is gone.
 const WRITE: &str = "
@@ -113,17 +114,23 @@ pub(super) async fn write(
     Ok(homeless.into_iter().map(RecordId).collect())
 }
 
-/// The registrations of a tenant that are worth trying: their horizon is not past.
+/// The registrations of tenants that are worth trying: their horizon is not past.
 ///
 /// # Errors
 /// If Postgres is away.
 pub async fn bindings_of(
     database: &Database,
-    tenant: TenantId,
+    tenants: &[TenantId],
     now: Moment,
-) -> Result<Vec<Binding>, Failure> {
-    let query = sqlx::query(BINDINGS_OF).bind(tenant.0).bind(stamp(now));
-    query.fetch_all(&database.node).await?.iter().map(binding).collect()
+) -> Result<BTreeMap<TenantId, Vec<Binding>>, Failure> {
+    let ids: Vec<Uuid> = column(tenants, |tenant| tenant.0);
+    let query = sqlx::query(BINDINGS_OF).bind(ids).bind(stamp(now));
+    let mut bindings = BTreeMap::<_, Vec<_>>::new();
+    for row in query.fetch_all(&database.node).await? {
+        let tenant = TenantId(row.try_get("tenant_id")?);
+        bindings.entry(tenant).or_default().push(binding(&row)?);
+    }
+    Ok(bindings)
 }
 
 fn binding(row: &PgRow) -> Result<Binding, Failure> {
