@@ -27,7 +27,7 @@ use load::{LOADS, Loaded, Queue, Scope, Wanted, load, served};
 use crate::clock::Clock;
 use crate::homes::{Homes, Sight};
 use crate::lanes::inbox::Order;
-use crate::lanes::{Home, LaneId, Lanes, Witness};
+use crate::lanes::{Home, LaneId, Lanes, Neighbours, Stage, Witness};
 use crate::net::link::Links;
 use crate::nodes::Node;
 
@@ -149,6 +149,10 @@ impl Feed {
         self.node.stay().await?;
         let database = self.node.database();
         let others = nodes::all(database).await?;
+        self.lanes.signals().set_neighbours(match others.len() {
+            0 | 1 => Neighbours::None,
+            _ => Neighbours::Some,
+        });
         let now = Settled {
             fingerprint: fingerprint(database).await?,
             nodes: others.clone(),
@@ -213,6 +217,9 @@ impl Feed {
         tenancies: &[Tenancy],
         others: &[Seen],
     ) -> Result<usize, Failure> {
+        if self.lanes.signals().stage() >= Stage::Draining {
+            self.homes.drain();
+        }
         let linked = self.links.linked();
         let sight = Sight { tenancies, nodes: others, linked: &linked };
         let wanted = self.homes.wanted(Instant::now(), sight, &self.node.epochs());

@@ -22,7 +22,7 @@ use tracing::info;
 pub use fair::Fair;
 pub use herald::Herald;
 pub use running::Running;
-pub use signals::{Signals, Stage, Witness};
+pub use signals::{Neighbours, Signals, Stage, Witness};
 pub use sound::Sounds;
 pub use start::{Failure, JOURNAL_QUOTA, Link, Listeners, Own, Prepared, Setup, prepare};
 pub use world::{Disk, Memory, Wishes, World};

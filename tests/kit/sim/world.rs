@@ -12,7 +12,7 @@ use pbx::id::{BindingId, CallId, TenantId};
 use pbx::input::Input;
 use pbx::media::{Event as Sound, Side};
 use pbx::moment::Moment;
-use pbx::record::{Binding, CallRecord};
+use pbx::record::{Binding, CallRecord, Wait};
 use pbx::sip::message::Message;
 use pbx::story::Note;
 use pbx::switch::Load;
@@ -42,6 +42,8 @@ pub struct World {
     pub phones: BTreeMap<String, Phone>,
     /// How long a commit takes; `None`: the database is away and nothing is said.
     pub commit_after: Option<Duration>,
+    /// How long what nobody waits for is gathered before it is stored.
+    pub gather_for: Duration,
     /// Records of calls that are over.
     pub calls: Vec<CallRecord>,
     /// What was told the log.
@@ -94,6 +96,7 @@ impl World {
             network: Network::new(1),
             phones: BTreeMap::new(),
             commit_after: Some(Duration::from_millis(3)),
+            gather_for: Duration::ZERO,
             calls: vec![],
             notes: vec![],
             live: BTreeMap::new(),
@@ -347,7 +350,9 @@ impl World {
             {
                 if let Some((_, record)) = self.stages[node].kept.pop_front() {
                     self.store(node, &record);
-                    self.stages[node].switch.handle_input(now, Input::Kept(record.id));
+                    if record.wait == Wait::ForCommit {
+                        self.stages[node].switch.handle_input(now, Input::Kept(record.id));
+                    }
                 }
             }
         }

@@ -87,6 +87,9 @@ impl World {
             (Wait::ForCommit, Some(after)) => {
                 self.stages[node].kept.push_back((self.now + after, record));
             }
+            (Wait::No, _) if !self.gather_for.is_zero() => {
+                self.stages[node].kept.push_back((self.now + self.gather_for, record));
+            }
             (Wait::ForCommit, None) | (Wait::No, _) => self.store(node, &record),
         }
     }
