@@ -60,7 +60,7 @@ impl Switch {
                 }),
             }
         } else {
-            self.hang_up_orphan(arrived, response);
+            self.hang_up_orphan(now, arrived, response);
         }
     }
 

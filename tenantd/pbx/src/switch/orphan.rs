@@ -4,26 +4,35 @@
 //! RFC 3261 §13.2.2.4: whoever gets a 2xx that it has no use for acknowledges it, and says BYE.
 
 use super::{Arrived, Switch};
-use crate::call::parts;
+use crate::call::{Owner, Task, parts};
 use crate::flow::Flow;
+use crate::moment::Moment;
 use crate::output::Output;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::name::Name;
 
+/// No call has this number.
+const NO_CALL: u64 = 0;
+
 impl Switch {
-    /// Answers a 2xx that is for no transaction of ours. Nothing is remembered: as long as the phone
-    /// repeats its answer, both are sent again.
-    pub(super) fn hang_up_orphan(&mut self, arrived: &Arrived, response: &Message) {
+    /// Answers a 2xx that is for no transaction of ours. The ACK is sent again as often as the answer
+    /// comes; the BYE until it is answered, because a phone that has its ACK is silent.
+    pub(super) fn hang_up_orphan(&mut self, now: Moment, arrived: &Arrived, response: &Message) {
         let Some(mut dialog) = self.orphan(arrived, response) else { return };
         let Ok(cseq) = response.cseq() else { return };
-        let ack = dialog.ack(cseq.number, &self.plain_via(arrived)).finish();
-        let bye = dialog.request(Method::Bye, &self.plain_via(arrived));
-        let bye = bye.header(Name::Reason, "Q.850;cause=41").finish();
-        for bytes in [ack, bye] {
-            self.office.outputs.push_back(Output::Send { flow: arrived.flow, bytes });
-        }
+        let (_, via) = self.via_of_nobody(arrived);
+        let ack = dialog.ack(cseq.number, &via).finish();
+        self.office.outputs.push_back(Output::Send { flow: arrived.flow, bytes: ack });
+        let (branch, via) = self.via_of_nobody(arrived);
+        let bye = dialog.request(Method::Bye, &via).header(Name::Reason, "Q.850;cause=41");
+        let owner =
+            Owner { tenant: arrived.tenant, call: NO_CALL, leg: 0, task: Task::Bye, branch };
+        let transactions = &mut self.office.transactions;
+        // With no room for it, the phone's next request within that call is told 481.
+        let _no_room =
+            transactions.request(now, arrived.flow, Method::Bye, bye.finish(), branch, owner);
     }
 
     /// The dialog that an answer begins, if its INVITE was this tenant's and its call is unknown.
@@ -49,10 +58,11 @@ impl Switch {
         (!dialog.target.is_empty()).then_some(dialog)
     }
 
-    /// Our Via, with a branch that nobody waits for.
-    fn plain_via(&mut self, arrived: &Arrived) -> String {
+    /// A branch for which no call waits, and our Via with it.
+    fn via_of_nobody(&mut self, arrived: &Arrived) -> (u64, String) {
         let route = self.tenants.get(&arrived.tenant).map_or(0, |place| place.directory.route);
-        let branch = self.office.tokens.branch(route, self.office.chance.number()).to_string();
-        self.office.via(&arrived.flow, &branch)
+        let key = self.office.chance.number();
+        let branch = self.office.tokens.branch(route, key).to_string();
+        (key, self.office.via(&arrived.flow, &branch))
     }
 }
