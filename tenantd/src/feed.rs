@@ -338,6 +338,7 @@ impl Feed {
             };
             news.of_homes.entry(lane).or_default().push(Order::Tell(Box::new(input)));
             news.homes.push((tenant, lane));
+            self.links.boards().come_home(tenant);
             let weight_before = lane_before.and(before.as_ref()).map_or(0, |known| known.weight);
             self.weigh(lane, weight, weight_before);
         }

@@ -43,6 +43,7 @@ impl Cluster {
     /// # Errors
     /// If anything is not there in time.
     pub fn start(scene: &Scene, companies: &[&Company]) -> Outcome<Self> {
+        let played = &scene.folder;
         let postgres = Postgres::start(&scene.folder)?;
         let key = scene.folder.write("cluster.key", &format!("{}\n", "5a".repeat(32)))?;
         let mut cluster = Self { nodes: vec![], postgres: Some(postgres), scenes: vec![] };
@@ -57,6 +58,7 @@ impl Cluster {
             let more =
                 format!("{database}[secrets]\nkey_file = {key:?}\n[link]\nlisten = [\"{link}\"]\n");
             let mut server = Server::prepare(&scene.folder, at, &more)?;
+            server.report_to(played);
             let config = fs::read_to_string(server.config_file())?;
             let config = config.replace("tcp = []", &format!("tcp = [\"{}\"]", at.sip));
             fs::write(server.config_file(), format!("node = \"n{number}\"\n{config}"))?;

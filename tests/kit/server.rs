@@ -30,6 +30,8 @@ use crate::wait::{self, START};
 #[derive(Debug)]
 pub struct Server {
     folder: PathBuf,
+    /// Where what is noticed next door is written, for whoever plays the test.
+    found: PathBuf,
     /// Where it listens.
     pub at: Listeners,
     program: Option<Program>,
@@ -78,6 +80,7 @@ impl Server {
     pub fn prepare(folder: &Folder, at: Listeners, more: &str) -> Outcome<Self> {
         let server = Self {
             folder: folder.path().to_owned(),
+            found: folder.path().join(FOUND),
             at,
             program: None,
             twins: OnceLock::new(),
@@ -85,6 +88,11 @@ impl Server {
         };
         folder.write("tenantd.toml", &server.config(more))?;
         Ok(server)
+    }
+
+    /// Several servers play in one test: what is noticed is told there, and not in each one's folder.
+    pub fn report_to(&mut self, folder: &Folder) {
+        self.found = folder.path().join(FOUND);
     }
 
     /// The file of this name in its data directory.
@@ -196,7 +204,7 @@ impl Server {
             return;
         }
         if let Err(found) = self.check_next_door() {
-            let file = fs::File::options().create(true).append(true).open(self.folder.join(FOUND));
+            let file = fs::File::options().create(true).append(true).open(&self.found);
             let written = file.and_then(|mut file| writeln!(file, "{found}"));
             written.expect("the folder of a test can be written to");
         }
