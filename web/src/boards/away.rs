@@ -23,7 +23,7 @@ const LOOKS: usize = 1_000;
 const LOOKS_FOR: Duration = Duration::from_secs(10);
 
 /// A home that has said nothing for so long cannot be reached: it says something each second.
-const SILENT_FOR: Duration = Duration::from_secs(4);
+const SILENT_FOR: Duration = Duration::from_secs(3);
 
 /// How long the first look waits for the home.
 const WAIT_FOR: Duration = Duration::from_secs(1);
