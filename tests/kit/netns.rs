@@ -164,6 +164,14 @@ impl Namespace {
         done.map_err(|_| Failure::new(format!("a thread in {} has panicked", self.name)))?
     }
 
+    /// Pulls its cable: nobody hears of it, and nothing comes or goes any more.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn unplug(&self) -> Outcome {
+        self.ip("link set eth0 down")
+    }
+
     /// A cable from a bridge of ours to `other`, whose end there is `eth0`.
     fn join(&self, name: &str, other: &Self, bridge: &str, address: &str) -> Outcome {
         let (port, there) = (format!("p{name}"), &other.name);
