@@ -1,5 +1,6 @@
 //! What the tests are made with.
 
+pub mod alg;
 pub mod baresip;
 pub mod browser;
 pub mod cluster;

@@ -117,13 +117,22 @@ fn phones_behind_routers_of_every_kind_call_each_other_after_a_minute_of_silence
 
 #[test]
 fn a_router_that_rewrites_messages_is_recognised_and_calls_pass_it() {
-    play("alg", |scene| {
+    rewritten("alg", Alg::Ours(SocketAddr::from((SERVER, 5_060))));
+}
+
+#[test]
+fn so_is_one_that_does_it_as_this_kernel_does() {
+    rewritten("kernel-alg", Alg::Kernel);
+}
+
+fn rewritten(name: &str, alg: Alg) {
+    play(name, |scene| {
         let Some(mut internet) = Internet::new()? else { return Ok(()) };
         let alpha = Company::new("alpha.test");
         let mut beta = Company::new("beta.test");
         beta.settings = "digest = [\"SHA-256\"]\n".to_owned();
         let (srv, mut server) = serve(scene, &mut internet, &[&alpha, &beta])?;
-        let rewriting = Router { alg: Alg::On, ..Router::new(Nat::PortRestricted) };
+        let rewriting = Router { alg, ..Router::new(Nat::PortRestricted) };
         let a = match internet.behind("a", router(1), rewriting) {
             Ok(a) => a,
             Err(failure) => {
