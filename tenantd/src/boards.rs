@@ -1,6 +1,8 @@
 //! Carries what switches show to the boards that the portal reads: gathered, and a few times a
 //! second, so that neither a busy switch nor a watching page pays for each change.
 
+mod watchers;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,6 +11,8 @@ use pbx::board::{Change, LiveCall, Phone, What};
 use pbx::id::{BindingId, CallId, TenantId};
 use tokio::time::{MissedTickBehavior, interval};
 use web::boards::Boards;
+
+pub use watchers::{Watchers, across};
 
 use crate::metrics::{Count, Tally};
 

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
 use crate::journal::{Appended, Journaled, Position, Tail};
-use crate::lanes::{LaneId, Lanes, Witness};
+use crate::lanes::{LaneId, Lanes, Neighbours, Witness};
 use crate::metrics::{Count, Tally};
 
 /// Records in one transaction at most. A group is whatever came while the one before was written,
@@ -34,6 +34,10 @@ const GATHER_FOR: Duration = Duration::from_millis(50);
 /// How much longer a group of calls waits for others: nobody ever waits for one, and a transaction
 /// costs more than what it holds.
 const GATHER_CALLS_FOR: Duration = Duration::from_millis(150);
+
+/// How long is gathered in all where other nodes would follow this one. They know what Postgres
+/// knows: an answered call that is not there yet when this node dies can be hung up by nobody.
+const GATHER_BESIDE_OTHERS_FOR: Duration = Duration::from_millis(5);
 
 /// Records of one kind that a lane keeps in memory.
 const IN_MEMORY: usize = 4_096;
@@ -134,11 +138,11 @@ impl Bell {
     }
 
     /// Until there is something, and others have had the time to join it.
-    async fn wait(&self) {
+    async fn wait(&self, gather_for: Duration) {
         if timeout(LOOK_AFTER, self.rung.notified()).await.is_err() {
             return;
         }
-        let give_up_at = Instant::now() + GATHER_FOR;
+        let give_up_at = Instant::now() + gather_for;
         while !self.hurry.swap(false, Ordering::AcqRel) {
             if timeout_at(give_up_at, self.rung.notified()).await.is_err() {
                 return;
@@ -216,7 +220,7 @@ where
     W: Fn(Arc<[Record]>) -> F,
     F: Future<Output = Result<usize, Setback>>,
 {
-    write_all(all.0, Duration::ZERO, write).await;
+    write_all(all.0, || Duration::ZERO, write).await;
 }
 
 /// Writes a lane's calls, and puts its registrations where all go, until the lane has ended and its
@@ -227,16 +231,19 @@ where
     F: Future<Output = Result<usize, Setback>> + Send,
 {
     let (calls, for_calls) = mpsc::channel(IN_MEMORY);
+    let sorter = desk.clone();
+    let gatherer = desk.clone();
     let origin = Arc::new(Origin { desk, tail: inbound.tail.clone() });
     let sort = async move {
         let sorted = Sorted { registrations: registrations.0, calls };
-        while let Some(records) = inbound.next().await {
+        while let Some(records) = inbound.next(&sorter).await {
             for journaled in records {
                 sorted.send(Sent { journaled, origin: origin.clone() }).await;
             }
         }
     };
-    tokio::join!(sort, write_all(for_calls, GATHER_CALLS_FOR, write));
+    let gather_for = || gatherer.gather_calls_for();
+    tokio::join!(sort, write_all(for_calls, gather_for, write));
 }
 
 /// One queue a kind, so that the one kind never waits for the other.
@@ -258,13 +265,13 @@ impl Sorted {
 
 impl Inbound {
     /// The next records, in order: those of a turn, or those that were left in the journal.
-    async fn next(&mut self) -> Option<Vec<Journaled>> {
+    async fn next(&mut self, desk: &Desk) -> Option<Vec<Journaled>> {
         loop {
             let records = if self.next < self.read_to {
                 self.read_again().await
             } else if let Some(turn) = self.in_hand.take() {
                 self.take(turn)
-            } else if self.wait().await.is_some() {
+            } else if self.wait(desk).await.is_some() {
                 continue;
             } else {
                 return None;
@@ -276,14 +283,14 @@ impl Inbound {
     }
 
     /// Waits until there is something to take or to read.
-    async fn wait(&mut self) -> Option<()> {
+    async fn wait(&mut self, desk: &Desk) -> Option<()> {
         let end = self.tail.end();
         self.in_hand = match self.turns.try_recv() {
             Ok(turn) => Some(turn),
             Err(TryRecvError::Disconnected) if self.next >= self.tail.end() => return None,
             Err(TryRecvError::Disconnected) => None,
             Err(TryRecvError::Empty) => {
-                self.bell.wait().await;
+                self.bell.wait(desk.gather_for()).await;
                 self.turns.try_recv().ok()
             }
         };
@@ -324,14 +331,34 @@ impl Inbound {
     }
 }
 
+impl Desk {
+    fn gather_for(&self) -> Duration {
+        match self.lanes.signals().neighbours() {
+            Neighbours::None => GATHER_FOR,
+            Neighbours::Some => GATHER_BESIDE_OTHERS_FOR,
+        }
+    }
+
+    fn gather_calls_for(&self) -> Duration {
+        match self.lanes.signals().neighbours() {
+            Neighbours::None => GATHER_CALLS_FOR,
+            Neighbours::Some => Duration::ZERO,
+        }
+    }
+}
+
 /// Writes one kind's records in groups, each of which waits `gather_for` for others to join it.
-async fn write_all<W, F>(mut queue: mpsc::Receiver<Sent>, gather_for: Duration, write: W)
-where
+async fn write_all<W, F>(
+    mut queue: mpsc::Receiver<Sent>,
+    gather_for: impl Fn() -> Duration,
+    write: W,
+) where
     W: Fn(Arc<[Record]>) -> F,
     F: Future<Output = Result<usize, Setback>>,
 {
     let mut group = Vec::new();
     while queue.recv_many(&mut group, GROUP).await > 0 {
+        let gather_for = gather_for();
         if !gather_for.is_zero() && group.len() < GROUP && !queue.is_closed() {
             // Not one by one: each would wake this task.
             sleep(gather_for).await;
@@ -517,12 +544,15 @@ mod tests {
         let waited = Record { wait: Wait::ForCommit, ..unbound(2) };
         let call = CallId(unbound(3).id.0);
         let live = Record { what: Memory::Live { call, facts: vec![] }, ..unbound(3) };
-        for (records, after) in [
-            (vec![unbound(1)], GATHER_FOR),
-            (vec![live], GATHER_FOR + GATHER_CALLS_FOR),
-            (vec![waited], Duration::ZERO),
+        let (none, some) = (Neighbours::None, Neighbours::Some);
+        for (records, neighbours, after) in [
+            (vec![unbound(1)], none, GATHER_FOR),
+            (vec![live.clone()], none, GATHER_FOR + GATHER_CALLS_FOR),
+            (vec![live], some, GATHER_BESIDE_OTHERS_FOR),
+            (vec![waited], none, Duration::ZERO),
         ] {
             let mut lane = Lane::new();
+            lane.desk.lanes.signals().set_neighbours(neighbours);
             let stored = Arc::new(Notify::new());
             let told = stored.clone();
             let write = move |_| {

@@ -9,6 +9,7 @@ mod dialogs;
 mod encryption;
 mod families;
 mod faults;
+mod gone;
 mod instruments;
 mod interop;
 mod isolation;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use kit::baresip::{self, Encrypts, Over, Phone};
 use kit::company::Company;
 use kit::failure::Outcome;
+use kit::listeners::Listeners;
 use kit::pjsua::{self, Insists, Pjsua};
 use kit::scene::{Scene, play};
-use kit::server::{Listeners, Server};
+use kit::server::Server;
 use kit::tls::Authority;
 
 const HANDSHAKES: &str = "tenantd_sound_handshakes_total";

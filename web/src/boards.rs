@@ -1,4 +1,8 @@
 //! Live boards, for whoever looks: each tenant's newest picture, and word when there is a newer one.
+//!
+//! A tenant that lives on another node is seen as long as somebody looks ([`away`]).
+
+mod away;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,12 +11,17 @@ use pbx::board::{Board, Change, What};
 use pbx::id::TenantId;
 use tokio::sync::watch;
 
+pub use away::{Seen, Sight};
+
+use self::away::Away;
+
 /// All tenants' boards. A clone shows the same ones.
 ///
 /// There is a board for each tenant that has shown something or been looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Boards {
     tenants: Arc<Mutex<BTreeMap<TenantId, watch::Sender<Arc<Board>>>>>,
+    away: Arc<Away>,
 }
 
 impl Boards {

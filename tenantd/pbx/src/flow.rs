@@ -4,10 +4,12 @@
 //! the same after a restart; a stream has a number that dies with its connection. Either names the
 //! node whose socket it is: the tenant may be at home on another.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{NodeId, TenantId};
 
@@ -172,6 +174,31 @@ impl Serialize for Peer {
     }
 }
 
+/// From what [`Serialize`] wrote: boards travel between nodes.
+impl<'de> Deserialize<'de> for Peer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl FromStr for Peer {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const SHAPE: &str = "a transport, a space and an address with its port";
+        let (transport, address) = text.split_once(' ').ok_or(SHAPE)?;
+        let transport = match transport {
+            "udp" => None,
+            "tcp" => Some(Transport::Tcp),
+            "tls" => Some(Transport::Tls),
+            _ => return Err(SHAPE),
+        };
+        let address: SocketAddr = address.parse().map_err(|_| SHAPE)?;
+        Ok(Self { transport, address: address.into() })
+    }
+}
+
 /// As logs and pages show it: `udp 192.0.2.1:5060`.
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -263,7 +290,8 @@ mod tests {
             let link = Link::Stream { transport: Transport::Tls, boot: 1, number: 2 };
             let path = Path { node: NodeId(1), link, local: peer, peer };
             assert_eq!(path.to_string(), shown);
-            assert_eq!(Peer::from(&path).to_string(), shown);
+            let shown_peer = Peer::from(&path);
+            assert_eq!((shown_peer.to_string().as_str(), shown.parse()), (shown, Ok(shown_peer)));
             assert_eq!(SocketAddr::from(Packed::from(peer)), peer);
         }
     }

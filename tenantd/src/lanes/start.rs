@@ -23,7 +23,6 @@ use store::{ClusterKey, Database, Failure as StoreFailure};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::error;
-use web::boards::Boards;
 
 use super::inbox::{Inbox, Post, inbox};
 use super::running::{Running, Tasks};
@@ -286,10 +285,11 @@ impl Prepared {
         // From here on the lanes alone have it, and it ends with the last.
         drop(registrations);
         watch_shared(metrics, &common);
-        let boards = Boards::default();
-        tasks.helpers.spawn(boards::run(shown, boards.clone()));
         tasks.helpers.spawn(async move { while to_drop.recv().await.is_some() {} });
         let Common { lanes, links, media, connections, .. } = common;
+        let boards = links.boards().clone();
+        tasks.helpers.spawn(boards::run(shown, boards.clone()));
+        tasks.helpers.spawn(boards::across(links.clone()));
         tasks.helpers.spawn(links.clone().tell_lanes());
         for listener in listeners.link {
             tasks.helpers.spawn(link::listen(listener, links.clone()));

@@ -198,8 +198,8 @@ impl Store {
 
     /// The phones that a start at this second would find.
     async fn phones(&self, second: u64) -> Vec<u128> {
-        let found = bindings::bindings_of(&self.database, TENANT, at(second)).await.unwrap();
-        found.iter().map(|binding| binding.id.0.as_u128()).collect()
+        let found = bindings::bindings_of(&self.database, &[TENANT], at(second)).await.unwrap();
+        found.values().flatten().map(|binding| binding.id.0.as_u128()).collect()
     }
 
     async fn ask(&self, sql: &'static str, binding: u128) -> Vec<String> {

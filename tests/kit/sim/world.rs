@@ -1,23 +1,21 @@
 //! The world around a switch, and the ladder of what was said in it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use pbx::board::Board;
-use pbx::edge::{self, Edge, Placed, UnknownDomain};
-use pbx::flow::{Advertised, Flow, InnerPath, Link, Path, Transport};
-use pbx::id::{BindingId, CallId, NodeId, TenantId};
-use pbx::input::{Input, Placement};
-use pbx::media::{Event as Sound, Heard, Side, Terms, Wish};
+use pbx::edge::{Placed, UnknownDomain};
+use pbx::flow::{Flow, Link, Path, Transport};
+use pbx::id::{BindingId, CallId, TenantId};
+use pbx::input::Input;
+use pbx::media::{Side, Terms};
 use pbx::moment::Moment;
-use pbx::output::Output;
-use pbx::record::{Binding, CallRecord, Memory, Record, Wait};
-use pbx::registrar::Policy;
+use pbx::record::{Binding, CallRecord, Wait};
 use pbx::sip::message::Message;
 use pbx::story::Note;
-use pbx::switch::{Load, Setup, Switch};
+use pbx::switch::Load;
 
 use super::Company;
 use super::network::{Datagram, Network};
@@ -27,8 +25,11 @@ use super::router::Router;
 use super::trunk::CARRIER;
 use super::twins::Twins;
 
-const TOKEN_KEY: [u8; 16] = [3; 16];
-const NONCE_KEY: [u8; 16] = [4; 16];
+mod stage;
+mod wishes;
+
+pub(super) use stage::Stage;
+
 /// Of the certificate that sound is encrypted with.
 pub const FINGERPRINT: [u8; 32] = [0xab; 32];
 
@@ -44,6 +45,8 @@ pub struct World {
     pub phones: BTreeMap<String, Phone>,
     /// How long a commit takes; `None`: the database is away and nothing is said.
     pub commit_after: Option<Duration>,
+    /// How long what nobody waits for is gathered before it is stored.
+    pub gather_for: Duration,
     /// Records of calls that are over.
     pub calls: Vec<CallRecord>,
     /// What was told the log.
@@ -84,24 +87,6 @@ pub enum Closing {
     TooLate,
 }
 
-/// The switch and what it waits for.
-#[derive(Debug)]
-pub(super) struct Stage {
-    pub(super) node: NodeId,
-    pub(super) switch: Switch,
-    pub(super) edge: Edge,
-    pub(super) address: SocketAddr,
-    pub(super) boot: u32,
-    pub(super) life: Life,
-    /// Sound that it carries.
-    pub(super) sides: BTreeSet<Side>,
-    /// Which tenants it believes to be at home here, and since which epoch.
-    pub(super) epochs: BTreeMap<TenantId, u64>,
-    kept: VecDeque<(Moment, Record)>,
-    inner: VecDeque<(InnerPath, Bytes)>,
-    ports: u16,
-}
-
 impl World {
     /// A world with these tenants on one switch.
     pub fn new(companies: Vec<Company>) -> Self {
@@ -118,6 +103,7 @@ impl World {
             network: Network::new(1),
             phones: BTreeMap::new(),
             commit_after: Some(Duration::from_millis(3)),
+            gather_for: Duration::ZERO,
             calls: vec![],
             notes: vec![],
             live: BTreeMap::new(),
@@ -352,7 +338,9 @@ impl World {
             {
                 if let Some((_, record)) = self.stages[node].kept.pop_front() {
                     self.store(node, &record);
-                    self.stages[node].switch.handle_input(now, Input::Kept(record.id));
+                    if record.wait == Wait::ForCommit {
+                        self.stages[node].switch.handle_input(now, Input::Kept(record.id));
+                    }
                 }
             }
         }
@@ -441,146 +429,10 @@ impl World {
         }
     }
 
-    /// SIP as data: from one tenant's switch to the other's, wherever it is.
-    fn hand_over(&mut self, node: usize, path: InnerPath, bytes: Bytes) {
-        let message = Message::parse(bytes).expect("a switch writes what can be read");
-        let (tenant, flow) = (path.there, Flow::Inner(path.reversed()));
-        assert!(![path.here, tenant].contains(&self.twins.tenant()), "a twin takes part: {path:?}");
-        let by = Placement::Inner;
-        self.forward(node, tenant, Input::Received { tenant, by, flow, message });
-    }
-
     /// The node on which a tenant lives: they are dealt out in order.
     pub(super) fn home_of(&self, domain: &str) -> usize {
         let place = self.companies.iter().position(|company| company.directory.domain == domain);
         place.unwrap_or(0) % self.stages.len()
-    }
-
-    fn perform(&mut self, node: usize, output: Output) {
-        match output {
-            Output::Remember(record) => self.remember(node, record),
-            Output::Send { flow, bytes } => self.send(node, flow, bytes),
-            Output::Media(wish) => self.sound(node, wish),
-            Output::Note(note) if note.tenant == self.twins.tenant() => {
-                self.twins.hear(&note.event);
-            }
-            Output::Note(note) => {
-                self.twins.check_unnamed(&format!("{note:?}"));
-                self.notes.push(note);
-            }
-            // A home that was given up shows nobody anything.
-            Output::Show(change) if self.home(change.tenant) != node => {}
-            Output::Show(change) if change.tenant == self.twins.tenant() => {
-                self.twins.show(change.what);
-            }
-            Output::Show(change) => {
-                self.boards.entry(change.tenant).or_default().apply(change.what);
-            }
-            Output::Retire(_) => {}
-        }
-    }
-
-    fn send(&mut self, node: usize, flow: Flow, bytes: Bytes) {
-        match flow {
-            Flow::Net(path) if !self.is_linked(node, path.node) => {}
-            Flow::Net(Path { local, peer, .. }) if self.twins.live_at(peer) => {
-                self.twins.send(self.now, Datagram { from: local, to: peer, bytes });
-            }
-            Flow::Net(path @ Path { local, peer, .. }) => {
-                let open = self.connections.get(&peer).copied();
-                let number = path.stream().map(|stream| stream.number);
-                if open.is_some() && open != number {
-                    return;
-                }
-                self.twins.check_unnamed(&String::from_utf8_lossy(&bytes));
-                let name = self.name_of(peer).unwrap_or_else(|| peer.to_string());
-                self.say(&format!("pbx -> {name}"), summary(&bytes));
-                self.network.send(self.now, Datagram { from: local, to: peer, bytes });
-            }
-            Flow::Inner(path) => {
-                self.say("pbx -> pbx", summary(&bytes));
-                self.stages[node].inner.push_back((path, bytes));
-            }
-        }
-    }
-
-    /// The phone that has this address, or whose router has it.
-    fn name_of(&self, peer: SocketAddr) -> Option<String> {
-        let behind = self.routers.iter().find(|(_, router)| router.outside == peer);
-        let open =
-            |phone: &&Phone| phone.address == peer && !self.routers.contains_key(&phone.name);
-        let phone = || self.phones.values().find(open).map(|phone| phone.name.clone());
-        behind.map(|(name, _)| name.clone()).or_else(phone)
-    }
-
-    fn remember(&mut self, node: usize, record: Record) {
-        match (record.wait, self.commit_after) {
-            (Wait::ForCommit, Some(after)) => {
-                self.stages[node].kept.push_back((self.now + after, record));
-            }
-            (Wait::ForCommit, None) | (Wait::No, _) => self.store(node, &record),
-        }
-    }
-
-    fn store(&mut self, node: usize, record: &Record) {
-        let tenant = record.tenant;
-        if tenant == self.twins.tenant() {
-            if self.may_write(node, record) {
-                self.twins.store(record);
-            }
-            return;
-        }
-        if !self.may_write(node, record) {
-            return self.leases.refused.push(record.clone());
-        }
-        match &record.what {
-            Memory::Bound(binding) => {
-                self.bindings.insert(binding.id, (**binding).clone());
-            }
-            Memory::Unbound(id) => drop(self.bindings.remove(id)),
-            Memory::Live { call, facts } => {
-                assert!(facts.len() < 12 * 1024, "a stored call is under 12 KiB");
-                self.live.insert(*call, (tenant, facts.clone()));
-            }
-            Memory::Ended(record) => {
-                self.live.remove(&record.call);
-                let line =
-                    format!("call {} to {}: {:?}", record.caller, record.dialled, record.ending);
-                self.say("pbx -> store", line);
-                self.calls.push((**record).clone());
-            }
-        }
-    }
-
-    fn sound(&mut self, node: usize, wish: Wish) {
-        let event = match wish {
-            Wish::Open { side, port, .. } => {
-                self.stages[node].ports += 2;
-                let port = port.unwrap_or(self.stages[node].ports);
-                self.sides.insert(side, port);
-                self.stages[node].sides.insert(side);
-                Sound::Opened { side, port }
-            }
-            Wish::Close { side } => {
-                let carried = self.stages[node].sides.remove(&side);
-                assert!(carried, "closed twice, or never opened");
-                self.sides.remove(&side);
-                if self.closing == Closing::TooLate {
-                    return;
-                }
-                Sound::Closed { side, heard: Heard::default() }
-            }
-            Wish::Aim { rtp, near, .. } => {
-                self.twins.check_sound(rtp.map(|address| address.ip()));
-                return self.twins.check_sound(near);
-            }
-            Wish::Agree { side, terms } => {
-                assert!(self.sides.contains_key(&side), "terms of no side");
-                return drop(self.terms.insert(side, *terms));
-            }
-            Wish::Join { .. } => return,
-        };
-        self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
 
     pub(super) fn say(&mut self, who: &str, what: String) {
@@ -599,52 +451,6 @@ impl World {
     pub fn tenants(&self) -> Vec<TenantId> {
         let all = self.companies.iter().map(Company::tenant);
         all.filter(|tenant| *tenant != self.twins.tenant()).collect()
-    }
-}
-
-impl Stage {
-    pub(super) fn new(node: usize, boot: u32, unknown_domain: UnknownDomain) -> Self {
-        let number = u8::try_from(node + 1).unwrap_or(u8::MAX);
-        let node = NodeId(number.into());
-        let address = SocketAddr::from(([203, 0, 113, number], 5060));
-        let mut seed = [number; 32];
-        seed[0] = u8::try_from(boot % 251).unwrap_or(0);
-        let advertised = Advertised::default();
-        let setup = Setup {
-            node,
-            boot,
-            seed,
-            token_key: TOKEN_KEY,
-            nonce_key: NONCE_KEY,
-            sip: advertised.clone(),
-            media: advertised.clone(),
-            own: vec![address.ip()],
-            inner: address.ip(),
-            fingerprint: Some(FINGERPRINT),
-            policy: Policy::default(),
-            unknown_domain,
-        };
-        let edge = edge::Setup {
-            token_key: TOKEN_KEY,
-            nonce_key: NONCE_KEY,
-            boot,
-            seed: [number.wrapping_add(100); 32],
-            advertised,
-            unknown_domain,
-        };
-        Self {
-            node,
-            switch: Switch::new(setup),
-            edge: Edge::new(edge),
-            address,
-            boot,
-            life: Life::Alive,
-            sides: BTreeSet::new(),
-            epochs: BTreeMap::new(),
-            kept: VecDeque::new(),
-            inner: VecDeque::new(),
-            ports: 26_000,
-        }
     }
 }
 

@@ -31,6 +31,7 @@ use crate::tenant::limits::LiveCalls;
 
 mod admission;
 mod arrival;
+mod orphan;
 mod pings;
 mod refusal;
 mod registering;
@@ -281,7 +282,7 @@ impl Switch {
     /// The life of a message: a repeat, an answer, or something new.
     fn receive(&mut self, now: Moment, arrived: Arrived, message: Message) {
         if !message.is_request() {
-            return self.receive_response(now, &message);
+            return self.receive_response(now, &arrived, &message);
         }
         if self.is_stranger(&arrived) {
             return self.turn_away(&arrived, &message);

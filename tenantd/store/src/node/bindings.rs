@@ -25,8 +25,8 @@ const BINDINGS_OF: &str = "
     SELECT tenant_id, id, extension_id, contact, instance, reg_id, call_id, cseq, q, listener,
            source, path, user_agent, expires_at, horizon_at, node_number, transport, boot,
            connection, alg
-    FROM binding WHERE tenant_id = $1 AND horizon_at > $2 AND gone_at IS NULL
-    ORDER BY id";
+    FROM binding WHERE tenant_id = ANY ($1) AND horizon_at > $2 AND gone_at IS NULL
+    ORDER BY tenant_id, id";
 
 /// One question, and a transaction of its own. What ended keeps its row, empty, for
 /// [`super::upkeep::REMEMBER_GONE_FOR`], so that no replayed journal brings it back.
@@ -123,17 +123,23 @@ fn left((what, tenant, id): (String, Uuid, Option<Uuid>)) -> Result<Left, Failur
     }
 }
 
-/// The registrations of a tenant that are worth trying: their horizon is not past.
+/// The registrations of tenants that are worth trying: their horizon is not past.
 ///
 /// # Errors
 /// If Postgres is away.
 pub async fn bindings_of(
     database: &Database,
-    tenant: TenantId,
+    tenants: &[TenantId],
     now: Moment,
-) -> Result<Vec<Binding>, Failure> {
-    let query = sqlx::query(BINDINGS_OF).bind(tenant.0).bind(stamp(now));
-    query.fetch_all(&database.node).await?.iter().map(binding).collect()
+) -> Result<BTreeMap<TenantId, Vec<Binding>>, Failure> {
+    let ids: Vec<Uuid> = column(tenants, |tenant| tenant.0);
+    let query = sqlx::query(BINDINGS_OF).bind(ids).bind(stamp(now));
+    let mut bindings = BTreeMap::<_, Vec<_>>::new();
+    for row in query.fetch_all(&database.node).await? {
+        let tenant = TenantId(row.try_get("tenant_id")?);
+        bindings.entry(tenant).or_default().push(binding(&row)?);
+    }
+    Ok(bindings)
 }
 
 fn binding(row: &PgRow) -> Result<Binding, Failure> {

@@ -1,5 +1,7 @@
 //! Calls: the facts of those under way, and how each one went once it is over.
 
+use std::collections::BTreeMap;
+
 use pbx::id::{CallId, RecordId, TenantId};
 use pbx::moment::Moment;
 use pbx::record::{CallRecord, Record};
@@ -15,7 +17,7 @@ use crate::query::Query;
 use crate::stamps::stamp;
 
 const LIVE_CALLS_OF: &str =
-    "SELECT tenant_id, facts, node FROM live_call WHERE tenant_id = $1 ORDER BY id";
+    "SELECT tenant_id, facts, node FROM live_call WHERE tenant_id = ANY ($1) ORDER BY id";
 
 const WRITE_LIVE: &str = "
     INSERT INTO live_call (tenant_id, id, facts, node, epoch, changed_at)
@@ -79,17 +81,22 @@ pub struct LiveCall {
     pub node: String,
 }
 
-/// A tenant's calls that nobody said are over.
+/// Tenants' calls that nobody said are over.
 ///
 /// # Errors
 /// If Postgres is away.
 pub async fn live_calls_of(
     database: &Database,
-    tenant: TenantId,
-) -> Result<Vec<LiveCall>, Failure> {
-    let query = sqlx::query_as(LIVE_CALLS_OF).bind(tenant.0);
+    tenants: &[TenantId],
+) -> Result<BTreeMap<TenantId, Vec<LiveCall>>, Failure> {
+    let ids: Vec<Uuid> = column(tenants, |tenant| tenant.0);
+    let query = sqlx::query_as(LIVE_CALLS_OF).bind(ids);
     let rows: Vec<(Uuid, Vec<u8>, String)> = query.fetch_all(&database.node).await?;
-    Ok(rows.into_iter().map(|(_, facts, node)| LiveCall { facts, node }).collect())
+    let mut calls = BTreeMap::<_, Vec<_>>::new();
+    for (tenant, facts, node) in rows {
+        calls.entry(TenantId(tenant)).or_default().push(LiveCall { facts, node });
+    }
+    Ok(calls)
 }
 
 /// A call's facts to be written.
