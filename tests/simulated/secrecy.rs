@@ -268,6 +268,25 @@ fn a_called_phone_that_must_encrypt_and_does_not_is_hung_up_and_the_next_one_win
 }
 
 #[test]
+fn a_wish_for_encryption_in_mid_call_counts_from_the_next_change_on() {
+    let mut world = office(&[("alice", "101", None), ("bob", "102", Some(2))]);
+    says(&mut world, "bob", PLAIN, PLAIN);
+    call(&mut world, "102");
+    talk(&mut world);
+    world.configure(ALPHA, |directory| {
+        let bob = directory.users.values_mut().find(|user| user.number == "102");
+        bob.expect("102").srtp = Srtp::Required;
+    });
+    talk(&mut world);
+    world.tell("alice", |phone, now| phone.hold(now, "sendonly"));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.phones["alice"].answers, ["488 INVITE"]);
+    let device = "bob".to_owned();
+    assert!(is_told(&world, &Event::NotEncrypted { number: "102".to_owned(), device }));
+    parts(&mut world);
+}
+
+#[test]
 fn each_phone_of_a_fork_is_offered_what_its_way_allows() {
     let mut world =
         office(&[("alice", "101", Some(1)), ("bob", "102", Some(2)), ("kitchen", "102", None)]);
