@@ -7,6 +7,7 @@
 
 mod allowance;
 mod clock;
+pub mod codec;
 mod contest;
 mod control;
 mod counters;
