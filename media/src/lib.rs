@@ -1,7 +1,7 @@
 //! What is heard: threads that own the ports of calls and relay sound between their sides.
 //!
 //! Wishes in, events out, as plain data of [`pbx::media`]. The pure half (`session`, `stream`,
-//! `latch`, `contest`, `control`, `measure`, `allowance`, `rtp`, `spare`) takes time as an argument and has
+//! `latch`, `contest`, `control`, `measure`, `allowance`, `packet`, `rtp`, `spare`) takes time as an argument and has
 //! no socket; `worker`, `socket` and `inbox` are the only files that touch the system. Beside them
 //! stands [`stun`], which tells phones their public address, and needs neither.
 
@@ -14,6 +14,7 @@ mod counters;
 mod inbox;
 mod latch;
 mod measure;
+mod packet;
 mod ports;
 mod rtp;
 mod session;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use pbx::id::CallId;
 use pbx::media::{Event, Heard, Side, Terms};
@@ -9,10 +10,13 @@ use pbx::moment::Moment;
 
 use crate::allowance::Pass;
 use crate::latch::Verdict;
+use crate::packet::Packet;
 use crate::stream::{Aim, Look, Stream};
 
 /// As many sides as [`Side`] says that a call may have.
 const SIDES_OF_A_CALL: usize = 64;
+/// How often peers that have fallen silent are looked for, while any side is open.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// A side's place in the tables of its worker, as long as the side is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +58,7 @@ pub(crate) struct Sessions {
     free: Vec<Slot>,
     slots: BTreeMap<Side, Slot>,
     events: VecDeque<Event>,
+    look_at: Moment,
 }
 
 #[derive(Debug)]
@@ -184,19 +189,19 @@ impl Sessions {
         self.free.push(slot);
     }
 
-    /// A datagram came to one of a side's ports.
+    /// A datagram came to one of a side's ports. If it goes on, `packet` is what goes.
     pub(crate) fn handle_datagram(
         &mut self,
         now: Moment,
         (slot, port): (Slot, Port),
         source: SocketAddr,
-        datagram: &[u8],
+        packet: &mut Packet<'_>,
     ) -> Way {
         let end = self.ends.get_mut(slot.index()).and_then(Option::as_mut);
         let Some(end) = end else { return Way::Stranger };
         let verdict = match port {
-            Port::Sound => end.stream.handle_sound(now, source, datagram),
-            Port::Reports => end.stream.handle_report(now, source, datagram),
+            Port::Sound => end.stream.handle_sound(now, source, packet.bytes()),
+            Port::Reports => end.stream.handle_report(now, source, packet.bytes()),
         };
         let (side, joined) = (end.side, end.joined);
         match verdict {
@@ -218,8 +223,21 @@ impl Sessions {
         goes_to.map_or(Way::Unheard, |address| Way::To(joined, address))
     }
 
+    /// When something is to be done, although nothing comes.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        (self.len() > 0).then_some(self.look_at)
+    }
+
+    /// Does what is due by now.
+    pub(crate) fn handle_deadline(&mut self, now: Moment) {
+        if self.look_at <= now {
+            self.look_at = now + LOOK_EVERY;
+            self.look(now);
+        }
+    }
+
     /// Finds the peers that have fallen silent.
-    pub(crate) fn look(&mut self, now: Moment) {
+    fn look(&mut self, now: Moment) {
         for end in self.ends.iter_mut().flatten() {
             if end.stream.look(now) == Look::FellSilent {
                 self.events.push_back(Event::Quiet { side: end.side });
@@ -242,6 +260,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::packet::tests::room;
     use crate::rtp::tests::packet;
 
     const NOW: Moment = Moment::from_secs(1_000);
@@ -252,6 +271,18 @@ mod tests {
 
     fn at(text: &str) -> SocketAddr {
         text.parse().unwrap()
+    }
+
+    /// These bytes come to a port.
+    fn come(
+        sessions: &mut Sessions,
+        now: Moment,
+        at: (Slot, Port),
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Way {
+        let (mut room, len) = room(bytes);
+        sessions.handle_datagram(now, at, from, &mut Packet::new(&mut room, len).unwrap())
     }
 
     /// Sides 0, 1 and so on, aimed at these addresses, and their slots.
@@ -270,15 +301,14 @@ mod tests {
     fn sound_goes_to_the_joined_sides_peer_and_reports_to_the_port_above() {
         let (mut sessions, slots) = sessions(&["198.51.100.1:4000", "[2001:db8::2]:5000"]);
         let (ada, sound) = (at("198.51.100.1:4000"), packet(1, 1, 160));
-        let from_ada = |sessions: &mut Sessions| {
-            sessions.handle_datagram(NOW, (slots[0], Port::Sound), ada, &sound)
-        };
+        let from_ada =
+            |sessions: &mut Sessions| come(sessions, NOW, (slots[0], Port::Sound), ada, &sound);
         assert_eq!(from_ada(&mut sessions), Way::Unheard);
         sessions.join(side(0), side(1));
         assert_eq!(from_ada(&mut sessions), Way::To(slots[1], at("[2001:db8::2]:5000")));
         let report = [0x80, 200, 0, 1, 0, 0, 0, 1];
         let reports = (slots[0], Port::Reports);
-        let way = sessions.handle_datagram(NOW, reports, at("198.51.100.1:4001"), &report);
+        let way = come(&mut sessions, NOW, reports, at("198.51.100.1:4001"), &report);
         assert_eq!(way, Way::To(slots[1], at("[2001:db8::2]:5001")));
 
         sessions.close(side(1));
@@ -292,24 +322,24 @@ mod tests {
         let report = [0x80, 201, 0, 1, 0, 0, 0, 1];
         let (ada, bob) = ((slots[0], Port::Reports), (slots[1], Port::Reports));
         let bobs = at("198.51.100.2:5001");
-        let to_ada = |sessions: &mut Sessions| sessions.handle_datagram(NOW, bob, bobs, &report);
+        let to_ada = |sessions: &mut Sessions| come(sessions, NOW, bob, bobs, &report);
         assert_eq!(to_ada(&mut sessions), Way::To(slots[0], at("192.168.1.5:4001")));
 
         for n in 0..5 {
             let now = NOW + Duration::from_millis(u64::from(n) * 20);
             let sound = packet(1, n, u32::from(n) * 160);
             let nat = at("203.0.113.9:30000");
-            sessions.handle_datagram(now, (slots[0], Port::Sound), nat, &sound);
+            come(&mut sessions, now, (slots[0], Port::Sound), nat, &sound);
         }
         let latched = Event::Latched { side: side(0), peer: at("203.0.113.9:30000") };
         assert_eq!(sessions.poll_event(), Some(latched));
         assert_eq!(to_ada(&mut sessions), Way::To(slots[0], at("203.0.113.9:30001")));
-        let thief = sessions.handle_datagram(NOW, ada, at("203.0.113.66:30001"), &report);
+        let thief = come(&mut sessions, NOW, ada, at("203.0.113.66:30001"), &report);
         assert_eq!(thief, Way::Stranger);
         let adas = at("203.0.113.9:41234");
-        sessions.handle_datagram(NOW, ada, adas, &report);
+        come(&mut sessions, NOW, ada, adas, &report);
         assert_eq!(to_ada(&mut sessions), Way::To(slots[0], adas));
-        let other = sessions.handle_datagram(NOW, ada, at("203.0.113.9:41235"), &report);
+        let other = come(&mut sessions, NOW, ada, at("203.0.113.9:41235"), &report);
         assert_eq!(other, Way::Stranger, "somebody else behind the same NAT");
     }
 
@@ -320,7 +350,7 @@ mod tests {
         let aim = Aim { rtp: Some(at("[2001:db8::2]:5000")), rtcp: None, near: None };
         sessions.aim(NOW, side(1), aim);
         let ada = at("198.51.100.1:4000");
-        let way = sessions.handle_datagram(NOW, (slots[0], Port::Sound), ada, &packet(1, 1, 1));
+        let way = come(&mut sessions, NOW, (slots[0], Port::Sound), ada, &packet(1, 1, 1));
         assert_eq!(way, Way::Unheard);
     }
 
@@ -330,7 +360,7 @@ mod tests {
         let after = |seconds| NOW + Duration::from_secs(seconds);
         let speak = |sessions: &mut Sessions, seconds| {
             let (ada, sound) = (at("198.51.100.1:4000"), packet(1, seconds as u16, 160));
-            sessions.handle_datagram(after(seconds), (slots[0], Port::Sound), ada, &sound);
+            come(sessions, after(seconds), (slots[0], Port::Sound), ada, &sound);
         };
         let quiet = |sessions: &mut Sessions, seconds| {
             sessions.look(after(seconds));
@@ -379,7 +409,7 @@ mod tests {
         // What comes to side 0 leaves from side 1's port, and so comes to side 0 again.
         for _ in 0..1_000_000 {
             let from = at(ports_of_1);
-            match sessions.handle_datagram(NOW, (slots[0], Port::Sound), from, &sound) {
+            match come(&mut sessions, NOW, (slots[0], Port::Sound), from, &sound) {
                 Way::To(..) => turns += 1,
                 Way::Unheard | Way::Excess | Way::Stranger => break,
             }

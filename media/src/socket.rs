@@ -9,10 +9,9 @@ use nix::sys::socket::{
     sockopt,
 };
 
+use crate::packet::{Packet, ROOM};
 use crate::session::{Family, Port};
 
-/// The longest datagram that is relayed; a longer one is dropped.
-const LONGEST: usize = 2_048;
 /// What the kernel may hold for us: a second of the fattest sound, half a minute of reports.
 const SOUND_BUFFER: usize = 64 * 1_024;
 const REPORTS_BUFFER: usize = 16 * 1_024;
@@ -84,11 +83,11 @@ fn open(address: SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
 }
 
 /// Room for one datagram: made once a worker, so that no packet allocates.
-pub(crate) struct Room(Box<[u8; LONGEST + 1]>);
+pub(crate) struct Room(Box<[u8; ROOM]>);
 
 impl Room {
     pub(crate) fn new() -> Self {
-        Self(Box::new([0; LONGEST + 1]))
+        Self(Box::new([0; ROOM]))
     }
 
     /// Reads the datagram that waits at a port; `None` if none waits, or one that is too long.
@@ -96,12 +95,14 @@ impl Room {
     /// One a call, although the kernel would give many: a phone sends one every 20 ms, so more wait
     /// only after a stall or in a flood, and then other ports come first. `recvmmsg` was
     /// measured and was not cheaper.
-    pub(crate) fn read(&mut self, socket: &UdpSocket) -> io::Result<Option<(SocketAddr, &[u8])>> {
+    pub(crate) fn read(
+        &mut self,
+        socket: &UdpSocket,
+    ) -> io::Result<Option<(SocketAddr, Packet<'_>)>> {
         match socket.recv_from(self.0.as_mut_slice()) {
-            Ok((len, source)) if len <= LONGEST => {
-                Ok(self.0.get(..len).map(|bytes| (source, bytes)))
+            Ok((len, source)) => {
+                Ok(Packet::new(self.0.as_mut_slice(), len).map(|packet| (source, packet)))
             }
-            Ok(_) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }

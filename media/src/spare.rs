@@ -79,6 +79,11 @@ impl Spares {
         self.queue.remove(found).map(|spare| spare.slot)
     }
 
+    /// When a pair will have been wanted by nobody for long.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        self.queue.front().map(|spare| spare.closed_at + KEPT_FOR)
+    }
+
     /// A pair that nobody wanted for long, or, where `pressed`, the one that was closed first.
     pub(crate) fn give_up(&mut self, now: Moment, pressed: Pressed) -> Option<Slot> {
         let keep_for = match pressed {
@@ -145,8 +150,9 @@ mod tests {
         assert!(!spares.keep(NOW, slot(2), V4));
         assert_eq!(spares.give_up(NOW + (SILENT_FOR - TICK), Pressed::ForPorts), None);
         assert_eq!(spares.give_up(NOW + SILENT_FOR, Pressed::ForPorts), Some(slot(0)));
+        assert_eq!(spares.deadline(), Some(NOW + KEPT_FOR));
         assert_eq!(spares.give_up(NOW + (KEPT_FOR - TICK), Pressed::No), None);
         assert_eq!(spares.give_up(NOW + KEPT_FOR, Pressed::No), Some(slot(1)));
-        assert_eq!(spares.len(), 0);
+        assert_eq!((spares.len(), spares.deadline()), (0, None));
     }
 }

@@ -27,8 +27,6 @@ const READY: usize = 256;
 const TRIES: usize = 32;
 /// How many wishes are served before packets have their turn.
 const WISHES: usize = 64;
-/// How often peers that have fallen silent are looked for, while any side is open.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The token of the worker's inbox; no slot has it.
 const INBOX: u64 = u64::MAX;
 
@@ -64,7 +62,6 @@ pub(crate) struct Worker<F> {
     room: Room,
     wishes: VecDeque<Wish>,
     turn: Counters,
-    look_at: Moment,
 }
 
 impl<F: Fn(Event)> Worker<F> {
@@ -82,7 +79,6 @@ impl<F: Fn(Event)> Worker<F> {
             room: Room::new(),
             wishes: VecDeque::new(),
             turn: Counters::default(),
-            look_at: Moment::EPOCH,
         })
     }
 
@@ -90,10 +86,11 @@ impl<F: Fn(Event)> Worker<F> {
     pub(crate) fn run(mut self) {
         let mut ready = [EpollEvent::empty(); READY];
         loop {
-            let patience = match (self.wishes.is_empty(), self.sessions.len() + self.spares.len()) {
-                (true, 0) => EpollTimeout::NONE,
-                (true, _) => EpollTimeout::try_from(LOOK_EVERY).unwrap_or(EpollTimeout::NONE),
-                (false, _) => EpollTimeout::ZERO,
+            let patience = match self.patience() {
+                None => EpollTimeout::NONE,
+                // Rounded up, as a deadline is not to be woken for before it is there.
+                Some(long) => EpollTimeout::try_from(long + Duration::from_micros(999))
+                    .unwrap_or(EpollTimeout::MAX),
             };
             let count = match self.epoll.wait(&mut ready, patience) {
                 Ok(count) => count,
@@ -111,14 +108,24 @@ impl<F: Fn(Event)> Worker<F> {
             for event in ready {
                 self.relay(now, event.data());
             }
-            if self.look_at <= now {
-                self.look_at = now + LOOK_EVERY;
-                self.sessions.look(now);
-                while let Some(slot) = self.spares.give_up(now, Pressed::No) {
-                    self.let_go(now, slot);
-                }
-            }
+            self.handle_deadline(now);
             self.tell();
+        }
+    }
+
+    /// How long nothing is to be done if nothing comes; `None`: for ever.
+    fn patience(&self) -> Option<Duration> {
+        if !self.wishes.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let due_at = self.sessions.deadline().into_iter().chain(self.spares.deadline()).min()?;
+        Some(due_at.since(self.shared.clock.now()))
+    }
+
+    fn handle_deadline(&mut self, now: Moment) {
+        self.sessions.handle_deadline(now);
+        while let Some(slot) = self.spares.give_up(now, Pressed::No) {
+            self.let_go(now, slot);
         }
     }
 
@@ -158,8 +165,8 @@ impl<F: Fn(Event)> Worker<F> {
             }
         };
         // Level-triggered: what is left is told again, after the other ports had their turn.
-        let Some((source, datagram)) = read else { return };
-        match self.sessions.handle_datagram(now, (slot, port), source, datagram) {
+        let Some((source, mut packet)) = read else { return };
+        match self.sessions.handle_datagram(now, (slot, port), source, &mut packet) {
             Way::Stranger => {
                 self.turn.strangers += 1;
                 held.late_at = now;
@@ -168,10 +175,10 @@ impl<F: Fn(Event)> Worker<F> {
             Way::Excess => self.turn.excess += 1,
             Way::To(slot, address) => {
                 let out = self.pairs.get(slot.index()).and_then(Option::as_ref);
-                match out.map(|held| held.pair.socket(port).send_to(datagram, address)) {
+                match out.map(|held| held.pair.socket(port).send_to(packet.bytes(), address)) {
                     Some(Ok(_)) => {
                         self.turn.relayed += 1;
-                        self.turn.relayed_bytes += datagram.len() as u64;
+                        self.turn.relayed_bytes += packet.len() as u64;
                     }
                     Some(Err(_)) | None => self.turn.unsent += 1,
                 }
