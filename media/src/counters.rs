@@ -31,6 +31,21 @@ pub struct Counters {
     pub queued: u64,
     /// Wishes dropped because a worker's queue was full.
     pub refused: u64,
+    /// What encryption did.
+    pub secrecy: Secrecy,
+}
+
+/// What encryption of sound did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Secrecy {
+    /// Datagrams without a right tag where one was agreed on, dropped.
+    pub forged: u64,
+    /// Datagrams that had come before, dropped.
+    pub repeated: u64,
+    /// Handshakes that ended with keys.
+    pub handshakes: u64,
+    /// Handshakes that did not: the other end was somebody else, too slow, or not able to.
+    pub handshakes_failed: u64,
 }
 
 /// One worker's counters: written by it alone, once a turn.
@@ -46,6 +61,10 @@ pub(crate) struct Tally {
     no_ports: AtomicU64,
     open: AtomicU64,
     spare: AtomicU64,
+    forged: AtomicU64,
+    repeated: AtomicU64,
+    handshakes: AtomicU64,
+    handshakes_failed: AtomicU64,
 }
 
 impl Tally {
@@ -60,6 +79,10 @@ impl Tally {
             (&self.unsent, turn.unsent),
             (&self.opened, turn.opened),
             (&self.no_ports, turn.no_ports),
+            (&self.forged, turn.secrecy.forged),
+            (&self.repeated, turn.secrecy.repeated),
+            (&self.handshakes, turn.secrecy.handshakes),
+            (&self.handshakes_failed, turn.secrecy.handshakes_failed),
         ] {
             if added > 0 {
                 counter.fetch_add(added, Ordering::Relaxed);
@@ -82,6 +105,10 @@ impl Tally {
             (&self.no_ports, &mut sum.no_ports),
             (&self.open, &mut sum.open),
             (&self.spare, &mut sum.spare),
+            (&self.forged, &mut sum.secrecy.forged),
+            (&self.repeated, &mut sum.secrecy.repeated),
+            (&self.handshakes, &mut sum.secrecy.handshakes),
+            (&self.handshakes_failed, &mut sum.secrecy.handshakes_failed),
         ] {
             *sum += counter.load(Ordering::Relaxed);
         }

@@ -68,6 +68,7 @@ impl Measure {
             lost: (self.packets > 0).then(|| expected.saturating_sub(received)),
             jitter_ms: self.jitter.milliseconds(),
             strangers,
+            forged: 0,
         }
     }
 }

@@ -9,9 +9,11 @@ use pbx::media::{Event, Heard, Side, Terms};
 use pbx::moment::Moment;
 
 use crate::allowance::Pass;
-use crate::latch::Verdict;
+use crate::counters::Secrecy;
+use crate::end::{End, Received};
+use crate::guard::Kind;
 use crate::packet::Packet;
-use crate::stream::{Aim, Look, Stream};
+use crate::stream::{Aim, Look};
 
 /// As many sides as [`Side`] says that a call may have.
 const SIDES_OF_A_CALL: usize = 64;
@@ -41,14 +43,16 @@ pub(crate) enum Port {
 /// Where a datagram goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// Out of this side's port of the same kind, to its peer.
-    To(Slot, SocketAddr),
+    /// Out of this side's port, to its peer.
+    To(Slot, Port, SocketAddr),
     /// Nobody listens: the side is joined to none, or that one's peer wants nothing.
     Unheard,
     /// Its peer sends more than any sound.
     Excess,
     /// It is not our peer's.
     Stranger,
+    /// Here: [`Sessions::take_secrecy`] counts it.
+    Ended,
 }
 
 /// All open sides of a worker.
@@ -59,15 +63,7 @@ pub(crate) struct Sessions {
     slots: BTreeMap<Side, Slot>,
     events: VecDeque<Event>,
     look_at: Moment,
-}
-
-#[derive(Debug)]
-struct End {
-    side: Side,
-    family: Family,
-    joined: Option<Slot>,
-    terms: Option<Box<Terms>>,
-    stream: Stream,
+    secrecy: Secrecy,
 }
 
 impl Slot {
@@ -111,8 +107,7 @@ impl Sessions {
 
     /// Opens a side in the place of one that was closed and not [freed](Self::free).
     pub(crate) fn open_in(&mut self, slot: Slot, side: Side, family: Family) -> Option<Slot> {
-        let end = Some(End { side, family, joined: None, terms: None, stream: Stream::default() });
-        *self.ends.get_mut(slot.index())? = end;
+        *self.ends.get_mut(slot.index())? = Some(End::new(side, family));
         self.slots.insert(side, slot);
         Some(slot)
     }
@@ -139,17 +134,15 @@ impl Sessions {
 
     /// Signalling says where a side's peer is.
     pub(crate) fn aim(&mut self, now: Moment, side: Side, aim: Aim) {
-        let Some(end) = self.slot_of(side).and_then(|slot| self.end(slot)) else { return };
-        let reachable = |address: &SocketAddr| Family::of(address) == end.family;
-        let rtp = aim.rtp.filter(reachable);
-        let rtcp = aim.rtcp.filter(reachable);
-        end.stream.aim(now, Aim { rtp, rtcp, ..aim });
+        if let Some(end) = self.slot_of(side).and_then(|slot| self.end(slot)) {
+            end.aim(now, aim);
+        }
     }
 
     /// Signalling says what a side and its peer agreed on.
-    pub(crate) fn agree(&mut self, side: Side, terms: Box<Terms>) {
+    pub(crate) fn agree(&mut self, now: Moment, side: Side, terms: Box<Terms>) {
         if let Some(end) = self.slot_of(side).and_then(|slot| self.end(slot)) {
-            end.terms = Some(terms);
+            end.agree(now, terms);
         }
     }
 
@@ -181,7 +174,7 @@ impl Sessions {
         let slot = self.slots.remove(&side)?;
         self.part(slot);
         let end = self.ends.get_mut(slot.index())?.take()?;
-        Some((slot, end.stream.heard()))
+        Some((slot, end.heard()))
     }
 
     /// Anybody may have the place of a side that was closed.
@@ -199,28 +192,39 @@ impl Sessions {
     ) -> Way {
         let end = self.ends.get_mut(slot.index()).and_then(Option::as_mut);
         let Some(end) = end else { return Way::Stranger };
-        let verdict = match port {
-            Port::Sound => end.stream.handle_sound(now, source, packet.bytes()),
-            Port::Reports => end.stream.handle_report(now, source, packet.bytes()),
-        };
-        let (side, joined) = (end.side, end.joined);
-        match verdict {
-            Verdict::Stranger => return Way::Stranger,
-            Verdict::Believed => {}
-            Verdict::Latched => {
+        let kind = match end.receive(now, port, source, packet) {
+            Received::Believed(kind) => kind,
+            Received::Latched(kind) => {
+                let side = end.side;
                 let told = end.stream.peer().map(|peer| Event::Latched { side, peer });
                 self.events.extend(told);
+                kind
             }
-        }
+            Received::Stranger => return Way::Stranger,
+            Received::Forged => {
+                self.secrecy.forged += 1;
+                return Way::Ended;
+            }
+            Received::Repeated => {
+                self.secrecy.repeated += 1;
+                return Way::Ended;
+            }
+        };
         if end.stream.take_allowance(now) == Pass::No {
             return Way::Excess;
         }
-        let Some(joined) = joined else { return Way::Unheard };
-        let goes_to = self.end(joined).and_then(|end| match port {
-            Port::Sound => end.stream.sound_goes_to(now),
-            Port::Reports => end.stream.reports_go_to(),
+        let guarded = end.is_guarded();
+        let Some(joined) = end.joined else { return Way::Unheard };
+        let way = self.end(joined).and_then(|end| match (kind, guarded || end.is_guarded()) {
+            (Kind::Other, true) => None,
+            (Kind::Sound | Kind::Report | Kind::Other, _) => end.send(now, (kind, port), packet),
         });
-        goes_to.map_or(Way::Unheard, |address| Way::To(joined, address))
+        way.map_or(Way::Unheard, |(port, address)| Way::To(joined, port, address))
+    }
+
+    /// What encryption did since this was asked last.
+    pub(crate) fn take_secrecy(&mut self) -> Secrecy {
+        std::mem::take(&mut self.secrecy)
     }
 
     /// When something is to be done, although nothing comes.
@@ -305,11 +309,14 @@ mod tests {
             |sessions: &mut Sessions| come(sessions, NOW, (slots[0], Port::Sound), ada, &sound);
         assert_eq!(from_ada(&mut sessions), Way::Unheard);
         sessions.join(side(0), side(1));
-        assert_eq!(from_ada(&mut sessions), Way::To(slots[1], at("[2001:db8::2]:5000")));
+        assert_eq!(
+            from_ada(&mut sessions),
+            Way::To(slots[1], Port::Sound, at("[2001:db8::2]:5000"))
+        );
         let report = [0x80, 200, 0, 1, 0, 0, 0, 1];
         let reports = (slots[0], Port::Reports);
         let way = come(&mut sessions, NOW, reports, at("198.51.100.1:4001"), &report);
-        assert_eq!(way, Way::To(slots[1], at("[2001:db8::2]:5001")));
+        assert_eq!(way, Way::To(slots[1], Port::Reports, at("[2001:db8::2]:5001")));
 
         sessions.close(side(1));
         assert_eq!(from_ada(&mut sessions), Way::Unheard);
@@ -323,7 +330,7 @@ mod tests {
         let (ada, bob) = ((slots[0], Port::Reports), (slots[1], Port::Reports));
         let bobs = at("198.51.100.2:5001");
         let to_ada = |sessions: &mut Sessions| come(sessions, NOW, bob, bobs, &report);
-        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], at("192.168.1.5:4001")));
+        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], Port::Reports, at("192.168.1.5:4001")));
 
         for n in 0..5 {
             let now = NOW + Duration::from_millis(u64::from(n) * 20);
@@ -333,12 +340,15 @@ mod tests {
         }
         let latched = Event::Latched { side: side(0), peer: at("203.0.113.9:30000") };
         assert_eq!(sessions.poll_event(), Some(latched));
-        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], at("203.0.113.9:30001")));
+        assert_eq!(
+            to_ada(&mut sessions),
+            Way::To(slots[0], Port::Reports, at("203.0.113.9:30001"))
+        );
         let thief = come(&mut sessions, NOW, ada, at("203.0.113.66:30001"), &report);
         assert_eq!(thief, Way::Stranger);
         let adas = at("203.0.113.9:41234");
         come(&mut sessions, NOW, ada, adas, &report);
-        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], adas));
+        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], Port::Reports, adas));
         let other = come(&mut sessions, NOW, ada, at("203.0.113.9:41235"), &report);
         assert_eq!(other, Way::Stranger, "somebody else behind the same NAT");
     }
@@ -411,7 +421,7 @@ mod tests {
             let from = at(ports_of_1);
             match come(&mut sessions, NOW, (slots[0], Port::Sound), from, &sound) {
                 Way::To(..) => turns += 1,
-                Way::Unheard | Way::Excess | Way::Stranger => break,
+                Way::Unheard | Way::Excess | Way::Stranger | Way::Ended => break,
             }
         }
         assert_eq!(turns, 501);

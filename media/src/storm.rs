@@ -95,8 +95,8 @@ impl Storm {
         let way = self.sessions.handle_datagram(self.now, (slot, port), source, &mut packet);
         while self.sessions.poll_event().is_some() {}
         match way {
-            Way::To(_, address) => Some(address),
-            Way::Unheard | Way::Excess | Way::Stranger => None,
+            Way::To(_, _, address) => Some(address),
+            Way::Unheard | Way::Excess | Way::Stranger | Way::Ended => None,
         }
     }
 

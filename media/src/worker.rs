@@ -147,6 +147,7 @@ impl<F: Fn(Event)> Worker<F> {
         while let Some(event) = self.sessions.poll_event() {
             (self.events)(event);
         }
+        self.turn.secrecy = self.sessions.take_secrecy();
         self.turn.open = self.sessions.len() as u64;
         self.turn.spare = self.spares.len() as u64;
         self.shared.tally.add(&self.turn);
@@ -173,7 +174,8 @@ impl<F: Fn(Event)> Worker<F> {
             }
             Way::Unheard => self.turn.unheard += 1,
             Way::Excess => self.turn.excess += 1,
-            Way::To(slot, address) => {
+            Way::Ended => {}
+            Way::To(slot, port, address) => {
                 let out = self.pairs.get(slot.index()).and_then(Option::as_ref);
                 match out.map(|held| held.pair.socket(port).send_to(packet.bytes(), address)) {
                     Some(Ok(_)) => {
@@ -201,7 +203,7 @@ impl<F: Fn(Event)> Worker<F> {
             Wish::Aim { side, rtp, rtcp, near } => {
                 self.sessions.aim(now, side, Aim { rtp, rtcp, near });
             }
-            Wish::Agree { side, terms } => self.sessions.agree(side, terms),
+            Wish::Agree { side, terms } => self.sessions.agree(now, side, terms),
             Wish::Join { a, b } => self.sessions.join(a, b),
             Wish::Close { side } => {
                 let heard = self.close(now, side);

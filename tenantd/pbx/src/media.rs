@@ -268,6 +268,8 @@ pub struct Heard {
     pub lost: Option<u64>,
     /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1); `None` with fewer than two packets.
     pub jitter_ms: Option<f32>,
-    /// Packets from other addresses, not relayed.
+    /// Packets from other addresses, and forged ones, not relayed.
     pub strangers: u64,
+    /// Those of them whose tag was wrong, or that had none where one was agreed on.
+    pub forged: u64,
 }
