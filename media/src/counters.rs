@@ -9,6 +9,8 @@ pub struct Counters {
     pub relayed: u64,
     /// Their bytes.
     pub relayed_bytes: u64,
+    /// Datagrams of our own: sound packed anew, digits, reports.
+    pub made: u64,
     /// Datagrams from addresses that are no peer's, dropped.
     pub strangers: u64,
     /// Datagrams of peers that nobody listens to, dropped.
@@ -53,6 +55,7 @@ pub struct Secrecy {
 pub(crate) struct Tally {
     relayed: AtomicU64,
     relayed_bytes: AtomicU64,
+    made: AtomicU64,
     strangers: AtomicU64,
     unheard: AtomicU64,
     excess: AtomicU64,
@@ -73,6 +76,7 @@ impl Tally {
         for (counter, added) in [
             (&self.relayed, turn.relayed),
             (&self.relayed_bytes, turn.relayed_bytes),
+            (&self.made, turn.made),
             (&self.strangers, turn.strangers),
             (&self.unheard, turn.unheard),
             (&self.excess, turn.excess),
@@ -97,6 +101,7 @@ impl Tally {
         for (counter, sum) in [
             (&self.relayed, &mut sum.relayed),
             (&self.relayed_bytes, &mut sum.relayed_bytes),
+            (&self.made, &mut sum.made),
             (&self.strangers, &mut sum.strangers),
             (&self.unheard, &mut sum.unheard),
             (&self.excess, &mut sum.excess),

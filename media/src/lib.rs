@@ -26,6 +26,7 @@ mod srtp;
 pub mod storm;
 mod stream;
 pub mod stun;
+mod transcode;
 mod worker;
 
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -1,5 +1,9 @@
 //! The calls of one worker: which side hears which, and where a datagram goes.
 
+mod outbox;
+pub(crate) mod speech;
+mod timetable;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +17,10 @@ use crate::counters::Secrecy;
 use crate::end::{End, Received};
 use crate::guard::Kind;
 use crate::packet::Packet;
+use crate::session::outbox::Outbox;
+use crate::session::timetable::Timetable;
 use crate::stream::{Aim, Look};
+use crate::transcode::mouth::{Change, Spoken};
 
 /// As many sides as [`Side`] says that a call may have.
 const SIDES_OF_A_CALL: usize = 64;
@@ -21,7 +28,7 @@ const SIDES_OF_A_CALL: usize = 64;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// A side's place in the tables of its worker, as long as the side is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(u32);
 
 /// Which addresses a side can reach.
@@ -64,6 +71,8 @@ pub(crate) struct Sessions {
     events: VecDeque<Event>,
     look_at: Moment,
     secrecy: Secrecy,
+    timetable: Timetable,
+    outbox: Outbox,
 }
 
 impl Slot {
@@ -141,9 +150,14 @@ impl Sessions {
 
     /// Signalling says what a side and its peer agreed on.
     pub(crate) fn agree(&mut self, now: Moment, side: Side, terms: Box<Terms>) {
-        if let Some(end) = self.slot_of(side).and_then(|slot| self.end(slot)) {
-            end.agree(now, terms);
-        }
+        let Some(slot) = self.slot_of(side) else { return };
+        let Some(end) = self.end(slot) else { return };
+        let change = match end.terms.as_ref() == Some(&terms) {
+            true => Change::Join,
+            false => Change::Terms,
+        };
+        end.agree(now, terms);
+        self.reroute(slot, change);
     }
 
     /// Two sides of a call hear each other, and nobody else.
@@ -159,11 +173,14 @@ impl Sessions {
                 end.joined = Some(joined);
             }
         }
+        self.reroute(one, Change::Join);
     }
 
     fn part(&mut self, slot: Slot) {
-        let joined = self.end(slot).and_then(|end| end.joined.take());
-        if let Some(end) = joined.and_then(|joined| self.end(joined)) {
+        self.unroute(slot);
+        let Some(joined) = self.end(slot).and_then(|end| end.joined.take()) else { return };
+        self.unroute(joined);
+        if let Some(end) = self.end(joined) {
             end.joined = None;
         }
     }
@@ -214,7 +231,13 @@ impl Sessions {
             return Way::Excess;
         }
         let guarded = end.is_guarded();
+        let word = end.word(kind, packet);
         let Some(joined) = end.joined else { return Way::Unheard };
+        match self.speak(now, joined, word, packet) {
+            Spoken::Now => {}
+            Spoken::Later => return Way::Ended,
+            Spoken::Never => return Way::Unheard,
+        }
         let way = self.end(joined).and_then(|end| match (kind, guarded || end.is_guarded()) {
             (Kind::Other, true) => None,
             (Kind::Sound | Kind::Report | Kind::Other, _) => end.send(now, (kind, port), packet),
@@ -229,7 +252,8 @@ impl Sessions {
 
     /// When something is to be done, although nothing comes.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        (self.len() > 0).then_some(self.look_at)
+        let look_at = (self.len() > 0).then_some(self.look_at);
+        look_at.into_iter().chain(self.timetable.deadline()).min()
     }
 
     /// Does what is due by now.
@@ -238,6 +262,7 @@ impl Sessions {
             self.look_at = now + LOOK_EVERY;
             self.look(now);
         }
+        self.handle_due(now);
     }
 
     /// Finds the peers that have fallen silent.

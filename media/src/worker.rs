@@ -124,8 +124,20 @@ impl<F: Fn(Event)> Worker<F> {
 
     fn handle_deadline(&mut self, now: Moment) {
         self.sessions.handle_deadline(now);
+        self.transmit();
         while let Some(slot) = self.spares.give_up(now, Pressed::No) {
             self.let_go(now, slot);
+        }
+    }
+
+    /// Sends what the sessions made themselves.
+    fn transmit(&mut self) {
+        while let Some(made) = self.sessions.poll_transmit() {
+            let out = self.pairs.get(made.slot.index()).and_then(Option::as_ref);
+            match out.map(|held| held.pair.socket(made.port).send_to(made.bytes, made.to)) {
+                Some(Ok(_)) => self.turn.made += 1,
+                Some(Err(_)) | None => self.turn.unsent += 1,
+            }
         }
     }
 

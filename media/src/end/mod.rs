@@ -15,6 +15,8 @@ use crate::rtp::Datagram;
 use crate::session::{Family, Port, Slot};
 use crate::srtp::Refused;
 use crate::stream::{Aim, Stream};
+use crate::transcode::mouth::Mouth;
+use crate::transcode::route::Route;
 
 /// One side.
 #[derive(Debug)]
@@ -24,6 +26,12 @@ pub(crate) struct End {
     pub(crate) joined: Option<Slot>,
     pub(crate) terms: Option<Box<Terms>>,
     pub(crate) stream: Stream,
+    /// What becomes of the peer's packets for the other side; `None`: nothing.
+    pub(crate) route: Option<Box<Route>>,
+    /// What we say to the peer ourselves.
+    pub(crate) mouth: Option<Box<Mouth>>,
+    /// When this side stands in the timetable.
+    pub(crate) due_at: Option<Moment>,
     guard: Guard,
     forged: u64,
 }
@@ -52,6 +60,9 @@ impl End {
             joined: None,
             terms: None,
             stream: Stream::default(),
+            route: None,
+            mouth: None,
+            due_at: None,
             guard: Guard::default(),
             forged: 0,
         }

@@ -1,0 +1,169 @@
+//! All that is said to one phone: what is passed on to it, and what we make ourselves.
+
+use std::time::Duration;
+
+use pbx::media::Terms;
+use pbx::moment::Moment;
+
+use crate::packet::{Fit, Packet};
+use crate::rtp::Header;
+use crate::transcode::conversion::{Aloud, Conversion, Said};
+use crate::transcode::outgoing::{HEAD, Marker, Outgoing};
+use crate::transcode::route::{Fate, Route};
+
+/// An event's payload (RFC 4733 §2.3).
+const EVENT: usize = 4;
+/// Sound gives way to an event that has not ended, for so long after its last packet.
+const EVENT_HOLDS: Duration = Duration::from_millis(100);
+
+/// One side's.
+#[derive(Debug)]
+pub(crate) struct Mouth {
+    pub(crate) outgoing: Outgoing,
+    conversion: Option<Box<Conversion>>,
+    events: Option<u8>,
+    event: Option<Event>,
+}
+
+/// A digit that passes through.
+#[derive(Debug, Clone, Copy)]
+struct Event {
+    /// The speaker's timestamp, which is the digit's name.
+    theirs: u32,
+    /// Ours.
+    ours: u32,
+    holds_until: Moment,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// It goes, as it is now.
+    Now,
+    /// What is made of it goes later, or never.
+    Later,
+    /// Nobody could make anything of it.
+    Never,
+}
+
+impl Mouth {
+    /// With a stream of these random numbers.
+    pub(crate) fn new(random: u64) -> Self {
+        Self { outgoing: Outgoing::new(random), conversion: None, events: None, event: None }
+    }
+
+    /// What both sides agreed on is known, or has changed. A conversion that is still right goes on.
+    pub(crate) fn agree(
+        &mut self,
+        change: Change,
+        route: Option<&Route>,
+        from: &Terms,
+        to: &Terms,
+    ) {
+        self.events = to.events;
+        let needed = route.is_some_and(Route::converts);
+        if !needed {
+            self.conversion = None;
+        } else if change == Change::Terms || self.conversion.is_none() {
+            self.conversion = Conversion::between(from, to).map(Box::new);
+        }
+    }
+
+    /// Nobody speaks to this phone any more.
+    pub(crate) fn fall_silent(&mut self) {
+        (self.conversion, self.event) = (None, None);
+    }
+
+    /// Whether sound is made here.
+    pub(crate) fn converts(&self) -> bool {
+        self.conversion.is_some()
+    }
+
+    /// A packet of the speaker's, with what its route says of it.
+    pub(crate) fn speak(
+        &mut self,
+        now: Moment,
+        fate: Fate,
+        header: &Header,
+        packet: &mut Packet<'_>,
+    ) -> Spoken {
+        if let Fate::Pass(number) = fate {
+            if let Some(second) = packet.bytes_mut().get_mut(1) {
+                *second = (*second & 0x80) | number;
+            }
+            return Spoken::Now;
+        }
+        let Some(conversion) = &mut self.conversion else { return Spoken::Never };
+        let payload = header.payload(packet.bytes());
+        match fate {
+            Fate::Convert(codec) => conversion.handle_sound(now, header, codec, payload),
+            Fate::Noise => conversion.handle_noise(now, header, payload),
+            Fate::Event => {
+                conversion.handle_other(now, header);
+                return self.pass_event(now, header, packet);
+            }
+            Fate::Tone => conversion.handle_other(now, header),
+            Fate::Pass(_) | Fate::Drop => return Spoken::Never,
+        }
+        Spoken::Later
+    }
+
+    /// RFC 4733 §2.5: the packets of an event share a timestamp, and its length grows.
+    fn pass_event(&mut self, now: Moment, header: &Header, packet: &mut Packet<'_>) -> Spoken {
+        let (Some(number), Some(conversion)) = (self.events, &self.conversion) else {
+            return Spoken::Never;
+        };
+        let payload = header.payload(packet.bytes());
+        let Some([digit, volume, l0, l1]) = payload.first_chunk::<EVENT>().copied() else {
+            return Spoken::Never;
+        };
+        let (theirs, ours) = (conversion.speakers_clock(), conversion.listeners_clock());
+        let long = u32::from(u16::from_be_bytes([l0, l1])) * ours / theirs;
+        let long = u16::try_from(long).unwrap_or(u16::MAX).to_be_bytes();
+        let known = self.event.filter(|event| event.theirs == header.timestamp);
+        let (marker, timestamp) = match known {
+            Some(event) => (Marker::Clear, event.ours),
+            None => {
+                self.outgoing.resume(now, ours);
+                (Marker::Set, self.outgoing.timestamp())
+            }
+        };
+        let ended = volume & 0x80 != 0;
+        let holds_until = if ended { now } else { now + EVENT_HOLDS };
+        self.event = Some(Event { theirs: header.timestamp, ours: timestamp, holds_until });
+        if packet.set_len(HEAD + EVENT) == Fit::TooLong {
+            return Spoken::Never;
+        }
+        if let Some(room) = packet.bytes_mut().get_mut(HEAD..) {
+            room.copy_from_slice(&[digit, volume, long[0], long[1]]);
+        }
+        match self.outgoing.write(packet, (number, marker), Some(timestamp), EVENT) {
+            Fit::Fits => Spoken::Now,
+            Fit::TooLong => Spoken::Never,
+        }
+    }
+
+    /// When the next packet is to be made.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        self.conversion.as_ref().and_then(|conversion| conversion.deadline())
+    }
+
+    /// Makes the next packet, if it is time.
+    pub(crate) fn handle_deadline(&mut self, now: Moment, packet: &mut Packet<'_>) -> Said {
+        let Some(conversion) = &mut self.conversion else { return Said::Nothing };
+        let aloud = match self.event {
+            Some(event) if now < event.holds_until => Aloud::No,
+            Some(_) | None => Aloud::Yes,
+        };
+        conversion.handle_deadline(now, aloud, &mut self.outgoing, packet)
+    }
+}
+
+/// What changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// What a side agreed on.
+    Terms,
+    /// Nothing of that: the sides were joined again.
+    Join,
+}
