@@ -15,8 +15,8 @@ use crate::codec::{LONGEST_PAYLOAD, Rate};
 /// How hard the encoder tries, of 10. At 5 it takes two thirds of the time of 9, and few hear it.
 const COMPLEXITY: i32 = 5;
 /// Bits a second where the peer sets no limit (RFC 7587 §3.1.1 names 8-12 for narrow band, 16-20 for
-/// wide band; a little more keeps tones clean that are no voice).
-const NARROW_BITRATE: u32 = 16_000;
+/// wide band; more keeps tones as loud as they were, which are no voice).
+const NARROW_BITRATE: u32 = 24_000;
 const WIDE_BITRATE: u32 = 32_000;
 /// What a peer may ask for (RFC 7587 §6.1).
 const BITRATES: RangeInclusive<u32> = 6_000..=510_000;

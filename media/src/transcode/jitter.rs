@@ -189,11 +189,6 @@ impl Jitter {
         self.stream = Some(stream);
     }
 
-    /// Whether anything is to be heard, now or soon.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.state == State::Idle
-    }
-
     /// When a stream that has begun is to be heard.
     pub(crate) fn begins_at(&self) -> Option<Moment> {
         match self.state {
@@ -220,6 +215,11 @@ impl Jitter {
             let here = slot(stream.next);
             let is_here = |kept: &Kept| kept.sequence == Some(stream.next);
             if !self.kept.get(here).is_some_and(is_here) {
+                if starved < STARVES_FOR && stream.waiting_us() < self.lateness.wait_us() {
+                    // Packets were later than this of late: it may still come.
+                    self.state = State::Playing { starved: starved + 1 };
+                    return Pulled::Lost { long_us: stream.long_us, next: None };
+                }
                 stream.next += 1;
                 stream.expected += i64::from(stream.long_us) * stream.clock / 1_000;
                 if starved > 0 {
@@ -324,6 +324,11 @@ impl Stream {
         (same && near && soon).then_some(self)
     }
 
+    /// How much sound lies between what is heard next and the end of the newest.
+    fn waiting_us(&self) -> i64 {
+        (self.timestamp - self.expected) * 1_000 / self.clock + i64::from(self.long_us)
+    }
+
     fn number(&self, sequence: u16) -> i64 {
         let ahead = sequence.wrapping_sub(self.sequence as u16) as i16;
         self.sequence + i64::from(ahead)
@@ -351,13 +356,16 @@ impl Lateness {
         let fastest = self.fastest.map_or(transit, |fastest| transit.min(fastest + 20));
         self.fastest = Some(fastest);
         let late = transit - fastest;
-        // Up at once, down by half in 7 s.
-        self.peak = late.max(self.peak - (self.peak - late) / 512);
+        // Up at once, down by half in 14 s.
+        self.peak = late.max(self.peak - (self.peak - late) / 1_024);
     }
 
     /// How long a packet is let wait.
     fn wait(&self) -> Duration {
-        let us = (self.peak + SPARE_US).clamp(SHORTEST_US, LONGEST_US);
-        Duration::from_micros(us.unsigned_abs())
+        Duration::from_micros(self.wait_us().unsigned_abs())
+    }
+
+    fn wait_us(&self) -> i64 {
+        (self.peak + SPARE_US).clamp(SHORTEST_US, LONGEST_US)
     }
 }
