@@ -18,6 +18,7 @@ mod latch;
 mod measure;
 mod packet;
 mod ports;
+mod report;
 mod rtp;
 mod session;
 mod socket;

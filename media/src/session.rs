@@ -1,8 +1,10 @@
 //! The calls of one worker: which side hears which, and where a datagram goes.
 
 mod outbox;
+mod quality;
 pub(crate) mod speech;
 mod timetable;
+pub(crate) mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -25,7 +27,7 @@ use crate::transcode::mouth::{Change, Spoken};
 /// As many sides as [`Side`] says that a call may have.
 const SIDES_OF_A_CALL: usize = 64;
 /// How often peers that have fallen silent are looked for, while any side is open.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A side's place in the tables of its worker, as long as the side is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,9 +145,11 @@ impl Sessions {
 
     /// Signalling says where a side's peer is.
     pub(crate) fn aim(&mut self, now: Moment, side: Side, aim: Aim) {
-        if let Some(end) = self.slot_of(side).and_then(|slot| self.end(slot)) {
+        let Some(slot) = self.slot_of(side) else { return };
+        if let Some(end) = self.end(slot) {
             end.aim(now, aim);
         }
+        self.watch(slot);
     }
 
     /// Signalling says what a side and its peer agreed on.
@@ -157,6 +161,7 @@ impl Sessions {
             false => Change::Terms,
         };
         end.agree(now, terms);
+        self.open_mouth(now, slot);
         self.reroute(slot, change);
     }
 
@@ -164,6 +169,9 @@ impl Sessions {
     pub(crate) fn join(&mut self, a: Side, b: Side) {
         let (Some(one), Some(other)) = (self.slot_of(a), self.slot_of(b)) else { return };
         if a.call != b.call || one == other {
+            return;
+        }
+        if self.end(one).is_some_and(|end| end.joined == Some(other)) {
             return;
         }
         self.part(one);
@@ -174,6 +182,7 @@ impl Sessions {
             }
         }
         self.reroute(one, Change::Join);
+        self.watch(one);
     }
 
     fn part(&mut self, slot: Slot) {
@@ -231,7 +240,7 @@ impl Sessions {
             return Way::Excess;
         }
         let guarded = end.is_guarded();
-        let word = end.word(kind, packet);
+        let word = end.word(now, kind, packet);
         let Some(joined) = end.joined else { return Way::Unheard };
         match self.speak(now, joined, word, packet) {
             Spoken::Now => {}
@@ -272,6 +281,7 @@ impl Sessions {
                 self.events.push_back(Event::Quiet { side: end.side });
             }
         }
+        self.look_for_one_way(now);
     }
 
     /// What happened that the call must know.

@@ -217,6 +217,7 @@ impl<F: Fn(Event)> Worker<F> {
             }
             Wish::Agree { side, terms } => self.sessions.agree(now, side, terms),
             Wish::Join { a, b } => self.sessions.join(a, b),
+            Wish::Press { .. } | Wish::Listen { .. } => {}
             Wish::Close { side } => {
                 let heard = self.close(now, side);
                 (self.events)(Event::Closed { side, heard });
@@ -337,6 +338,8 @@ impl<F: Fn(Event)> Worker<F> {
 
     /// Ends a side; of one that is not open nothing was heard.
     fn close(&mut self, now: Moment, side: Side) -> Heard {
+        self.sessions.say_goodbye(now, side);
+        self.transmit();
         let Some((slot, heard)) = self.sessions.close(side) else { return Heard::default() };
         let local = self.pairs.get(slot.index()).and_then(Option::as_ref).map(|held| held.local);
         if !local.is_some_and(|local| self.spares.keep(now, slot, local)) {

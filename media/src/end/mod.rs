@@ -11,7 +11,9 @@ use pbx::moment::Moment;
 use crate::guard::{Guard, Kind};
 use crate::latch::Verdict;
 use crate::packet::Packet;
+use crate::report::Exchange;
 use crate::rtp::Datagram;
+use crate::session::watch::Watch;
 use crate::session::{Family, Port, Slot};
 use crate::srtp::Refused;
 use crate::stream::{Aim, Stream};
@@ -30,6 +32,9 @@ pub(crate) struct End {
     pub(crate) route: Option<Box<Route>>,
     /// What we say to the peer ourselves.
     pub(crate) mouth: Option<Box<Mouth>>,
+    /// Reports to and from the peer.
+    pub(crate) exchange: Exchange,
+    pub(crate) watch: Watch,
     /// When this side stands in the timetable.
     pub(crate) due_at: Option<Moment>,
     guard: Guard,
@@ -62,6 +67,8 @@ impl End {
             stream: Stream::default(),
             route: None,
             mouth: None,
+            exchange: Exchange::default(),
+            watch: Watch::default(),
             due_at: None,
             guard: Guard::default(),
             forged: 0,
@@ -148,6 +155,7 @@ impl End {
         let mut heard = self.stream.heard();
         heard.strangers += self.forged;
         heard.forged = self.forged;
+        self.add_quality(&mut heard);
         heard
     }
 }

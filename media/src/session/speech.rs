@@ -3,11 +3,13 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
+use pbx::media::Side;
 use pbx::moment::Moment;
 
 use crate::end::End;
 use crate::guard::Kind;
 use crate::packet::Packet;
+use crate::report::rtcp::Ending;
 use crate::rtp::{Datagram, Header};
 use crate::session::outbox::Transmit;
 use crate::session::{Port, Sessions, Slot};
@@ -25,20 +27,26 @@ pub(crate) enum Word {
     AsItIs,
     /// Sound, with a fate of its own.
     Sound(Fate, Header),
+    /// A report.
+    Report,
     /// For nobody: a report about a stream that the other side does not get.
     Private,
 }
 
 impl End {
     /// What a packet of the peer's is to be for the other side.
-    pub(crate) fn word(&self, kind: Kind, packet: &Packet<'_>) -> Word {
-        let Some(route) = &self.route else { return Word::AsItIs };
-        match (kind, Datagram::read(packet.bytes())) {
-            (Kind::Sound, Datagram::Rtp(header)) => {
-                Word::Sound(route.fate(header.payload_type), header)
-            }
-            (Kind::Report, _) if route.converts() => Word::Private,
-            (Kind::Report | Kind::Sound | Kind::Other, _) => Word::AsItIs,
+    pub(crate) fn word(&mut self, now: Moment, kind: Kind, packet: &Packet<'_>) -> Word {
+        if kind == Kind::Report {
+            self.handle_report(now, packet);
+        }
+        match (kind, &self.route) {
+            (Kind::Report, Some(route)) if route.converts() => Word::Private,
+            (Kind::Report, _) => Word::Report,
+            (Kind::Sound, Some(route)) => match Datagram::read(packet.bytes()) {
+                Datagram::Rtp(header) => Word::Sound(route.fate(header.payload_type), header),
+                Datagram::Rtcp | Datagram::Other => Word::AsItIs,
+            },
+            (Kind::Sound, None) | (Kind::Other, _) => Word::AsItIs,
         }
     }
 
@@ -47,14 +55,19 @@ impl End {
             (Word::Sound(fate, header), Some(mouth)) => mouth.speak(now, fate, &header, packet),
             (Word::Sound(..), None) => Spoken::Never,
             (Word::Private, _) => Spoken::Later,
-            (Word::AsItIs, Some(mouth)) if mouth.converts() => Spoken::Later,
+            (Word::Report, Some(mouth)) if mouth.converts() => Spoken::Later,
+            (Word::Report, _) => {
+                self.exchange.handle_passed(now, packet.bytes());
+                Spoken::Now
+            }
             (Word::AsItIs, _) => Spoken::Now,
         }
     }
 
     /// When this side has something to do.
     fn deadline(&self) -> Option<Moment> {
-        self.mouth.as_ref().and_then(|mouth| mouth.deadline())
+        let speaks_at = self.mouth.as_ref().and_then(|mouth| mouth.deadline());
+        speaks_at.into_iter().chain(self.exchange.deadline()).min()
     }
 }
 
@@ -90,15 +103,26 @@ impl Sessions {
             let theirs = theirs.clone();
             if let Some(listener) = self.end(to)
                 && let Some(ours) = &listener.terms
-                && (route.is_some() || listener.mouth.is_some())
+                && let Some(mouth) = &mut listener.mouth
             {
-                let mouth = listener.mouth.get_or_insert_with(|| Box::new(Mouth::new(random())));
                 mouth.agree(change, route.as_deref(), &theirs, ours);
             }
             if let Some(speaker) = self.end(from) {
                 speaker.route = route;
             }
         }
+    }
+
+    /// A side whose terms are known can be spoken to, and is reported to.
+    pub(super) fn open_mouth(&mut self, now: Moment, slot: Slot) {
+        if let Some(end) = self.end(slot)
+            && end.mouth.is_none()
+        {
+            let numbers = [random(), random(), random()];
+            end.mouth = Some(Box::new(Mouth::new(numbers)));
+            end.exchange.schedule(now, random());
+        }
+        self.schedule(slot);
     }
 
     /// A side is joined to none any more.
@@ -135,6 +159,16 @@ impl Sessions {
         }
     }
 
+    /// A side is about to be closed.
+    pub(crate) fn say_goodbye(&mut self, now: Moment, side: Side) {
+        let Some(slot) = self.slot_of(side) else { return };
+        let Self { ends, outbox, .. } = self;
+        let end = ends.get_mut(slot.index()).and_then(Option::as_mut);
+        if let Some(end) = end.filter(|end| end.exchange.says_goodbye()) {
+            outbox.add(slot, |packet| end.report(now, Ending::Ends, packet));
+        }
+    }
+
     /// The next packet that was made here.
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
         self.outbox.take()
@@ -147,6 +181,10 @@ impl End {
         now: Moment,
         packet: &mut Packet<'_>,
     ) -> Option<(Port, std::net::SocketAddr)> {
+        if self.exchange.deadline().is_some_and(|at| at <= now) {
+            self.exchange.schedule(now, random());
+            return self.report(now, Ending::GoesOn, packet);
+        }
         let mouth = self.mouth.as_mut()?;
         match mouth.handle_deadline(now, packet) {
             Said::Something => self.send(now, (Kind::Sound, Port::Sound), packet),

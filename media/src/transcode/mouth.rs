@@ -20,6 +20,8 @@ const EVENT_HOLDS: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Mouth {
     pub(crate) outgoing: Outgoing,
+    /// What our reports call us (RFC 7022 §4.2: another for each call).
+    name: String,
     conversion: Option<Box<Conversion>>,
     events: Option<u8>,
     event: Option<Event>,
@@ -47,9 +49,28 @@ pub(crate) enum Spoken {
 }
 
 impl Mouth {
-    /// With a stream of these random numbers.
-    pub(crate) fn new(random: u64) -> Self {
-        Self { outgoing: Outgoing::new(random), conversion: None, events: None, event: None }
+    /// With a stream and a name of these random numbers.
+    pub(crate) fn new(random: [u64; 3]) -> Self {
+        let [stream, one, other] = random;
+        Self {
+            outgoing: Outgoing::new(stream),
+            name: format!("{one:016x}{:08x}", other >> 32),
+            conversion: None,
+            events: None,
+            event: None,
+        }
+    }
+
+    /// What our reports call us.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The peer reported which share of our packets is lost.
+    pub(crate) fn handle_loss(&mut self, percent: u8) {
+        if let Some(conversion) = &mut self.conversion {
+            conversion.handle_loss(percent);
+        }
     }
 
     /// What both sides agreed on is known, or has changed. A conversion that is still right goes on.

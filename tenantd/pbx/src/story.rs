@@ -243,6 +243,11 @@ pub enum Event {
     },
     /// The node that carried the call's sound was lost, and the call with it.
     NodeLost,
+    /// Nothing comes from a side, though the other is heard and both should be.
+    OneWay {
+        /// Whose sound is missing.
+        number: String,
+    },
 }
 
 /// Why a registration ended.

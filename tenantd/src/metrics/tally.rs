@@ -128,6 +128,7 @@ series! {
         "Calls that ended, by why.";
     EndedServerFailed = "tenantd_calls_ended_total"["ending": "server_failed"],
         "Calls that ended, by why.";
+    OneWay = "tenantd_sound_one_way_total", "Sides that heard, and were not heard themselves.";
     Registered = "tenantd_registrations_added_total", "Phones that registered anew or moved.";
     Unregistered = "tenantd_registrations_ended_total",
         "Registrations that ended: by the phone, replaced, run out, or the extension gone.";
@@ -215,6 +216,7 @@ impl Tally {
             Event::Unregistered { .. } => self.count(Count::Unregistered),
             Event::NotAnswering { .. } => self.count(Count::NotAnswering),
             Event::SipAlg { .. } => self.count(Count::SipAlg),
+            Event::OneWay { .. } => self.count(Count::OneWay),
             Event::WrongPassword { .. } => self.count(Count::WrongPassword),
             Event::SlowedDown { .. } => self.count(Count::SlowedDown),
             Event::RequestRefused { .. } => self.count(Count::RequestsRefused),

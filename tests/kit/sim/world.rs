@@ -244,6 +244,13 @@ impl World {
         self.input(|| Input::Media(Sound::Quiet { side }));
     }
 
+    /// Nothing ever came from the phone of this leg, and the other one is heard.
+    pub fn be_unheard(&mut self, leg: u16) {
+        let side = self.sides.keys().copied().find(|side| side.leg == leg);
+        let side = side.expect("sound of this leg is open");
+        self.input(|| Input::Media(Sound::OneWay { side }));
+    }
+
     /// Ends the process in an instant and starts it again with what was written down.
     pub fn restart(&mut self) {
         for (node, stage) in self.stages.iter_mut().enumerate() {
@@ -581,7 +588,9 @@ impl World {
                 self.twins.check_sound(rtp.map(|address| address.ip()));
                 return self.twins.check_sound(near);
             }
-            Wish::Agree { .. } | Wish::Join { .. } => return,
+            Wish::Agree { .. } | Wish::Join { .. } | Wish::Press { .. } | Wish::Listen { .. } => {
+                return;
+            }
         };
         self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
