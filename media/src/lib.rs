@@ -11,6 +11,7 @@ pub mod codec;
 mod contest;
 mod control;
 mod counters;
+mod digits;
 mod end;
 mod guard;
 mod inbox;

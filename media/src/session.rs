@@ -241,7 +241,9 @@ impl Sessions {
         }
         let guarded = end.is_guarded();
         let word = end.word(now, kind, packet);
-        let Some(joined) = end.joined else { return Way::Unheard };
+        let joined = end.joined;
+        self.hear_keys(now, slot, word, packet);
+        let Some(joined) = joined else { return Way::Unheard };
         match self.speak(now, joined, word, packet) {
             Spoken::Now => {}
             Spoken::Later => return Way::Ended,
@@ -281,6 +283,7 @@ impl Sessions {
                 self.events.push_back(Event::Quiet { side: end.side });
             }
         }
+        self.look_for_keys(now);
         self.look_for_one_way(now);
     }
 

@@ -217,7 +217,8 @@ impl<F: Fn(Event)> Worker<F> {
             }
             Wish::Agree { side, terms } => self.sessions.agree(now, side, terms),
             Wish::Join { a, b } => self.sessions.join(a, b),
-            Wish::Press { .. } | Wish::Listen { .. } => {}
+            Wish::Press { side, digit, for_ms } => self.sessions.press(now, side, digit, for_ms),
+            Wish::Listen { side, tones } => self.sessions.listen(side, tones),
             Wish::Close { side } => {
                 let heard = self.close(now, side);
                 (self.events)(Event::Closed { side, heard });

@@ -13,12 +13,12 @@ use crate::latch::Verdict;
 use crate::packet::Packet;
 use crate::report::Exchange;
 use crate::rtp::Datagram;
+use crate::session::speech::Speech;
 use crate::session::watch::Watch;
 use crate::session::{Family, Port, Slot};
 use crate::srtp::Refused;
 use crate::stream::{Aim, Stream};
 use crate::transcode::mouth::Mouth;
-use crate::transcode::route::Route;
 
 /// One side.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ pub(crate) struct End {
     pub(crate) joined: Option<Slot>,
     pub(crate) terms: Option<Box<Terms>>,
     pub(crate) stream: Stream,
-    /// What becomes of the peer's packets for the other side; `None`: nothing.
-    pub(crate) route: Option<Box<Route>>,
+    /// What is made of what the peer says.
+    pub(crate) speech: Speech,
     /// What we say to the peer ourselves.
     pub(crate) mouth: Option<Box<Mouth>>,
     /// Reports to and from the peer.
@@ -65,7 +65,7 @@ impl End {
             joined: None,
             terms: None,
             stream: Stream::default(),
-            route: None,
+            speech: Speech::default(),
             mouth: None,
             exchange: Exchange::default(),
             watch: Watch::default(),
@@ -86,6 +86,7 @@ impl End {
     /// Signalling says what was agreed on.
     pub(crate) fn agree(&mut self, now: Moment, terms: Box<Terms>) {
         self.guard.agree(now, &terms.protection);
+        self.speech.ear.agree(&terms);
         self.terms = Some(terms);
     }
 

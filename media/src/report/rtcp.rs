@@ -71,7 +71,7 @@ pub(crate) fn name_at(at_us: u64) -> u32 {
 
 fn ntp(at_us: u64) -> u64 {
     let (seconds, rest) = (at_us / 1_000_000 + NTP_EPOCH, at_us % 1_000_000);
-    seconds << 32 | (rest << 32) / 1_000_000
+    (seconds << 32) | ((rest << 32) / 1_000_000)
 }
 
 /// Reads all that a compound packet says; what is not understood is passed over.
@@ -124,14 +124,14 @@ pub(crate) fn write(report: &Report<'_>, packet: &mut Packet<'_>) -> Fit {
     if let Some(sender) = report.sender {
         let ntp = ntp(report.at_us);
         let numbers = [(ntp >> 32) as u32, ntp as u32];
-        numbers.map(|word| out.word(word));
-        [sender.timestamp, sender.packets, sender.octets].map(|word| out.word(word));
+        out.words(&numbers);
+        out.words(&[sender.timestamp, sender.packets, sender.octets]);
     }
     if let Some(block) = report.block {
         out.word(block.about);
         let lost = block.lost.clamp(-0x80_0000, 0x7f_ffff).cast_unsigned() & 0xff_ffff;
         out.word(u32::from(block.fraction) << 24 | lost);
-        [block.highest, block.jitter, block.last, block.since].map(|word| out.word(word));
+        out.words(&[block.highest, block.jitter, block.last, block.since]);
     }
     out.end(start);
     let start = out.begin(0x81, DESCRIPTION);
@@ -171,6 +171,10 @@ impl Writer {
 
     fn word(&mut self, word: u32) {
         self.bytes(&word.to_be_bytes());
+    }
+
+    fn words(&mut self, words: &[u32]) {
+        words.iter().for_each(|word| self.word(*word));
     }
 
     fn begin(&mut self, first: u8, kind: u8) -> usize {

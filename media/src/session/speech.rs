@@ -2,10 +2,12 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::time::Duration;
 
-use pbx::media::Side;
+use pbx::media::{Digit, Event, Side, Tones};
 use pbx::moment::Moment;
 
+use crate::digits::ear::Ear;
 use crate::end::End;
 use crate::guard::Kind;
 use crate::packet::Packet;
@@ -19,6 +21,14 @@ use crate::transcode::route::{Fate, Route};
 
 /// How many sides are served before packets have their turn: packing 20 ms of Opus takes 0.15 ms.
 const AT_ONCE: usize = 4;
+
+/// What is made of what one phone says.
+#[derive(Debug, Default)]
+pub(crate) struct Speech {
+    /// What becomes of its packets for the other phone; `None`: nothing.
+    route: Option<Box<Route>>,
+    pub(crate) ear: Ear,
+}
 
 /// What a believed packet is to be for whoever hears it.
 #[derive(Debug, Clone, Copy)]
@@ -39,20 +49,25 @@ impl End {
         if kind == Kind::Report {
             self.handle_report(now, packet);
         }
-        match (kind, &self.route) {
+        match (kind, &self.speech.route) {
             (Kind::Report, Some(route)) if route.converts() => Word::Private,
             (Kind::Report, _) => Word::Report,
-            (Kind::Sound, Some(route)) => match Datagram::read(packet.bytes()) {
-                Datagram::Rtp(header) => Word::Sound(route.fate(header.payload_type), header),
-                Datagram::Rtcp | Datagram::Other => Word::AsItIs,
-            },
-            (Kind::Sound, None) | (Kind::Other, _) => Word::AsItIs,
+            (Kind::Sound, route) if self.terms.is_some() => {
+                let Datagram::Rtp(header) = Datagram::read(packet.bytes()) else {
+                    return Word::AsItIs;
+                };
+                let number = header.payload_type;
+                let fate = route.as_ref().map_or(Fate::Pass(number), |route| route.fate(number));
+                Word::Sound(fate, header)
+            }
+            (Kind::Sound | Kind::Other, _) => Word::AsItIs,
         }
     }
 
     fn speak(&mut self, now: Moment, word: Word, packet: &mut Packet<'_>) -> Spoken {
         match (word, &mut self.mouth) {
             (Word::Sound(fate, header), Some(mouth)) => mouth.speak(now, fate, &header, packet),
+            (Word::Sound(Fate::Pass(_), _), None) => Spoken::Now,
             (Word::Sound(..), None) => Spoken::Never,
             (Word::Private, _) => Spoken::Later,
             (Word::Report, Some(mouth)) if mouth.converts() => Spoken::Later,
@@ -85,8 +100,63 @@ impl Sessions {
         }
         let Some(end) = self.end(slot) else { return Spoken::Never };
         let spoken = end.speak(now, word, packet);
-        self.schedule(slot);
+        if spoken == Spoken::Later {
+            self.schedule(slot);
+        }
         spoken
+    }
+
+    /// Listens for keys in a packet of a side's peer, and lets the other phone hear those that it
+    /// has no events for.
+    pub(super) fn hear_keys(&mut self, now: Moment, slot: Slot, word: Word, packet: &Packet<'_>) {
+        let Word::Sound(fate, header) = word else { return };
+        let Self { ends, events, .. } = self;
+        let end = ends.get_mut(slot.index()).and_then(Option::as_mut);
+        let Some(end) = end.filter(|end| end.speech.ear.cares(header.payload_type)) else { return };
+        let (side, payload) = (end.side, header.payload(packet.bytes()));
+        let mut last = None;
+        end.speech.ear.handle_packet(now, &header, payload, |digit, long_ms| {
+            events.push_back(Event::Digit { side, digit, long_ms });
+            last = Some((digit, long_ms));
+        });
+        if let (Some((digit, long_ms)), Fate::Tone, Some(joined)) = (last, fate, end.joined) {
+            self.press_for(now, joined, digit, long_ms);
+        }
+    }
+
+    /// Finds the keys whose end was lost.
+    pub(super) fn look_for_keys(&mut self, now: Moment) {
+        for index in 0..self.ends.len() {
+            let Some(Some(end)) = self.ends.get_mut(index) else { continue };
+            let Some((digit, long_ms)) = end.speech.ear.look(now) else { continue };
+            self.events.push_back(Event::Digit { side: end.side, digit, long_ms });
+            let tones = end.speech.route.as_ref().is_some_and(|route| route.makes_tones());
+            if let Some(joined) = end.joined.filter(|_| tones) {
+                self.press_for(now, joined, digit, long_ms);
+            }
+        }
+    }
+
+    /// A call wishes that a side's peer hears a key.
+    pub(crate) fn press(&mut self, now: Moment, side: Side, digit: Digit, for_ms: u16) {
+        if let Some(slot) = self.slot_of(side) {
+            self.press_for(now, slot, digit, u32::from(for_ms));
+        }
+    }
+
+    fn press_for(&mut self, now: Moment, slot: Slot, digit: Digit, long_ms: u32) {
+        let Some(end) = self.end(slot) else { return };
+        if let (Some(mouth), Some(terms)) = (&mut end.mouth, &end.terms) {
+            mouth.press(now, terms, digit, Duration::from_millis(u64::from(long_ms)));
+        }
+        self.schedule(slot);
+    }
+
+    /// A call wishes that tones of a side's peer are listened for, or not any more.
+    pub(crate) fn listen(&mut self, side: Side, tones: Tones) {
+        if let Some(end) = self.slot_of(side).and_then(|slot| self.end(slot)) {
+            end.speech.ear.listen(tones, end.terms.as_deref());
+        }
     }
 
     /// What becomes of packets between a side and the one it is joined to is worked out anew.
@@ -108,7 +178,7 @@ impl Sessions {
                 mouth.agree(change, route.as_deref(), &theirs, ours);
             }
             if let Some(speaker) = self.end(from) {
-                speaker.route = route;
+                speaker.speech.route = route;
             }
         }
     }
@@ -128,7 +198,7 @@ impl Sessions {
     /// A side is joined to none any more.
     pub(super) fn unroute(&mut self, slot: Slot) {
         if let Some(end) = self.end(slot) {
-            end.route = None;
+            end.speech.route = None;
             if let Some(mouth) = &mut end.mouth {
                 mouth.fall_silent();
             }

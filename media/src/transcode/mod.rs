@@ -6,9 +6,12 @@
 
 pub(crate) mod conversion;
 pub(crate) mod jitter;
+pub(crate) mod key;
 pub(crate) mod mouth;
 pub(crate) mod outgoing;
 pub(crate) mod route;
 
+#[cfg(test)]
+mod key_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use pbx::media::Terms;
+use pbx::media::{Digit, Terms};
 use pbx::moment::Moment;
 
+use crate::digits::event::{PAYLOAD, Phase, Said as Spelled};
 use crate::packet::{Fit, Packet};
 use crate::rtp::Header;
 use crate::transcode::conversion::{Aloud, Conversion, Said};
+use crate::transcode::key::{Keys, Passed};
 use crate::transcode::outgoing::{HEAD, Marker, Outgoing};
 use crate::transcode::route::{Fate, Route};
 
-/// An event's payload (RFC 4733 §2.3).
-const EVENT: usize = 4;
 /// Sound gives way to an event that has not ended, for so long after its last packet.
 const EVENT_HOLDS: Duration = Duration::from_millis(100);
 
@@ -25,6 +25,9 @@ pub(crate) struct Mouth {
     conversion: Option<Box<Conversion>>,
     events: Option<u8>,
     event: Option<Event>,
+    /// What is passed on to it.
+    passed: Option<Passed>,
+    keys: Option<Box<Keys>>,
 }
 
 /// A digit that passes through.
@@ -58,6 +61,8 @@ impl Mouth {
             conversion: None,
             events: None,
             event: None,
+            passed: None,
+            keys: None,
         }
     }
 
@@ -82,6 +87,9 @@ impl Mouth {
         to: &Terms,
     ) {
         self.events = to.events;
+        if change == Change::Terms {
+            self.keys = None;
+        }
         let needed = route.is_some_and(Route::converts);
         if !needed {
             self.conversion = None;
@@ -92,7 +100,7 @@ impl Mouth {
 
     /// Nobody speaks to this phone any more.
     pub(crate) fn fall_silent(&mut self) {
-        (self.conversion, self.event) = (None, None);
+        (self.conversion, self.event, self.passed) = (None, None, None);
     }
 
     /// Whether sound is made here.
@@ -112,7 +120,7 @@ impl Mouth {
             if let Some(second) = packet.bytes_mut().get_mut(1) {
                 *second = (*second & 0x80) | number;
             }
-            return Spoken::Now;
+            return self.pass(now, header, packet);
         }
         let Some(conversion) = &mut self.conversion else { return Spoken::Never };
         let payload = header.payload(packet.bytes());
@@ -129,18 +137,40 @@ impl Mouth {
         Spoken::Later
     }
 
+    /// A packet is passed on, unless a key is down.
+    fn pass(&mut self, now: Moment, header: &Header, packet: &mut Packet<'_>) -> Spoken {
+        let passed = match &mut self.passed {
+            Some(passed) if passed.is(header) => passed,
+            other => other.insert(Passed::begin(now, header)),
+        };
+        if self.keys.as_ref().is_some_and(|keys| keys.holds()) {
+            passed.hold(now, header);
+            return Spoken::Later;
+        }
+        passed.pass(now, header, packet);
+        Spoken::Now
+    }
+
+    /// The phone is to hear a key.
+    pub(crate) fn press(&mut self, now: Moment, terms: &Terms, digit: Digit, long: Duration) {
+        if self.keys.is_none() {
+            self.keys = Keys::new(terms).map(Box::new);
+        }
+        if let Some(keys) = &mut self.keys {
+            keys.press(now, digit, long);
+        }
+    }
+
     /// RFC 4733 §2.5: the packets of an event share a timestamp, and its length grows.
     fn pass_event(&mut self, now: Moment, header: &Header, packet: &mut Packet<'_>) -> Spoken {
         let (Some(number), Some(conversion)) = (self.events, &self.conversion) else {
             return Spoken::Never;
         };
-        let payload = header.payload(packet.bytes());
-        let Some([digit, volume, l0, l1]) = payload.first_chunk::<EVENT>().copied() else {
+        let Some(said) = Spelled::read(header.payload(packet.bytes())) else {
             return Spoken::Never;
         };
         let (theirs, ours) = (conversion.speakers_clock(), conversion.listeners_clock());
-        let long = u32::from(u16::from_be_bytes([l0, l1])) * ours / theirs;
-        let long = u16::try_from(long).unwrap_or(u16::MAX).to_be_bytes();
+        let long = u16::try_from(u32::from(said.long) * ours / theirs).unwrap_or(u16::MAX);
         let known = self.event.filter(|event| event.theirs == header.timestamp);
         let (marker, timestamp) = match known {
             Some(event) => (Marker::Clear, event.ours),
@@ -149,16 +179,18 @@ impl Mouth {
                 (Marker::Set, self.outgoing.timestamp())
             }
         };
-        let ended = volume & 0x80 != 0;
-        let holds_until = if ended { now } else { now + EVENT_HOLDS };
+        let holds_until = match said.phase {
+            Phase::Ended => now,
+            Phase::Down => now + EVENT_HOLDS,
+        };
         self.event = Some(Event { theirs: header.timestamp, ours: timestamp, holds_until });
-        if packet.set_len(HEAD + EVENT) == Fit::TooLong {
+        if packet.set_len(HEAD + PAYLOAD) == Fit::TooLong {
             return Spoken::Never;
         }
         if let Some(room) = packet.bytes_mut().get_mut(HEAD..) {
-            room.copy_from_slice(&[digit, volume, long[0], long[1]]);
+            room.copy_from_slice(&Spelled { long, ..said }.bytes());
         }
-        match self.outgoing.write(packet, (number, marker), Some(timestamp), EVENT) {
+        match self.outgoing.write(packet, (number, marker), Some(timestamp), PAYLOAD) {
             Fit::Fits => Spoken::Now,
             Fit::TooLong => Spoken::Never,
         }
@@ -166,14 +198,25 @@ impl Mouth {
 
     /// When the next packet is to be made.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        self.conversion.as_ref().and_then(|conversion| conversion.deadline())
+        let sounds_at = self.conversion.as_ref().and_then(|conversion| conversion.deadline());
+        let keys_at = self.keys.as_ref().and_then(|keys| keys.deadline());
+        sounds_at.into_iter().chain(keys_at).min()
     }
 
     /// Makes the next packet, if it is time.
     pub(crate) fn handle_deadline(&mut self, now: Moment, packet: &mut Packet<'_>) -> Said {
+        let mut is_down = false;
+        if let Some(keys) = &mut self.keys {
+            let passed = self.passed.as_mut().filter(|_| self.conversion.is_none());
+            if keys.handle_deadline(now, &mut self.outgoing, passed, packet).is_some() {
+                return Said::Something;
+            }
+            is_down = keys.is_down();
+        }
         let Some(conversion) = &mut self.conversion else { return Said::Nothing };
         let aloud = match self.event {
             Some(event) if now < event.holds_until => Aloud::No,
+            Some(_) | None if is_down => Aloud::No,
             Some(_) | None => Aloud::Yes,
         };
         conversion.handle_deadline(now, aloud, &mut self.outgoing, packet)

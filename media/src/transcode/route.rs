@@ -77,6 +77,11 @@ impl Route {
         self.fates.iter().any(|fate| matches!(fate, Fate::Convert(_)))
     }
 
+    /// Whether keys that are told of in events are to be heard as tones.
+    pub(crate) fn makes_tones(&self) -> bool {
+        self.fates.contains(&Fate::Tone)
+    }
+
     fn set(&mut self, payload_type: u8, fate: Fate) {
         if let Some(place) = self.fates.get_mut(usize::from(payload_type)) {
             *place = fate;
