@@ -19,6 +19,8 @@ pub struct Counters {
     pub excess: u64,
     /// Datagrams that the kernel did not take, dropped.
     pub unsent: u64,
+    /// How often a port found no room to receive into: its packets waited, and no other's did.
+    pub starved: u64,
     /// Sides that were opened.
     pub opened: u64,
     /// Sides that found no port.
@@ -60,6 +62,7 @@ pub(crate) struct Tally {
     unheard: AtomicU64,
     excess: AtomicU64,
     unsent: AtomicU64,
+    starved: AtomicU64,
     opened: AtomicU64,
     no_ports: AtomicU64,
     open: AtomicU64,
@@ -81,6 +84,7 @@ impl Tally {
             (&self.unheard, turn.unheard),
             (&self.excess, turn.excess),
             (&self.unsent, turn.unsent),
+            (&self.starved, turn.starved),
             (&self.opened, turn.opened),
             (&self.no_ports, turn.no_ports),
             (&self.forged, turn.secrecy.forged),
@@ -106,6 +110,7 @@ impl Tally {
             (&self.unheard, &mut sum.unheard),
             (&self.excess, &mut sum.excess),
             (&self.unsent, &mut sum.unsent),
+            (&self.starved, &mut sum.starved),
             (&self.opened, &mut sum.opened),
             (&self.no_ports, &mut sum.no_ports),
             (&self.open, &mut sum.open),

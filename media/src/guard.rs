@@ -63,9 +63,13 @@ impl Guard {
         }
     }
 
-    /// Nothing passes until there are keys.
-    pub(crate) fn close(&mut self) {
-        *self = Self::Closed;
+    /// A handshake agreed on these. Both ends begin to count anew (RFC 5764 §4.2: its keys are those
+    /// of a new context), which the peer's packets on their way do not know yet.
+    pub(crate) fn take_new_keys(&mut self, now: Moment, ours: &Key, theirs: &Key) {
+        self.take_keys(now, ours, theirs);
+        if let (Self::Keyed(pair), Some(sender)) = (self, Sender::new(ours)) {
+            pair.sender = sender;
+        }
     }
 
     /// Whether packets are protected, or are to be.

@@ -16,7 +16,8 @@ use pbx::moment::Moment;
 
 use crate::allowance::Pass;
 use crate::counters::Secrecy;
-use crate::end::{End, Received};
+use crate::dtls::{Identity, Room};
+use crate::end::{End, Moved, Received, Surroundings};
 use crate::guard::Kind;
 use crate::packet::Packet;
 use crate::session::outbox::Outbox;
@@ -28,6 +29,11 @@ use crate::transcode::mouth::{Change, Spoken};
 const SIDES_OF_A_CALL: usize = 64;
 /// How often peers that have fallen silent are looked for, while any side is open.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often handshakes that wait are asked whether something is to be repeated.
+const SHAKE_EVERY: Duration = Duration::from_millis(250);
+/// More at once are not begun: each costs a third of a millisecond, and sound waits meanwhile. Who
+/// says hello then says it again after a second.
+const HANDSHAKES: usize = 256;
 
 /// A side's place in the tables of its worker, as long as the side is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +70,19 @@ pub(crate) enum Way {
     Ended,
 }
 
+/// What a side itself says, of checks and handshakes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// From which side.
+    pub(crate) slot: Slot,
+    /// From which of its ports.
+    pub(crate) port: Port,
+    /// Where to.
+    pub(crate) to: SocketAddr,
+    /// What.
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// All open sides of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
@@ -75,12 +94,22 @@ pub(crate) struct Sessions {
     secrecy: Secrecy,
     timetable: Timetable,
     outbox: Outbox,
+    identity: Option<Identity>,
+    /// Sides that shake hands now.
+    shaking: Vec<Slot>,
+    shake_at: Moment,
+    replies: VecDeque<Reply>,
 }
 
 impl Slot {
     /// As an index.
     pub(crate) fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// From a number.
+    pub(crate) fn of(number: u32) -> Self {
+        Self(number)
     }
 
     /// From [`Self::index`].
@@ -100,6 +129,11 @@ impl Family {
 }
 
 impl Sessions {
+    /// None, with a certificate for handshakes.
+    pub(crate) fn with_identity(identity: Identity) -> Self {
+        Self { identity: Some(identity), ..Self::default() }
+    }
+
     /// Opens a side; `None` if it [cannot be](Self::may_open).
     pub(crate) fn open(&mut self, side: Side, family: Family) -> Option<Slot> {
         if !self.may_open(side) {
@@ -146,9 +180,7 @@ impl Sessions {
     /// Signalling says where a side's peer is.
     pub(crate) fn aim(&mut self, now: Moment, side: Side, aim: Aim) {
         let Some(slot) = self.slot_of(side) else { return };
-        if let Some(end) = self.end(slot) {
-            end.aim(now, aim);
-        }
+        self.with(slot, |end, around| end.aim(now, aim, around));
         self.watch(slot);
     }
 
@@ -160,7 +192,7 @@ impl Sessions {
             true => Change::Join,
             false => Change::Terms,
         };
-        end.agree(now, terms);
+        self.with(slot, |end, around| end.agree(now, terms, around));
         self.open_mouth(now, slot);
         self.reroute(slot, change);
     }
@@ -221,10 +253,12 @@ impl Sessions {
         let kind = match end.receive(now, port, source, packet) {
             Received::Believed(kind) => kind,
             Received::Latched(kind) => {
-                let side = end.side;
-                let told = end.stream.peer().map(|peer| Event::Latched { side, peer });
-                self.events.extend(told);
+                self.events.extend(end.latched());
                 kind
+            }
+            Received::Check | Received::Handshake => {
+                self.converse(now, slot, source, packet.bytes());
+                return Way::Ended;
             }
             Received::Stranger => return Way::Stranger,
             Received::Forged => {
@@ -256,6 +290,41 @@ impl Sessions {
         way.map_or(Way::Unheard, |(port, address)| Way::To(joined, port, address))
     }
 
+    /// What is meant for us came to a side's port for sound.
+    fn converse(&mut self, now: Moment, slot: Slot, source: SocketAddr, message: &[u8]) {
+        let moved = self.with(slot, |end, around| end.converse(now, source, message, around));
+        if moved == Some(Moved::Yes) {
+            let told = self.end(slot).and_then(|end| end.latched());
+            self.events.extend(told);
+        }
+    }
+
+    /// Does something with a side and what its worker lends it.
+    fn with<T>(
+        &mut self,
+        slot: Slot,
+        act: impl FnOnce(&mut End, &mut Surroundings<'_>) -> T,
+    ) -> Option<T> {
+        let end = self.ends.get_mut(slot.index())?.as_mut()?;
+        let was_shaking = end.is_shaking();
+        let room = match self.shaking.len() {
+            0..HANDSHAKES => Room::Free,
+            _ => Room::Full,
+        };
+        let (replies, secrecy) = (&mut self.replies, &mut self.secrecy);
+        let identity = self.identity.as_ref();
+        let done = act(end, &mut Surroundings { slot, identity, room, replies, secrecy });
+        if end.is_shaking() && !was_shaking && !self.shaking.contains(&slot) {
+            self.shaking.push(slot);
+        }
+        Some(done)
+    }
+
+    /// What is to be sent of checks and handshakes.
+    pub(crate) fn poll_reply(&mut self) -> Option<Reply> {
+        self.replies.pop_front()
+    }
+
     /// What encryption did since this was asked last.
     pub(crate) fn take_secrecy(&mut self) -> Secrecy {
         std::mem::take(&mut self.secrecy)
@@ -263,8 +332,10 @@ impl Sessions {
 
     /// When something is to be done, although nothing comes.
     pub(crate) fn deadline(&self) -> Option<Moment> {
+        let shake_at = (!self.shaking.is_empty()).then_some(self.shake_at);
         let look_at = (self.len() > 0).then_some(self.look_at);
-        look_at.into_iter().chain(self.timetable.deadline()).min()
+        let due = [look_at, shake_at, self.timetable.deadline()];
+        due.into_iter().flatten().min()
     }
 
     /// Does what is due by now.
@@ -273,14 +344,30 @@ impl Sessions {
             self.look_at = now + LOOK_EVERY;
             self.look(now);
         }
+        if !self.shaking.is_empty() && self.shake_at <= now {
+            self.shake_at = now + SHAKE_EVERY;
+            for slot in std::mem::take(&mut self.shaking) {
+                self.with(slot, |end, around| end.handle_deadline(now, around));
+                if self.end(slot).is_some_and(|end| end.is_shaking())
+                    && !self.shaking.contains(&slot)
+                {
+                    self.shaking.push(slot);
+                }
+            }
+        }
         self.handle_due(now);
     }
 
     /// Finds the peers that have fallen silent.
     fn look(&mut self, now: Moment) {
-        for end in self.ends.iter_mut().flatten() {
-            if end.stream.look(now) == Look::FellSilent {
-                self.events.push_back(Event::Quiet { side: end.side });
+        for index in 0..self.ends.len() {
+            let Some(slot) = Slot::from_index(index) else { return };
+            let seen = self.with(slot, |end, around| {
+                end.handle_deadline(now, around);
+                (end.stream.look(now), end.side)
+            });
+            if let Some((Look::FellSilent, side)) = seen {
+                self.events.push_back(Event::Quiet { side });
             }
         }
         self.look_for_keys(now);

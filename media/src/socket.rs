@@ -9,7 +9,6 @@ use nix::sys::socket::{
     sockopt,
 };
 
-use crate::packet::{Packet, ROOM};
 use crate::session::{Family, Port};
 
 /// What the kernel may hold for us: a second of the fattest sound, half a minute of reports.
@@ -39,6 +38,12 @@ impl Pair {
         let sound = open(address, SOUND_BUFFER)?;
         let reports = open(SocketAddr::new(local, next), REPORTS_BUFFER)?;
         Ok(Self { sound, reports, port, family: Family::of(&address) })
+    }
+
+    /// Any two sockets.
+    pub(crate) fn of(sound: UdpSocket, reports: UdpSocket) -> io::Result<Self> {
+        let address = sound.local_addr()?;
+        Ok(Self { sound, reports, port: address.port(), family: Family::of(&address) })
     }
 
     /// One of the two.
@@ -80,31 +85,4 @@ fn open(address: SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
     setsockopt(&fd, sockopt::RcvBuf, &buffer)?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(UdpSocket::from(fd))
-}
-
-/// Room for one datagram: made once a worker, so that no packet allocates.
-pub(crate) struct Room(Box<[u8; ROOM]>);
-
-impl Room {
-    pub(crate) fn new() -> Self {
-        Self(Box::new([0; ROOM]))
-    }
-
-    /// Reads the datagram that waits at a port; `None` if none waits, or one that is too long.
-    ///
-    /// One a call, although the kernel would give many: a phone sends one every 20 ms, so more wait
-    /// only after a stall or in a flood, and then other ports come first. `recvmmsg` was
-    /// measured and was not cheaper.
-    pub(crate) fn read(
-        &mut self,
-        socket: &UdpSocket,
-    ) -> io::Result<Option<(SocketAddr, Packet<'_>)>> {
-        match socket.recv_from(self.0.as_mut_slice()) {
-            Ok((len, source)) => {
-                Ok(Packet::new(self.0.as_mut_slice(), len).map(|packet| (source, packet)))
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
 }

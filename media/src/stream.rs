@@ -60,6 +60,11 @@ impl Stream {
         self.control.aim(aim.rtcp);
     }
 
+    /// Where the peer is, for who asks more than what its packets show.
+    pub(crate) fn latch(&mut self) -> &mut Latch {
+        &mut self.latch
+    }
+
     /// A datagram came to the port for sound.
     pub(crate) fn handle_sound(
         &mut self,

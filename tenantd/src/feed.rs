@@ -468,7 +468,7 @@ fn served(directory: &Directory) -> Served {
 #[cfg(test)]
 mod tests {
     use pbx::id::UserId;
-    use pbx::tenant::directory::{Limits, Secrets};
+    use pbx::tenant::directory::{Encryption, Limits, Secrets, Srtp};
     use uuid::Uuid;
 
     use super::*;
@@ -504,6 +504,7 @@ mod tests {
             label: None,
             trusted: vec![],
             limits: Limits::default(),
+            encryption: Encryption::default(),
             users: users.into_iter().map(|user| (user.id, user)).collect(),
             groups: BTreeMap::new(),
             numbers: BTreeMap::new(),
@@ -522,6 +523,7 @@ mod tests {
             digest,
             max_contacts: 1,
             limits: Limits::default(),
+            srtp: Srtp::default(),
         }
     }
 }

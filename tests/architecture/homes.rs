@@ -12,6 +12,7 @@ const HOMES: &[(&str, &str)] = &[
     ("openssl", "media/src/dtls"),
     ("audio_codec", "media/src/codec/"),
     ("opus_pure", "media/src/codec/"),
+    ("io_uring", "media/src/io/uring"),
     ("rustls", "tenantd/src/net/tls"),
     ("tokio_rustls", "tenantd/src/net/tls"),
     ("axum", "web/"),

@@ -1,11 +1,13 @@
 //! What a relayed packet of sound costs: many calls over loopback, ours and rtpengine under the same load.
 //!
-//! `cargo bench -p tests --bench rtp -- CALLS SECONDS THREADS [NG_ADDRESS PID]`
+//! `cargo bench -p tests --bench rtp -- CALLS SECONDS THREADS [WAY | bare WAY | NG_ADDRESS PID]`
 //!
 //! Each call is two phones that send a packet every 20 ms. The CPU time is that of the relay's threads
-//! alone, as the scheduler counts it. With the last two arguments the relay is a running rtpengine,
-//! spoken to over its ng protocol; start a fresh one for each run. The relay's threads run on
-//! cores 0 and 1, the phones on 2 and 3 (start rtpengine under `taskset -c 0,1`).
+//! alone, as the scheduler counts it. WAY is `auto`, `io_uring` or `epoll`; with `bare` the same way
+//! relays between fixed addresses and asks nothing, which is the floor. With an address and a process
+//! the relay is a running rtpengine, spoken to over its ng protocol; start a fresh one for each run.
+//! The relay's threads run on cores 0 and 1, the phones on 2 and 3 (start rtpengine under `taskset
+//! -c 0,1`).
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -18,7 +20,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use media::{Config, Media};
+use media::bare::Bare;
+use media::{Config, Io, Media};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pbx::chance::Chance;
 use pbx::id::CallId;
@@ -37,7 +40,22 @@ struct Plan {
     calls: usize,
     seconds: u64,
     threads: usize,
-    peer: Option<(SocketAddr, u32)>,
+    relay: Relay,
+}
+
+/// What relays.
+#[derive(Clone, Copy)]
+enum Relay {
+    Ours(Io),
+    Bare(Io),
+    Rtpengine { ng: SocketAddr, pid: u32 },
+}
+
+/// What relays, once it does, kept until it need not any more.
+enum Running {
+    Ours(Media),
+    Bare(Bare),
+    Rtpengine,
 }
 
 fn main() -> io::Result<()> {
@@ -52,18 +70,22 @@ fn main() -> io::Result<()> {
         .collect::<io::Result<Vec<_>>>()?;
     let addresses = sockets.iter().map(UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
     pin(&[0, 1])?;
-    let (targets, ours) = match plan.peer {
-        Some((ng, _)) => (through_rtpengine(ng, &addresses)?, None),
-        None => {
-            let (targets, media) = through_us(plan.threads, &addresses);
-            (targets, Some(media))
+    let (targets, running) = match plan.relay {
+        Relay::Rtpengine { ng, .. } => (through_rtpengine(ng, &addresses)?, Running::Rtpengine),
+        Relay::Ours(io) => {
+            let (targets, media) = through_us(plan.threads, io, &addresses);
+            (targets, Running::Ours(media))
+        }
+        Relay::Bare(io) => {
+            let (bare, targets) = Bare::start(io, plan.threads, &addresses)?;
+            (targets, Running::Bare(bare))
         }
     };
     let phones = sockets.into_iter().zip(targets).map(|(socket, target)| Phone { socket, target });
-    run(&plan, phones.collect(), ours.as_ref())
+    run(&plan, phones.collect(), running)
 }
 
-fn run(plan: &Plan, phones: Vec<Phone>, ours: Option<&Media>) -> io::Result<()> {
+fn run(plan: &Plan, phones: Vec<Phone>, running: Running) -> io::Result<()> {
     let mut halves = [Vec::new(), Vec::new()];
     for (number, phone) in phones.into_iter().enumerate() {
         if let Some(half) = halves.get_mut(number / 2 % 2) {
@@ -99,8 +121,10 @@ fn run(plan: &Plan, phones: Vec<Phone>, ours: Option<&Media>) -> io::Result<()> 
         delay(50),
         delay(99),
     );
-    if let Some(media) = ours {
-        println!("{:?}", media.counters());
+    match running {
+        Running::Ours(media) => println!("{:?}", media.counters()),
+        Running::Bare(bare) => drop(bare),
+        Running::Rtpengine => {}
     }
     Ok(())
 }
@@ -110,20 +134,30 @@ impl Plan {
         // Cargo adds `--bench`.
         let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
         let [calls, seconds, threads] = [arguments.next()?, arguments.next()?, arguments.next()?];
-        let peer = match (arguments.next(), arguments.next()) {
-            (Some(ng), Some(pid)) => Some((ng.parse().ok()?, pid.parse().ok()?)),
+        let way = |name: &str| match name {
+            "auto" => Some(Io::Auto),
+            "io_uring" => Some(Io::IoUring),
+            "epoll" => Some(Io::Epoll),
             _ => None,
         };
+        let relay = match (arguments.next().as_deref(), arguments.next().as_deref()) {
+            (None, _) => Relay::Ours(Io::Auto),
+            (Some(name), None) => Relay::Ours(way(name)?),
+            (Some("bare"), Some(name)) => Relay::Bare(way(name)?),
+            (Some(ng), Some(pid)) => {
+                Relay::Rtpengine { ng: ng.parse().ok()?, pid: pid.parse().ok()? }
+            }
+        };
         let (calls, seconds) = (calls.parse().ok()?, seconds.parse().ok()?);
-        Some(Self { calls, seconds, threads: threads.parse().ok()?, peer })
+        Some(Self { calls, seconds, threads: threads.parse().ok()?, relay })
     }
 }
 
 /// The time that the relay's threads have run.
 fn cpu(plan: &Plan) -> io::Result<Duration> {
-    let (pid, prefix) = match plan.peer {
-        Some((_, pid)) => (pid, ""),
-        None => (process::id(), "media-"),
+    let (pid, prefix) = match plan.relay {
+        Relay::Rtpengine { pid, .. } => (pid, ""),
+        Relay::Ours(_) | Relay::Bare(_) => (process::id(), "media-"),
     };
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -138,9 +172,9 @@ fn cpu(plan: &Plan) -> io::Result<Duration> {
 }
 
 /// Opens and joins both sides of each call, and says where each phone sends.
-fn through_us(threads: usize, phones: &[SocketAddr]) -> (Vec<SocketAddr>, Media) {
+fn through_us(threads: usize, io: Io, phones: &[SocketAddr]) -> (Vec<SocketAddr>, Media) {
     let (told, events) = mpsc::channel();
-    let config = Config { ports: 26_000..=54_000, threads };
+    let config = Config { ports: 26_000..=54_000, threads, io, ..Config::default() };
     let media = Media::start(&config, move |event| drop(told.send(event)));
     let media = media.expect("the range is free");
     let mut chance = Chance::from_seed([7; 32]);

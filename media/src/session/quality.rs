@@ -16,8 +16,10 @@ use crate::session::Port;
 impl End {
     /// The peer reported what it sent and what it got.
     pub(super) fn handle_report(&mut self, now: Moment, packet: &Packet<'_>) {
-        self.exchange.handle_report(now, packet.bytes());
-        if let (Some(block), Some(mouth)) = (self.exchange.reported(), &mut self.mouth) {
+        self.speech.exchange.handle_report(now, packet.bytes());
+        if let (Some(block), Some(mouth)) =
+            (self.speech.exchange.reported(), &mut self.speech.mouth)
+        {
             mouth.handle_loss((u32::from(block.fraction) * 100 / 256) as u8);
         }
     }
@@ -29,8 +31,8 @@ impl End {
         ending: Ending,
         packet: &mut Packet<'_>,
     ) -> Option<(Port, SocketAddr)> {
-        let mouth = self.mouth.as_ref()?;
-        if self.exchange.are_passed(now) && !mouth.converts() {
+        let mouth = self.speech.mouth.as_ref()?;
+        if self.speech.exchange.are_passed(now) && !mouth.converts() {
             return None;
         }
         let sent = mouth.outgoing.sent();
@@ -41,7 +43,7 @@ impl End {
         });
         let first = self.terms.as_ref().and_then(|terms| terms.codecs.first());
         let clock = first.map_or(8, |codec| codec::clock_per_ms(&codec.kind));
-        let (last, since) = self.exchange.last(now);
+        let (last, since) = self.speech.exchange.last(now);
         let block = self.stream.measure().report().map(|came| Block {
             about: came.ssrc,
             fraction: came.fraction,
@@ -60,15 +62,15 @@ impl End {
             return None;
         }
         let way = self.send(now, (Kind::Report, Port::Reports), packet)?;
-        self.exchange.handle_sent(now, rtcp::name_at(at_us));
+        self.speech.exchange.handle_sent(now, rtcp::name_at(at_us));
         Some(way)
     }
 
     /// What reports and packets together say of how the peer is heard.
     pub(crate) fn add_quality(&self, heard: &mut Heard) {
-        let round_trip = self.exchange.round_trip();
+        let round_trip = self.speech.exchange.round_trip();
         heard.round_trip_ms = round_trip.map(|trip| trip.as_secs_f32() * 1e3);
-        let reported = self.exchange.reported().map(|block| block.lost.max(0));
+        let reported = self.speech.exchange.reported().map(|block| block.lost.max(0));
         heard.reported_lost = reported.map(|lost| u64::from(lost.unsigned_abs()));
         heard.opinion = opinion::of(&Facts {
             codec: self.spoken().as_ref(),

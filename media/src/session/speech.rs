@@ -4,16 +4,18 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use pbx::media::{Digit, Event, Side, Tones};
+use pbx::media::{Digit, Event, Side, Terms, Tones};
 use pbx::moment::Moment;
 
 use crate::digits::ear::Ear;
 use crate::end::End;
 use crate::guard::Kind;
 use crate::packet::Packet;
+use crate::report::Exchange;
 use crate::report::rtcp::Ending;
 use crate::rtp::{Datagram, Header};
 use crate::session::outbox::Transmit;
+use crate::session::watch::Watch;
 use crate::session::{Port, Sessions, Slot};
 use crate::transcode::conversion::Said;
 use crate::transcode::mouth::{Change, Mouth, Spoken};
@@ -27,7 +29,21 @@ const AT_ONCE: usize = 4;
 pub(crate) struct Speech {
     /// What becomes of its packets for the other phone; `None`: nothing.
     route: Option<Box<Route>>,
-    pub(crate) ear: Ear,
+    pub(super) ear: Ear,
+    /// What we say to it ourselves.
+    pub(super) mouth: Option<Box<Mouth>>,
+    /// Reports to and from it.
+    pub(super) exchange: Exchange,
+    pub(super) watch: Watch,
+    /// When its side stands in the timetable.
+    pub(super) due_at: Option<Moment>,
+}
+
+impl Speech {
+    /// Signalling says what was agreed on with it.
+    pub(crate) fn agree(&mut self, terms: &Terms) {
+        self.ear.agree(terms);
+    }
 }
 
 /// What a believed packet is to be for whoever hears it.
@@ -65,14 +81,14 @@ impl End {
     }
 
     fn speak(&mut self, now: Moment, word: Word, packet: &mut Packet<'_>) -> Spoken {
-        match (word, &mut self.mouth) {
+        match (word, &mut self.speech.mouth) {
             (Word::Sound(fate, header), Some(mouth)) => mouth.speak(now, fate, &header, packet),
             (Word::Sound(Fate::Pass(_), _), None) => Spoken::Now,
             (Word::Sound(..), None) => Spoken::Never,
             (Word::Private, _) => Spoken::Later,
             (Word::Report, Some(mouth)) if mouth.converts() => Spoken::Later,
             (Word::Report, _) => {
-                self.exchange.handle_passed(now, packet.bytes());
+                self.speech.exchange.handle_passed(now, packet.bytes());
                 Spoken::Now
             }
             (Word::AsItIs, _) => Spoken::Now,
@@ -80,9 +96,9 @@ impl End {
     }
 
     /// When this side has something to do.
-    fn deadline(&self) -> Option<Moment> {
-        let speaks_at = self.mouth.as_ref().and_then(|mouth| mouth.deadline());
-        speaks_at.into_iter().chain(self.exchange.deadline()).min()
+    fn speaks_at(&self) -> Option<Moment> {
+        let speaks_at = self.speech.mouth.as_ref().and_then(|mouth| mouth.deadline());
+        speaks_at.into_iter().chain(self.speech.exchange.deadline()).min()
     }
 }
 
@@ -146,7 +162,7 @@ impl Sessions {
 
     fn press_for(&mut self, now: Moment, slot: Slot, digit: Digit, long_ms: u32) {
         let Some(end) = self.end(slot) else { return };
-        if let (Some(mouth), Some(terms)) = (&mut end.mouth, &end.terms) {
+        if let (Some(mouth), Some(terms)) = (&mut end.speech.mouth, &end.terms) {
             mouth.press(now, terms, digit, Duration::from_millis(u64::from(long_ms)));
         }
         self.schedule(slot);
@@ -173,7 +189,7 @@ impl Sessions {
             let theirs = theirs.clone();
             if let Some(listener) = self.end(to)
                 && let Some(ours) = &listener.terms
-                && let Some(mouth) = &mut listener.mouth
+                && let Some(mouth) = &mut listener.speech.mouth
             {
                 mouth.agree(change, route.as_deref(), &theirs, ours);
             }
@@ -186,11 +202,11 @@ impl Sessions {
     /// A side whose terms are known can be spoken to, and is reported to.
     pub(super) fn open_mouth(&mut self, now: Moment, slot: Slot) {
         if let Some(end) = self.end(slot)
-            && end.mouth.is_none()
+            && end.speech.mouth.is_none()
         {
             let numbers = [random(), random(), random()];
-            end.mouth = Some(Box::new(Mouth::new(numbers)));
-            end.exchange.schedule(now, random());
+            end.speech.mouth = Some(Box::new(Mouth::new(numbers)));
+            end.speech.exchange.schedule(now, random());
         }
         self.schedule(slot);
     }
@@ -199,7 +215,7 @@ impl Sessions {
     pub(super) fn unroute(&mut self, slot: Slot) {
         if let Some(end) = self.end(slot) {
             end.speech.route = None;
-            if let Some(mouth) = &mut end.mouth {
+            if let Some(mouth) = &mut end.speech.mouth {
                 mouth.fall_silent();
             }
         }
@@ -207,9 +223,9 @@ impl Sessions {
 
     pub(super) fn schedule(&mut self, slot: Slot) {
         let Some(end) = self.end(slot) else { return };
-        let Some(at) = end.deadline() else { return };
-        if end.due_at.is_none_or(|due_at| at < due_at) {
-            end.due_at = Some(at);
+        let Some(at) = end.speaks_at() else { return };
+        if end.speech.due_at.is_none_or(|due_at| at < due_at) {
+            end.speech.due_at = Some(at);
             self.timetable.add(at, slot);
         }
     }
@@ -221,9 +237,9 @@ impl Sessions {
             let Some((at, slot)) = self.timetable.take(now) else { return };
             let Self { ends, outbox, .. } = self;
             let end = ends.get_mut(slot.index()).and_then(Option::as_mut);
-            let Some(end) = end.filter(|end| end.due_at == Some(at)) else { continue };
-            end.due_at = None;
-            outbox.add(slot, |packet| end.handle_deadline(now, packet));
+            let Some(end) = end.filter(|end| end.speech.due_at == Some(at)) else { continue };
+            end.speech.due_at = None;
+            outbox.add(slot, |packet| end.make(now, packet));
             served += 1;
             self.schedule(slot);
         }
@@ -234,7 +250,7 @@ impl Sessions {
         let Some(slot) = self.slot_of(side) else { return };
         let Self { ends, outbox, .. } = self;
         let end = ends.get_mut(slot.index()).and_then(Option::as_mut);
-        if let Some(end) = end.filter(|end| end.exchange.says_goodbye()) {
+        if let Some(end) = end.filter(|end| end.speech.exchange.says_goodbye()) {
             outbox.add(slot, |packet| end.report(now, Ending::Ends, packet));
         }
     }
@@ -246,16 +262,16 @@ impl Sessions {
 }
 
 impl End {
-    fn handle_deadline(
+    fn make(
         &mut self,
         now: Moment,
         packet: &mut Packet<'_>,
     ) -> Option<(Port, std::net::SocketAddr)> {
-        if self.exchange.deadline().is_some_and(|at| at <= now) {
-            self.exchange.schedule(now, random());
+        if self.speech.exchange.deadline().is_some_and(|at| at <= now) {
+            self.speech.exchange.schedule(now, random());
             return self.report(now, Ending::GoesOn, packet);
         }
-        let mouth = self.mouth.as_mut()?;
+        let mouth = self.speech.mouth.as_mut()?;
         match mouth.handle_deadline(now, packet) {
             Said::Something => self.send(now, (Kind::Sound, Port::Sound), packet),
             Said::Nothing => None,

@@ -31,7 +31,7 @@ pub(crate) enum Watch {
 impl End {
     /// Whether it is silent although it should not be.
     fn is_silent(&self, now: Moment) -> bool {
-        let Watch::Since(since) = self.watch else { return false };
+        let Watch::Since(since) = self.speech.watch else { return false };
         let heard = self.stream.heard_at().is_some_and(|at| at >= since);
         self.stream.is_wanted() && !heard && now.since(since) >= SILENT_FOR
     }
@@ -46,8 +46,8 @@ impl Sessions {
     /// Finds the sides that hear and are not heard.
     pub(super) fn look_for_one_way(&mut self, now: Moment) {
         for end in self.ends.iter_mut().flatten() {
-            if end.watch == Watch::Asked {
-                end.watch = Watch::Since(now);
+            if end.speech.watch == Watch::Asked {
+                end.speech.watch = Watch::Since(now);
             }
         }
         for index in 0..self.ends.len() {
@@ -58,7 +58,7 @@ impl Sessions {
                 continue;
             }
             if let Some(Some(end)) = self.ends.get_mut(index) {
-                end.watch = Watch::Idle;
+                end.speech.watch = Watch::Idle;
                 self.events.push_back(Event::OneWay { side: end.side });
             }
         }
@@ -70,7 +70,7 @@ impl Sessions {
         let Some(joined) = joined else { return };
         for slot in [slot, joined] {
             if let Some(end) = self.end(slot) {
-                end.watch = Watch::Asked;
+                end.speech.watch = Watch::Asked;
             }
         }
     }

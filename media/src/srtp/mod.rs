@@ -22,6 +22,7 @@ mod tests;
 #[cfg(test)]
 mod vectors;
 
+pub(crate) use keys::material_len;
 pub(crate) use receiver::Receiver;
 pub(crate) use sender::Sender;
 

@@ -8,6 +8,6 @@ mod value;
 pub use load::{Base, Problem, load};
 pub use sections::{
     Admin, Config, Database, Format, Level, Link, Log, Mail, Media, Objects, Role, Secrets, Sip,
-    Stun, Tls, UnknownDomain, Web,
+    SoundIo, Stun, Tls, UnknownDomain, Web,
 };
 pub use value::{External, Listen, Network, NodeName, PortRange, PostgresUrl, Secret, Span};

@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 
 type Read = fn(&Counters) -> u64;
 
-const COUNTERS: [(&str, &str, Read); 8] = [
+const COUNTERS: [(&str, &str, Read); 13] = [
     ("tenantd_sound_packets_relayed_total", "Datagrams of sound relayed.", |c| c.relayed),
     ("tenantd_sound_bytes_relayed_total", "Bytes of sound relayed.", |c| c.relayed_bytes),
     (
@@ -31,9 +31,30 @@ const COUNTERS: [(&str, &str, Read); 8] = [
         "Datagrams that the kernel did not take, dropped.",
         |c| c.unsent,
     ),
+    (
+        "tenantd_sound_ports_starved_total",
+        "How often packets of sound had to wait because every buffer was in use.",
+        |c| c.starved,
+    ),
     ("tenantd_sound_sides_opened_total", "Sides of calls that got ports for sound.", |c| c.opened),
     ("tenantd_sound_without_ports_total", "Sides of calls that found no port for sound.", |c| {
         c.no_ports
+    }),
+    (
+        "tenantd_sound_packets_forged_total",
+        "Datagrams without a right tag where encryption was agreed on, dropped.",
+        |c| c.secrecy.forged,
+    ),
+    (
+        "tenantd_sound_packets_repeated_total",
+        "Encrypted datagrams that had come before, dropped.",
+        |c| c.secrecy.repeated,
+    ),
+    ("tenantd_sound_handshakes_total", "DTLS handshakes that ended with keys.", |c| {
+        c.secrecy.handshakes
+    }),
+    ("tenantd_sound_handshakes_failed_total", "DTLS handshakes that ended without.", |c| {
+        c.secrecy.handshakes_failed
     }),
 ];
 

@@ -75,6 +75,8 @@ pub struct Phone {
     pub answers: Vec<String>,
     /// The last of these.
     pub last_answer: Option<Message>,
+    /// The last refusal of a call of its.
+    pub last_refusal: Option<Message>,
     /// How far its call is.
     pub state: State,
     /// The status of its last REGISTER.
@@ -83,6 +85,8 @@ pub struct Phone {
     pub contacts: usize,
     /// The direction in the last description it got.
     pub hears: String,
+    /// All descriptions that it got.
+    pub told: Vec<String>,
     /// The last request it got.
     pub last_request: Option<Message>,
     /// The status of the answer to its last ping.
@@ -136,10 +140,12 @@ impl Phone {
             skills: Skills::default(),
             answers: vec![],
             last_answer: None,
+            last_refusal: None,
             state: State::Idle,
             registered: None,
             contacts: 0,
             hears: String::new(),
+            told: vec![],
             last_request: None,
             pinged: None,
             account,
@@ -333,6 +339,9 @@ impl Phone {
         if self.skills.power == Power::Off {
             return;
         }
+        if !message.body().is_empty() {
+            self.told.push(String::from_utf8_lossy(&message.body()).into_owned());
+        }
         match message.is_request() {
             true => self.handle_request(now, message),
             false => self.handle_response(now, &message),
@@ -413,7 +422,7 @@ impl Phone {
                 return self.transactions.respond(now, server, status, bytes);
             }
             self.hears = direction(&invite);
-            let sdp = self.description(answering(&self.hears));
+            let sdp = self.answer(&invite, answering(&self.hears));
             let bytes = self.write_answer(&invite, 200, &sdp);
             self.expect_ack(now, &invite, &bytes);
             return self.transactions.respond(now, server, 200, bytes);
@@ -421,6 +430,11 @@ impl Phone {
         if matches!(self.state, State::Talking | State::Ringing | State::Calling) {
             let bytes = Draft::response(&invite, 486, None).to_tag("busy").finish();
             return self.transactions.respond(now, server, 486, bytes);
+        }
+        let offer = String::from_utf8_lossy(&invite.body()).into_owned();
+        if self.skills.sound.demands.is_some_and(|demanded| !offer.contains(demanded)) {
+            let bytes = Draft::response(&invite, 488, None).to_tag("no").finish();
+            return self.transactions.respond(now, server, 488, bytes);
         }
         let tag = self.chance.number();
         self.hears = direction(&invite);
@@ -456,13 +470,13 @@ impl Phone {
             return self.write_answer(update, 200, "");
         }
         self.hears = direction(update);
-        let sdp = self.description(answering(&self.hears));
+        let sdp = self.answer(update, answering(&self.hears));
         self.write_answer(update, 200, &sdp)
     }
 
     fn provisional(&mut self, now: Moment, status: u16) {
         let Some((server, invite)) = self.talk.invite.clone() else { return };
-        let sdp = if status == 183 { self.description("sendrecv") } else { String::new() };
+        let sdp = if status == 183 { self.answer(&invite, "sendrecv") } else { String::new() };
         if self.skills.rings == Rings::Reliably {
             return self.announce(now, server, &invite, status, &sdp);
         }
@@ -480,7 +494,7 @@ impl Phone {
         self.talk.answer_at = None;
         self.state = if status == 200 { State::Talking } else { State::Ended(status) };
         let describes = status == 200 && !self.talk.described;
-        let sdp = if describes { self.description("sendrecv") } else { String::new() };
+        let sdp = if describes { self.answer(&invite, "sendrecv") } else { String::new() };
         let bytes = self.write_answer(&invite, status, &sdp);
         if status == 200 {
             self.expect_ack(now, &invite, &bytes);

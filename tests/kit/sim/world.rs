@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use pbx::board::Board;
 use pbx::edge::{self, Edge, Placed, UnknownDomain};
-use pbx::flow::{Advertised, Flow, FlowId, InnerPath, Link, Path, Transport};
+use pbx::flow::{Advertised, Flow, InnerPath, Link, Path, Transport};
 use pbx::id::{BindingId, CallId, NodeId, TenantId};
 use pbx::input::{Input, Placement};
-use pbx::media::{Event as Sound, Heard, Side, Wish};
+use pbx::media::{Event as Sound, Heard, Side, Terms, Wish};
 use pbx::moment::Moment;
 use pbx::output::Output;
 use pbx::record::{Binding, CallRecord, Memory, Record, Wait};
@@ -29,6 +29,8 @@ use super::twins::Twins;
 
 const TOKEN_KEY: [u8; 16] = [3; 16];
 const NONCE_KEY: [u8; 16] = [4; 16];
+/// Of the certificate that sound is encrypted with.
+pub const FINGERPRINT: [u8; 32] = [0xab; 32];
 
 /// A switch, its phones and what lies between; and next door a company whose phones look the same,
 /// which must notice nothing, whatever the scenario (see `twins`).
@@ -54,12 +56,16 @@ pub struct World {
     pub routers: BTreeMap<String, Router>,
     /// Sound that is open, with its port.
     pub sides: BTreeMap<Side, u16>,
+    /// What each side of it agreed on.
+    pub terms: BTreeMap<Side, Terms>,
     /// Whether sound tells at once that a side is closed.
     pub closing: Closing,
     /// What each company sees.
     pub boards: BTreeMap<TenantId, Board>,
     /// Phones that are connected over TCP, and the number of their connection.
-    connections: BTreeMap<SocketAddr, u32>,
+    pub(super) connections: BTreeMap<SocketAddr, u32>,
+    /// Those of them whose connection is encrypted.
+    pub(super) encrypted: BTreeSet<SocketAddr>,
     pub(super) twins: Twins,
     pub(super) unknown_domain: UnknownDomain,
     pub(super) companies: Vec<Company>,
@@ -118,9 +124,11 @@ impl World {
             bindings: BTreeMap::new(),
             routers: BTreeMap::new(),
             sides: BTreeMap::new(),
+            terms: BTreeMap::new(),
             closing: Closing::AtOnce,
             boards: BTreeMap::new(),
             connections: BTreeMap::new(),
+            encrypted: BTreeSet::new(),
             twins,
             unknown_domain: UnknownDomain::Drop,
             companies,
@@ -222,35 +230,6 @@ impl World {
         self.settle();
     }
 
-    /// From now on a phone speaks over a connection of this number.
-    pub fn connect(&mut self, name: &str, number: u32) {
-        self.connections.insert(self.phones[name].address, number);
-    }
-
-    /// A phone's connection breaks; until it is connected again nothing reaches it.
-    pub fn disconnect(&mut self, name: &str) {
-        let number = self.connections.insert(self.phones[name].address, 0);
-        let number = number.expect("it is connected");
-        let at = self.phones[name].switch();
-        let stage = self.stages.iter().find(|stage| stage.address == at);
-        let Stage { node, boot, .. } = *stage.expect("a phone's node is there");
-        self.input(|| Input::FlowGone(FlowId { node, boot, number }));
-    }
-
-    /// The sound of a leg stops: media tells so after a while.
-    pub fn fall_silent(&mut self, leg: u16) {
-        let side = self.sides.keys().copied().find(|side| side.leg == leg);
-        let side = side.expect("sound of this leg is open");
-        self.input(|| Input::Media(Sound::Quiet { side }));
-    }
-
-    /// Nothing ever came from the phone of this leg, and the other one is heard.
-    pub fn be_unheard(&mut self, leg: u16) {
-        let side = self.sides.keys().copied().find(|side| side.leg == leg);
-        let side = side.expect("sound of this leg is open");
-        self.input(|| Input::Media(Sound::OneWay { side }));
-    }
-
     /// Ends the process in an instant and starts it again with what was written down.
     pub fn restart(&mut self) {
         for (node, stage) in self.stages.iter_mut().enumerate() {
@@ -258,6 +237,7 @@ impl World {
         }
         self.leases = Leases::default();
         self.sides.clear();
+        self.terms.clear();
         self.boards.clear();
         self.twins.board = Board::default();
         self.say("pbx -> pbx", "killed and started again".to_owned());
@@ -394,7 +374,13 @@ impl World {
             let Stage { node: number, boot, .. } = self.stages[node];
             let link = match self.connections.get(&from) {
                 Some(0) => return,
-                Some(number) => Link::Stream { transport: Transport::Tcp, boot, number: *number },
+                Some(number) => {
+                    let transport = match self.encrypted.contains(&from) {
+                        true => Transport::Tls,
+                        false => Transport::Tcp,
+                    };
+                    Link::Stream { transport, boot, number: *number }
+                }
                 None => Link::Udp,
             };
             let flow = Flow::Net(Path { node: number, link, local: to, peer: from });
@@ -588,9 +574,11 @@ impl World {
                 self.twins.check_sound(rtp.map(|address| address.ip()));
                 return self.twins.check_sound(near);
             }
-            Wish::Agree { .. } | Wish::Join { .. } | Wish::Press { .. } | Wish::Listen { .. } => {
-                return;
+            Wish::Agree { side, terms } => {
+                assert!(self.sides.contains_key(&side), "terms of no side");
+                return drop(self.terms.insert(side, *terms));
             }
+            Wish::Join { .. } | Wish::Press { .. } | Wish::Listen { .. } => return,
         };
         self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
@@ -632,6 +620,7 @@ impl Stage {
             media: advertised.clone(),
             own: vec![address.ip()],
             inner: address.ip(),
+            fingerprint: Some(FINGERPRINT),
             policy: Policy::default(),
             unknown_domain,
         };

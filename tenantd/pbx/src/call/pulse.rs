@@ -58,10 +58,10 @@ impl Call {
         if busy || leg.question != Question::None {
             return leg.timer.postpone(desk.now, POSTPONED_FOR);
         }
-        let said = leg.voice.said.clone();
         let branch = match means {
             Means::Update => leg.request(desk, Task::Update, self.number, None),
             Means::ReInvite => {
+                let said = leg.said_again();
                 leg.request(desk, Task::ReInvite, self.number, Some((SDP, said.as_bytes())))
             }
         };
@@ -186,6 +186,10 @@ impl Call {
         leg.acknowledge(desk, cseq, None);
         let still_up = matches!(leg.state, State::Up { .. });
         if let (true, Ok(Some(description))) = (still_up, read_description(response)) {
+            if self.take_answer(desk, index, &description).is_err() {
+                return self.end(desk, Ending::NoCommonMedia);
+            }
+            let leg = &mut self.legs[index];
             leg.voice.take(&description.sound());
             leg.aim(desk, self.id);
         }

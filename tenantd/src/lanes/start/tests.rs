@@ -10,7 +10,7 @@ use pbx::flow::{Link, Path, Transport};
 use pbx::id::{TenantId, UserId};
 use pbx::input::Input;
 use pbx::sip::digest;
-use pbx::tenant::directory::{Algorithm, Limits, Place, Secrets, User};
+use pbx::tenant::directory::{Algorithm, Encryption, Limits, Place, Secrets, Srtp, User};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
@@ -166,7 +166,7 @@ impl Rig {
             journal_quota: quota,
             sip: Advertised::default(),
             sound: Advertised::default(),
-            media: media::Config { ports: 20_000..=29_999, threads: 1 },
+            media: media::Config { ports: 20_000..=29_999, threads: 1, ..media::Config::default() },
             policy: Policy::default(),
             unknown_domain: UnknownDomain::Drop,
         };
@@ -252,6 +252,7 @@ fn directory(number: u8) -> Directory {
         label: None,
         trusted: vec![],
         limits: Limits::default(),
+        encryption: Encryption::default(),
         users: BTreeMap::new(),
         groups: BTreeMap::new(),
         numbers: BTreeMap::from([(format!("+43{number}"), "101".to_owned())]),
@@ -271,6 +272,7 @@ fn directory(number: u8) -> Directory {
             digest: vec![Algorithm::Md5],
             max_contacts: 1,
             limits: Limits::default(),
+            srtp: Srtp::default(),
         };
         directory.users.insert(user, entry);
     }

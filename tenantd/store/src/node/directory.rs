@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use pbx::id::{GroupId, TenantId, UserId};
-use pbx::tenant::directory::{Algorithm, Directory, Group, Limits, Place, Secrets, User};
+use pbx::tenant::directory::{
+    Algorithm, Directory, Encryption, Group, Limits, Place, PlainKeys, Secrets, Srtp, User,
+};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row, Transaction};
 use uuid::Uuid;
@@ -20,7 +22,7 @@ const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// The narrowest setting counts: the tenant's before the house's, this node's before every node's.
 const TENANT: &str = "
     SELECT t.id AS tenant_id, t.version, t.route, t.name, t.label, t.trusted::text[] AS trusted,
-        t.max_calls, t.max_call_s,
+        t.max_calls, t.max_call_s, t.srtp, t.sdes_over_plain,
         (SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'canonical') AS domain,
         ARRAY(SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'alias'
               ORDER BY name) AS aliases,
@@ -31,7 +33,7 @@ const TENANT: &str = "
 
 const EXTENSIONS: &str = "
     SELECT tenant_id, id, number, username, credential, name, password_sealed, password_key, digest,
-           max_contacts, max_calls, max_call_s
+           max_contacts, max_calls, max_call_s, srtp
     FROM extension WHERE tenant_id = $1";
 
 const GROUPS: &str = "
@@ -123,6 +125,7 @@ fn empty(tenant: TenantId, row: &PgRow) -> Result<Option<Directory>, Failure> {
         label: row.try_get("label")?,
         trusted: trusted.iter().filter_map(|range| network(range)).collect(),
         limits: limits(row)?,
+        encryption: encryption(row)?,
         users: BTreeMap::new(),
         groups: BTreeMap::new(),
         numbers: BTreeMap::new(),
@@ -157,6 +160,7 @@ fn user(
         digest: algorithms(row.try_get("digest")?).unwrap_or_else(|| digest.to_owned()),
         max_contacts: u16::try_from(row.try_get::<i16, _>("max_contacts")?).unwrap_or(1),
         limits: limits(row)?,
+        srtp: srtp(row.try_get("srtp")?).unwrap_or(directory.encryption.srtp),
     })
 }
 
@@ -167,6 +171,24 @@ fn limits(row: &PgRow) -> Result<Limits, Failure> {
         max_calls: max_calls.and_then(|most| u32::try_from(most).ok()),
         max_call_for: max_call_s.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs),
     })
+}
+
+fn encryption(row: &PgRow) -> Result<Encryption, Failure> {
+    let plain_keys = match row.try_get("sdes_over_plain")? {
+        true => PlainKeys::Taken,
+        false => PlainKeys::Refused,
+    };
+    Ok(Encryption { srtp: srtp(row.try_get("srtp")?).unwrap_or_default(), plain_keys })
+}
+
+/// What a column says; a word of a later release is as good as none.
+fn srtp(word: Option<&str>) -> Option<Srtp> {
+    match word? {
+        "off" => Some(Srtp::Off),
+        "optional" => Some(Srtp::Optional),
+        "required" => Some(Srtp::Required),
+        _ => None,
+    }
 }
 
 fn algorithms(names: Option<Vec<String>>) -> Option<Vec<Algorithm>> {
