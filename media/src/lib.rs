@@ -52,7 +52,7 @@ use pbx::media::{Event, Wish};
 use crate::clock::Clock;
 pub use crate::cores::Pinning;
 use crate::counters::Tally;
-pub use crate::counters::{Counters, Secrecy};
+pub use crate::counters::{Counters, Quality, Secrecy};
 use crate::dtls::Identity;
 pub use crate::dtls::NoCertificate;
 use crate::inbox::Inbox;

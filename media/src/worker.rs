@@ -330,6 +330,7 @@ impl<F: Fn(Event)> Worker<F> {
         self.sessions.say_goodbye(now, side);
         self.transmit();
         let Some((slot, heard)) = self.sessions.close(side) else { return Heard::default() };
+        self.turn.quality.add(&heard);
         let local = self.held.get(slot.index()).and_then(Option::as_ref).map(|held| held.local);
         if !local.is_some_and(|local| self.spares.keep(now, slot, local)) {
             self.let_go(now, slot);

@@ -648,3 +648,40 @@ fn nobody_is_missed_who_speaks_or_is_on_hold_or_while_both_are_silent() {
     }
     assert_eq!(one_way(&mut line), [], "Bob spoke");
 }
+
+#[test]
+fn rubbish_of_every_kind_between_every_pair_breaks_nothing_and_no_stream() {
+    let mut chance = pbx::chance::Chance::from_seed([8; 32]);
+    let kinds = [CodecKind::Pcmu, CodecKind::Pcma, CodecKind::G722, OPUS];
+    for ada in &kinds {
+        for bob in &kinds {
+            let events = [None, Some(101)][chance.below(2) as usize];
+            let (mut ada, bob) = (one(ada.clone()), one(bob.clone()));
+            (ada.events, ada.comfort_noise) = (events, Some(13));
+            let mut line = Line::new(ada.clone(), bob);
+            line.sessions.listen(side(0), pbx::media::Tones::Heard);
+            for _ in 0..1_000 {
+                let number = [ada.codecs[0].from_peer, 101, 13, 0, 96][chance.below(5) as usize];
+                let mut payload = vec![0; chance.below(200) as usize];
+                chance.fill(&mut payload);
+                let (sequence, timestamp) = match chance.below(4) {
+                    0 => (chance.number() as u16, chance.number() as u32),
+                    _ => (chance.below(300) as u16, chance.below(60_000) as u32),
+                };
+                line.come(0, Port::Sound, &rtp(number, sequence, timestamp, &payload));
+                if chance.below(20) == 0 {
+                    let mut report = vec![0x80 | payload.len() as u8 & 31, 200, 0, 6];
+                    report.extend(&payload);
+                    report.resize(28, 0);
+                    line.come(1, Port::Reports, &report);
+                }
+                line.run(Duration::from_millis(chance.below(50)));
+            }
+            // What we make ourselves has another source than Ada's phone.
+            let ours: Vec<_> = line.got[1].iter().filter(|got| got.header.ssrc != 7).collect();
+            for pair in ours.windows(2) {
+                assert_eq!(pair[1].header.sequence, pair[0].header.sequence.wrapping_add(1));
+            }
+        }
+    }
+}
