@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use pbx::chance::Chance;
 use pbx::media::Protection;
 use pbx::sip::sdp::{
-    Anchor, Check, Description, End, Keys, LONGEST, Manner, Numbers, Offerer, Profile, Rules, Seed,
-    Srtp, differs, terms,
+    Anchor, Check, Description, End, Held, Keys, LONGEST, Manner, Numbers, Offerer, Profile, Rules,
+    Seed, Srtp, differs, terms,
 };
 
 const PRINT: [u8; 32] = [0xab; 32];
@@ -55,7 +55,13 @@ fn negotiate(one: &Description, other: &Description) {
     let mut numbers = Numbers::new();
     other.note_numbers(&mut numbers);
     let anchor = anchor("203.0.113.7");
-    let end = End { anchor, seed: &seed, fingerprint: Some(PRINT), numbers: &numbers, suite: None };
+    let end = End {
+        anchor,
+        seed: &seed,
+        fingerprint: Some(PRINT),
+        numbers: &numbers,
+        held: Held::Nothing,
+    };
     for manner in MANNERS {
         let offer = one.offer(&end, manner);
         let written = offer.text();

@@ -395,6 +395,18 @@ fn netstring(bytes: &[u8]) -> Option<(Option<Value>, usize)> {
     Some((serde_json::from_slice(text).ok(), colon + 2 + length))
 }
 
+/// Waits until two phones are in a call and each has heard the other for a while.
+///
+/// # Errors
+/// If one of them is not, or hears nothing, in time.
+pub fn talking(one: &mut Phone, other: &mut Phone) -> Outcome {
+    for phone in [&mut *one, &mut *other] {
+        phone.wait_for("CALL_ESTABLISHED")?;
+    }
+    one.wait_for_sound(75)?;
+    other.wait_for_sound(75)
+}
+
 /// The loopback address from which the proxy can be reached.
 pub(crate) fn here(proxy: SocketAddr) -> IpAddr {
     match proxy {

@@ -1,12 +1,14 @@
 //! Calls between real phones, with sound that is measured, while the company next door, whose
 //! phones have the same numbers, sees and hears nothing of it (`kit::twins`).
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use kit::baresip::{Answer, Phone, Setup};
+use kit::baresip::{self, Answer, Phone, Setup};
 use kit::company::Company;
 use kit::ear::Ear;
-use kit::scene::play;
+use kit::failure::Outcome;
+use kit::scene::{Scene, play};
 use kit::server::Server;
 use kit::sipp::{self, Sipp};
 use kit::wait::SOON;
@@ -113,15 +115,43 @@ fn another_company_is_reached_by_its_public_number_and_only_by_that() {
         assert_eq!(theirs.disturbance()?, None, "reached past the company's public number");
 
         ada.dial("+431234567")?;
-        theirs.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for_sound(75)?;
-        theirs.wait_for_sound(75)?;
+        baresip::talking(&mut theirs, &mut ada)?;
         theirs.hang_up()?;
         ada.wait_for("CALL_CLOSED")?;
         ada.check_heard(700.0)?;
         theirs.check_heard(440.0)
     });
+}
+
+/// 102, whose signalling comes to `server`, calls 101, puts it on hold and comes back: its sound is
+/// heard, is not heard, and is heard again, and so is that of 101 at the end.
+pub(super) fn hold_and_resume(
+    scene: &mut Scene,
+    alpha: &Company,
+    server: SocketAddr,
+    ada: &mut Phone,
+) -> Outcome {
+    let (port, (sound, _)) = (scene.ports.one()?, scene.ports.many(2)?);
+    let mut ear = Ear::open(sound, 700.0)?;
+    let setup = sipp::Setup {
+        scenario: "hold",
+        server,
+        port,
+        keys: vec![("domain", alpha.domain.to_owned()), ("sound", sound.to_string())],
+        rows: vec![format!("{};101", sipp::user(alpha, "102"))],
+        calls: 1,
+    };
+    let mut caller = Sipp::start(scene, &setup)?;
+    ada.wait_for("CALL_ESTABLISHED")?;
+
+    ear.wait_for_tone(440.0)?;
+    ear.wait_for_silence(Duration::from_secs(1))?;
+    ear.wait_for_tone(440.0)?;
+    ada.wait_for_sound(25)?;
+
+    caller.finish(SOON)?;
+    ada.wait_for("CALL_CLOSED")?;
+    ada.check_heard(700.0)
 }
 
 #[test]
@@ -130,26 +160,6 @@ fn sound_stops_on_hold_and_comes_back_when_resumed() {
         let alpha = Company::new("alpha.test");
         let server = Server::start_with(scene, &[&alpha])?;
         let mut ada = Phone::registered(scene, &Setup::new(&alpha, "101", server.at.sip, 440))?;
-        let (port, (sound, _)) = (scene.ports.one()?, scene.ports.many(2)?);
-        let mut ear = Ear::open(sound, 700.0)?;
-        let setup = sipp::Setup {
-            scenario: "hold",
-            server: server.at.sip,
-            port,
-            keys: vec![("domain", alpha.domain.to_owned()), ("sound", sound.to_string())],
-            rows: vec![format!("{};101", sipp::user(&alpha, "102"))],
-            calls: 1,
-        };
-        let mut caller = Sipp::start(scene, &setup)?;
-        ada.wait_for("CALL_ESTABLISHED")?;
-
-        ear.wait_for_tone(440.0)?;
-        ear.wait_for_silence(Duration::from_secs(1))?;
-        ear.wait_for_tone(440.0)?;
-        ada.wait_for_sound(25)?;
-
-        caller.finish(SOON)?;
-        ada.wait_for("CALL_CLOSED")?;
-        ada.check_heard(700.0)
+        hold_and_resume(scene, &alpha, server.at.sip, &mut ada)
     });
 }

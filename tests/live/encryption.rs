@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kit::baresip::{Over, Phone, Setup};
+use kit::baresip::{self, Over, Phone, Setup};
 use kit::company::Company;
 use kit::failure::Outcome;
 use kit::handset::{Handset, status};
@@ -100,10 +100,7 @@ fn real_phones_call_each_other_over_tls_and_the_other_company_hears_nothing() {
         let mut twin = Phone::registered(scene, &over(&beta, "102", 1_000))?;
         server.wait_for_metric("tenantd_sip_connections", 3.0, SOON)?;
         ada.dial("102")?;
-        bob.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for_sound(75)?;
-        bob.wait_for_sound(75)?;
+        baresip::talking(&mut bob, &mut ada)?;
         bob.hang_up()?;
         ada.wait_for("CALL_CLOSED")?;
         ada.check_heard(700.0)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kit::baresip::{Phone, Setup};
+use kit::baresip::{self, Phone, Setup};
 use kit::browser::Browser;
 use kit::company::Company;
 use kit::ear::Ear;
@@ -20,10 +20,7 @@ fn two_phones_hear_each_other_hold_and_hang_up_without_any_server() {
         assert_eq!(ada.disturbance()?, None);
 
         ada.dial("102")?;
-        bob.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for_sound(75)?;
-        bob.wait_for_sound(75)?;
+        baresip::talking(&mut bob, &mut ada)?;
 
         ada.hold()?;
         bob.wait_for_silence(Duration::from_millis(500))?;

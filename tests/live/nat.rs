@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use kit::baresip::{Phone, Setup};
+use kit::baresip::{self, Phone, Setup};
 use kit::company::Company;
 use kit::digest::{Login, answer_sha256};
 use kit::failure::{Failure, Outcome};
@@ -40,14 +40,6 @@ fn serve(
 
 fn phone(scene: &mut Scene, place: &Namespace, setup: &Setup<'_>) -> Outcome<Phone> {
     place.inside(|| Phone::registered(scene, &Setup { ip: PHONE.into(), ..setup.clone() }))
-}
-
-/// Both hear each other, on hold and off it, until `last` hangs up.
-fn talk(caller: &mut Phone, callee: &mut Phone) -> Outcome {
-    caller.wait_for("CALL_ESTABLISHED")?;
-    callee.wait_for("CALL_ESTABLISHED")?;
-    caller.wait_for_sound(75)?;
-    callee.wait_for_sound(75)
 }
 
 fn hold_and_resume(holder: &mut Phone, held: &mut Phone) -> Outcome {
@@ -91,7 +83,7 @@ fn phones_behind_routers_of_every_kind_call_each_other_after_a_minute_of_silence
         let mut eve = phone(scene, &c, &setup("103", 1_000))?;
 
         ada.dial("103")?;
-        talk(&mut ada, &mut eve)?;
+        baresip::talking(&mut ada, &mut eve)?;
         hold_and_resume(&mut eve, &mut ada)?;
         hang_up(&mut ada, &mut eve)?;
         check_heard_through_holes(&ada, 1_000.0)?;
@@ -100,13 +92,13 @@ fn phones_behind_routers_of_every_kind_call_each_other_after_a_minute_of_silence
         let left = IDLE_FOR.saturating_sub(silent_since.elapsed());
         wait::unless(left, || bob.disturbance())?;
         eve.dial("102")?;
-        talk(&mut eve, &mut bob)?;
+        baresip::talking(&mut eve, &mut bob)?;
         hang_up(&mut bob, &mut eve)?;
         check_heard_through_holes(&eve, 700.0)?;
         check_heard_through_holes(&bob, 1_000.0)?;
 
         bob.dial("101")?;
-        talk(&mut bob, &mut ada)?;
+        baresip::talking(&mut bob, &mut ada)?;
         hold_and_resume(&mut bob, &mut ada)?;
         hang_up(&mut ada, &mut bob)?;
         ada.check_heard(700.0)?;
@@ -149,7 +141,7 @@ fn a_router_that_rewrites_messages_is_recognised_and_calls_pass_it() {
                 _ => (&mut bob, &mut ada, "101"),
             };
             caller.dial(number)?;
-            talk(caller, callee)?;
+            baresip::talking(caller, callee)?;
             hang_up(callee, caller)?;
         }
         ada.check_heard(700.0)?;

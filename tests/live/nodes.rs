@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use kit::baresip::{Over, Phone, Setup};
+use kit::baresip::{self, Over, Phone, Setup};
 use kit::cluster::{Caller, Cluster, Places};
 use kit::company::Company;
 use kit::failure::{Failure, Outcome};
@@ -49,10 +49,7 @@ fn phones_of_one_company_on_two_nodes_call_each_other() {
             twins.push(phone(scene, &cluster, &beta, number, (node, 1_000))?);
         }
         ada.dial("102")?;
-        bob.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for_sound(75)?;
-        bob.wait_for_sound(75)?;
+        baresip::talking(&mut bob, &mut ada)?;
         ada.hang_up()?;
         bob.wait_for("CALL_CLOSED")?;
         ada.wait_for("CALL_CLOSED")?;
@@ -131,10 +128,7 @@ fn a_call_between_two_companies_crosses_between_nodes() {
         let mut ada = phone(scene, &cluster, &alpha, "101", (home, 440))?;
         let mut bob = phone(scene, &cluster, &beta, "101", (edge, 700))?;
         ada.dial("+4322")?;
-        bob.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for_sound(75)?;
-        bob.wait_for_sound(75)?;
+        baresip::talking(&mut bob, &mut ada)?;
         bob.hang_up()?;
         ada.wait_for("CALL_CLOSED")?;
         ada.check_heard(700.0)?;
@@ -191,10 +185,7 @@ fn when_the_home_is_killed_calls_work_again_within_five_seconds() {
             Ok((cluster.ask(|urls| &urls.node, story)? == "ServerStopped").then_some(()))
         })?;
         ada.dial("102")?;
-        bob.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for_sound(75)?;
-        bob.wait_for_sound(75)?;
+        baresip::talking(&mut bob, &mut ada)?;
         ada.hang_up()?;
         bob.wait_for("CALL_CLOSED")?;
         bob.check_heard(440.0)?;

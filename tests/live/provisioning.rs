@@ -100,3 +100,37 @@ fn a_bad_file_is_refused_with_its_line_and_changes_nothing() {
         Ok(())
     });
 }
+
+#[test]
+fn a_name_that_another_company_has_is_refused_with_the_line_that_wants_it() {
+    play("taken", |scene| {
+        let alpha = Company::new("alpha.test");
+        let server = Server::start_with(scene, &[&alpha])?;
+        let number = "[[tenant.number]]\nnumber = \"+4319990001\"\nto = \"101\"\n";
+        let label = "domain = \"alpha.test\"\nlabel = \"alps\"";
+        let text = alpha.provisioning().replacen("domain = \"alpha.test\"", label, 1) + number;
+        let applied = server.apply(&text, &[])?;
+        assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+
+        let free = "[[tenant]]\ndomain = \"gamma.test\"\n\n[[tenant]]\ndomain = \"beta.test\"\n";
+        let phone = "[[tenant.extension]]\nnumber = \"101\"\npassword = \"Another-Secret-1\"\n";
+        for (wanted, told) in [
+            ("label = \"alps\"\n".to_owned(), ":4: label alps belongs to another tenant"),
+            (
+                "aliases = [\"alpha.test\"]\n".to_owned(),
+                ":4: domain alpha.test belongs to another tenant",
+            ),
+            (format!("{phone}{number}"), ":9: number +4319990001 belongs to another tenant"),
+        ] {
+            let output = server.apply(&format!("{free}{wanted}"), &[])?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+            assert!(said.trim_end().ends_with(told), "{said}");
+        }
+        let output = server.apply(&format!("{free}{phone}"), &["--dry-run"])?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains("beta.test: a new tenant"), "something of it was kept: {said}");
+        Ok(())
+    });
+}

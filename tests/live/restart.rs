@@ -1,7 +1,7 @@
 //! A server that is killed and comes back: phones that registered before are called as if nothing
 //! had happened.
 
-use kit::baresip::{Phone, Setup};
+use kit::baresip::{self, Phone, Setup};
 use kit::company::Company;
 use kit::scene::play;
 use kit::server::Server;
@@ -23,10 +23,7 @@ fn after_a_kill_a_call_arrives_without_a_new_register() {
         server.wait_for_metric("tenantd_registrations", 3.0, SOON)?;
 
         ada.dial("102")?;
-        bob.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for_sound(75)?;
-        bob.wait_for_sound(75)?;
+        baresip::talking(&mut bob, &mut ada)?;
         ada.hang_up()?;
         bob.wait_for("CALL_CLOSED")?;
         bob.check_heard(440.0)?;

@@ -137,6 +137,7 @@ fn a_plain_phone_and_one_with_keys_talk_and_each_sees_only_its_own() {
     for (tag, suite) in (1..).zip(suites) {
         assert!(offer.contains(&format!("a=crypto:{tag} {suite} inline:")), "{offer}");
     }
+    assert!(offer.contains("a=fingerprint:sha-256 AB:") && offer.contains("a=setup:actpass\r\n"));
     let answer = told(&world, "alice");
     assert!(answer.contains(" RTP/AVP 8\r\n") && !answer.contains("crypto"), "{answer}");
     assert_eq!(world.terms_of(0).protection, Protection::Plain);
@@ -145,6 +146,27 @@ fn a_plain_phone_and_one_with_keys_talk_and_each_sees_only_its_own() {
     assert_eq!((ours.suite, ours.material.len()), (Suite::AesCm128HmacSha1_80, 30));
     let how = "SDES AES_CM_128_HMAC_SHA1_80".to_owned();
     assert!(is_told(&world, &Event::Encrypted { number: "102".to_owned(), how }));
+    parts(&mut world);
+}
+
+#[test]
+fn a_wish_may_be_taken_by_a_handshake_too() {
+    let mut world = office(&[("alice", "101", None), ("bob", "102", Some(1))]);
+    let own = [format!("fingerprint:sha-256 {PRINT}"), "setup:active".to_owned()];
+    says(&mut world, "bob", PLAIN, &stream("RTP/AVP", &own));
+    call(&mut world, "102");
+    talk(&mut world);
+    let before = world.terms_of(1).clone();
+    let Protection::Dtls { role: DtlsRole::Server, fingerprint, ice: None } = before.protection
+    else {
+        unreachable!("{before:?}");
+    };
+    assert_eq!(fingerprint, [0x5a; 32]);
+    world.tell("alice", |phone, now| phone.hold(now, "sendonly"));
+    world.run_for(Duration::from_secs(1));
+    let offer = told(&world, "bob");
+    assert!(offer.contains("a=fingerprint:") && !offer.contains("crypto"), "what holds: {offer}");
+    assert_eq!(*world.terms_of(1), before);
     parts(&mut world);
 }
 
@@ -393,7 +415,7 @@ fn a_phone_that_knows_no_keys_at_all_is_called_plainly_in_the_end() {
     call(&mut world, "102");
     assert_eq!(world.phones["alice"].state, State::Ended(488));
     let ladder = world.take_ladder();
-    assert_eq!(ladder.matches("pbx -> bob         INVITE").count(), 4, "each way once: {ladder}");
+    assert_eq!(ladder.matches("pbx -> bob         INVITE").count(), 5, "each way once: {ladder}");
     world.run_for(Duration::from_secs(60));
     assert_eq!(world.calls[0].ending, Ending::NoCommonMedia);
 }
@@ -407,7 +429,7 @@ fn a_handshake_replaces_keys_and_comes_with_ice_where_the_phone_wants_it() {
     let checks = ["ice-ufrag:peer", "ice-pwd:0123456789012345678901", "mid:audio", "rtcp-mux"];
     let mut browser = stream("UDP/TLS/RTP/SAVPF", &lines("actpass", &checks));
     browser.insert_str(0, "a=group:BUNDLE audio\r\na=ice-options:trickle\r\n");
-    let mut world = office(&[("alice", "101", Some(1)), ("bob", "102", Some(2))]);
+    let mut world = office(&[("alice", "101", Some(1)), ("bob", "102", None)]);
     says(&mut world, "alice", &browser, "");
     says(&mut world, "bob", PLAIN, PLAIN);
     call(&mut world, "102");

@@ -17,8 +17,8 @@ use crate::flow::{Flow, Link, Path, Transport};
 use crate::id::CallId;
 use crate::media::{Protection, Terms, Wish};
 use crate::sip::sdp::{
-    Anchor, Description, End, Keys, Manner, Numbers, Offerer, Profile, Rules, Seed, Srtp, Unfit,
-    name_of, terms,
+    Anchor, Check, Description, End, Held, Keys, Manner, Numbers, Offerer, Profile, Rules, Seed,
+    Srtp, Unfit, name_of, terms,
 };
 use crate::story::Event;
 use crate::tenant::directory::PlainKeys;
@@ -114,10 +114,14 @@ impl Leg {
             Manner::Sdes(_) => rules.keys != Keys::Worthless && rules.srtp != Srtp::Off,
             Manner::Dtls(..) => certified && rules.srtp != Srtp::Off,
         };
-        let keys = Manner::Sdes(Profile::Savp);
-        let handshake = Manner::Dtls(Profile::TlsSavp, crate::sip::sdp::Check::None);
         let secret = rules.keys == Keys::Secret || rules.srtp == Srtp::Required;
-        let known = [Manner::Opportune, keys, handshake].into_iter().filter(|_| secret);
+        let known = [
+            Manner::Opportune,
+            Manner::Sdes(Profile::Savp),
+            Manner::Sdes(Profile::Savpf),
+            Manner::Dtls(Profile::TlsSavp, Check::None),
+        ];
+        let known = known.into_iter().filter(|_| secret);
         let mut ways: Vec<Manner> = vec![];
         for way in shown.into_iter().chain(known).chain([Manner::Plain]).filter(can) {
             if !ways.contains(&way) {
@@ -236,11 +240,12 @@ impl Leg {
 
     fn end(&self, desk: &Desk<'_>, anchor: Anchor) -> End<'_> {
         let Pact { seed, numbers, terms, .. } = &self.voice.pact;
-        let suite = match terms.as_ref().map(|terms| &terms.protection) {
-            Some(Protection::Sdes { ours, .. }) => Some(ours.suite),
-            Some(Protection::Plain | Protection::Dtls { .. }) | None => None,
+        let held = match terms.as_ref().map(|terms| &terms.protection) {
+            Some(Protection::Sdes { ours, .. }) => Held::Keys(ours.suite),
+            Some(Protection::Dtls { .. }) => Held::Handshake,
+            Some(Protection::Plain) | None => Held::Nothing,
         };
-        End { anchor, seed, fingerprint: desk.office.fingerprint, numbers, suite }
+        End { anchor, seed, fingerprint: desk.office.fingerprint, numbers, held }
     }
 }
 

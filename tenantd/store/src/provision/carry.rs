@@ -7,6 +7,7 @@ use serde_json::json;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
+use super::clash::Pace;
 use super::current::{self, Current, GroupRow, TenantRow};
 use super::extensions::DROP_EXTENSIONS;
 use super::file::{File, Tenant};
@@ -84,6 +85,7 @@ pub(super) struct Carrier<'a> {
     /// What admins' passwords are kept as, by address.
     pub(super) hashes: &'a BTreeMap<String, String>,
     pub(super) absent: Absent,
+    pub(super) pace: Pace,
 }
 
 /// A tenant on its way, with the lines told so far.
@@ -109,6 +111,10 @@ impl Carrier<'_> {
         go_in(inside, id, self.who).await?;
         let now = current::load(inside, id).await?;
         let mut way = Way { id, lines: Vec::new() };
+        if self.pace == Pace::OneByOne {
+            // What goes must not be blamed for what comes.
+            self.prune(inside, &mut way, &now).await?;
+        }
         self.carry_tenant(inside, &mut way, &now).await?;
         let extensions = self.carry_extensions(inside, &mut way, &now).await?;
         let groups = self.carry_groups(inside, &mut way, &now, &extensions).await?;
@@ -133,14 +139,16 @@ impl Carrier<'_> {
                 self.bind_tenant(query, &wanted)
                     .execute(&mut **inside)
                     .await
-                    .map_err(|e| self.file.blame(e))?;
-                let query = sqlx::query(ADD_DOMAIN).bind(id).bind(fresh()).bind(domain);
-                query.bind("canonical").execute(&mut **inside).await?;
+                    .map_err(|error| self.blame_tenant(error))?;
+                self.add_domain(inside, way, domain, "canonical").await?;
             }
             Some(row) if *row != wanted => {
                 way.tell(domain, "changed");
                 let query = sqlx::query(CHANGE_TENANT).bind(id);
-                self.bind_tenant(query, &wanted).execute(&mut **inside).await?;
+                self.bind_tenant(query, &wanted)
+                    .execute(&mut **inside)
+                    .await
+                    .map_err(|error| self.blame_tenant(error))?;
             }
             Some(_) => {}
         }
@@ -156,8 +164,7 @@ impl Carrier<'_> {
             let known: BTreeSet<&str> = now.aliases.iter().map(|(_, name)| name.as_str()).collect();
             for name in aliases.iter().filter(|name| !known.contains(name.as_str())) {
                 way.tell(domain, format_args!("alias {name} comes"));
-                let query = sqlx::query(ADD_DOMAIN).bind(id).bind(fresh()).bind(name);
-                query.bind("alias").execute(&mut **inside).await?;
+                self.add_domain(inside, way, name, "alias").await?;
             }
         }
         if let Some(digest) = &self.tenant.digest {
@@ -169,6 +176,24 @@ impl Carrier<'_> {
             }
         }
         Ok(())
+    }
+
+    async fn add_domain(
+        &self,
+        inside: Inside<'_>,
+        way: &Way,
+        name: &str,
+        kind: &str,
+    ) -> Result<(), NotApplied> {
+        let query = sqlx::query(ADD_DOMAIN).bind(way.id.0).bind(fresh()).bind(name).bind(kind);
+        let added = query.execute(&mut **inside).await;
+        added.map(drop).map_err(|error| self.file.blame(self.tenant.line, name, error))
+    }
+
+    /// The only name in a tenant's own row is its label.
+    fn blame_tenant(&self, error: sqlx::Error) -> NotApplied {
+        let label = self.tenant.about.label.as_deref().unwrap_or_default();
+        self.file.blame(self.tenant.line, label, error)
     }
 
     fn bind_tenant<'q>(
@@ -255,7 +280,8 @@ impl Carrier<'_> {
             let did = if known.is_some() { "changes" } else { "comes" };
             way.tell(domain, format_args!("ring group {} {did}", wanted.number));
             let query = sqlx::query(PUT_GROUP).bind(way.id.0).bind(row.id).bind(&wanted.number);
-            query.bind(&row.name).execute(&mut **inside).await.map_err(|e| self.file.blame(e))?;
+            let put = query.bind(&row.name).execute(&mut **inside).await;
+            put.map_err(|error| self.file.blame(wanted.line, &wanted.number, error))?;
             let query = sqlx::query(DROP_MEMBERS).bind(way.id.0).bind(row.id);
             query.execute(&mut **inside).await?;
             for (position, member) in (0_i32..).zip(&row.members) {
@@ -300,7 +326,8 @@ impl Carrier<'_> {
             let id = known.map_or_else(fresh, |known| known.id);
             let query = sqlx::query(PUT_NUMBER).bind(way.id.0).bind(id).bind(number);
             let query = query.bind(extension).bind(group);
-            query.execute(&mut **inside).await.map_err(|error| self.file.blame(error))?;
+            let put = query.execute(&mut **inside).await;
+            put.map_err(|error| self.file.blame(wanted.line, number, error))?;
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ impl Carrier<'_> {
                     let row = self.new_extension(way.id, wanted)?;
                     ids.insert(number.clone(), row.id);
                     way.tell(domain, format_args!("extension {number} comes"));
-                    added.push(row);
+                    added.push((wanted, row));
                 }
                 Some(row) => {
                     let (row, changes) = self.changed_extension(way.id, row, wanted)?;
@@ -66,13 +66,19 @@ impl Carrier<'_> {
                         way.tell(domain, format_args!("extension {number}: {changes}"));
                         change_extension(inside, way.id, row)
                             .await
-                            .map_err(|e| self.file.blame(e))?;
+                            .map_err(|error| self.file.blame(wanted.line, number, error))?;
                     }
                 }
             }
         }
-        for rows in added.chunks(2_000) {
-            add_extensions(inside, way.id, rows).await.map_err(|error| self.file.blame(error))?;
+        for chunk in added.chunks(self.pace.rows()) {
+            let rows: Vec<&ExtensionRow> = chunk.iter().map(|(_, row)| row).collect();
+            let added = add_extensions(inside, way.id, &rows).await;
+            added.map_err(|error| {
+                let first = chunk.first().map(|(wanted, _)| wanted);
+                let (line, number) = first.map_or((1, ""), |w| (w.line, w.number.as_str()));
+                self.file.blame(line, number, error)
+            })?;
         }
         Ok(ids)
     }
@@ -156,10 +162,10 @@ impl Carrier<'_> {
 async fn add_extensions(
     inside: Inside<'_>,
     tenant: TenantId,
-    rows: &[ExtensionRow],
+    rows: &[&ExtensionRow],
 ) -> Result<(), sqlx::Error> {
-    fn column<T>(rows: &[ExtensionRow], value: impl Fn(&ExtensionRow) -> T) -> Vec<T> {
-        rows.iter().map(value).collect()
+    fn column<T>(rows: &[&ExtensionRow], value: impl Fn(&ExtensionRow) -> T) -> Vec<T> {
+        rows.iter().map(|row| value(row)).collect()
     }
     let digests = column(rows, |row| row.digest.as_ref().map(|names| names.join(",")));
     sqlx::query(ADD_EXTENSIONS)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::Spanned;
 
-use super::{NotApplied, Problem, raw, values};
+use super::{Problem, raw, values};
 
 /// A checked file.
 #[derive(Debug, Clone)]
@@ -300,20 +300,6 @@ impl Reader<'_> {
 impl File {
     pub(super) fn problem(&self, line: usize, reason: impl Into<String>) -> Problem {
         Problem { file: self.name.clone(), line, reason: reason.into() }
-    }
-
-    /// What only the database could see: whose the name, number or domain already is.
-    pub(super) fn blame(&self, error: sqlx::Error) -> NotApplied {
-        let constraint = error.as_database_error().and_then(|e| e.constraint()).unwrap_or_default();
-        let reason = match constraint {
-            "domain_name" => "a domain belongs to another tenant",
-            "tenant_label" => "a label belongs to another tenant",
-            "number_number" => "a public number belongs to another tenant",
-            "dialled_name_name" => "a number or user name is taken in its tenant",
-            "extension_credential" => "two extensions would sign in with the same name",
-            _ => return error.into(),
-        };
-        NotApplied::File(self.problem(1, reason))
     }
 
     /// What the file says twice.

@@ -4,6 +4,7 @@
 //! those that it names. Applying the same file again changes nothing.
 
 mod carry;
+mod clash;
 mod countries;
 mod current;
 mod extensions;
@@ -15,10 +16,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use pbx::id::TenantId;
+use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 pub use file::{File, parse};
 
+use self::clash::{Clash, Pace};
 use crate::database::{Database, HOUSE, go_in};
 use crate::failure::Failure;
 use crate::query::Query;
@@ -126,21 +129,15 @@ pub async fn apply(
     who: &str,
 ) -> Result<Report, NotApplied> {
     let hashes = hash_passwords(database, file).await?;
-    let mut transaction = database.provider.begin().await?;
+    let order = Order { key, file, who, hashes: &hashes, absent: options.absent };
+    let mut transaction = order.begin(database).await?;
+    let (lines, touched) = order.carry(&mut transaction, Pace::Together).await?;
     go_in(&mut transaction, HOUSE, who).await?;
-    sqlx::query(ONE_AT_A_TIME).execute(&mut *transaction).await?;
-    let mut report = Report::default();
-    let mut touched = Vec::new();
-    for tenant in &file.tenants {
-        let carrier =
-            carry::Carrier { key, file, tenant, who, hashes: &hashes, absent: options.absent };
-        let (id, lines) = carrier.carry(&mut transaction).await?;
-        report.lines.extend(lines);
-        touched.push(id.0);
+    if let Err(error) = sqlx::query(CHECK_NOW).execute(&mut *transaction).await {
+        transaction.rollback().await?;
+        return Err(order.find_clash(database, error).await);
     }
-    go_in(&mut transaction, HOUSE, who).await?;
-    let checked = sqlx::query(CHECK_NOW).execute(&mut *transaction).await;
-    checked.map_err(|error| file.blame(error))?;
+    let mut report = Report { lines, versions: Vec::new() };
     let query = sqlx::query_as(PUBLISHED).bind(touched);
     let versions: Vec<(Uuid, i64)> = query.fetch_all(&mut *transaction).await?;
     match options.run {
@@ -151,6 +148,57 @@ pub async fn apply(
         }
     }
     Ok(report)
+}
+
+/// What is to be done, and for whom.
+struct Order<'a> {
+    key: &'a ClusterKey,
+    file: &'a File,
+    who: &'a str,
+    hashes: &'a BTreeMap<String, String>,
+    absent: Absent,
+}
+
+impl Order<'_> {
+    async fn begin(&self, database: &Database) -> Result<Transaction<'static, Postgres>, Failure> {
+        let mut transaction = database.provider.begin().await?;
+        go_in(&mut transaction, HOUSE, self.who).await?;
+        sqlx::query(ONE_AT_A_TIME).execute(&mut *transaction).await?;
+        Ok(transaction)
+    }
+
+    /// Carries all tenants; returns what differs, and who was touched.
+    async fn carry(
+        &self,
+        inside: carry::Inside<'_>,
+        pace: Pace,
+    ) -> Result<(Vec<String>, Vec<Uuid>), NotApplied> {
+        let Self { key, file, who, hashes, absent } = *self;
+        let (mut told, mut touched) = (Vec::new(), Vec::new());
+        for tenant in &file.tenants {
+            let carrier = carry::Carrier { key, file, tenant, who, hashes, absent, pace };
+            let (id, lines) = carrier.carry(inside).await?;
+            told.extend(lines);
+            touched.push(id.0);
+        }
+        Ok((told, touched))
+    }
+
+    /// Whose line it is that wants what somebody else has; nothing of this is kept.
+    async fn find_clash(&self, database: &Database, error: sqlx::Error) -> NotApplied {
+        let Some(clash) = Clash::of(&error) else { return error.into() };
+        match self.carry_checked(database, clash).await {
+            Ok(()) => error.into(),
+            Err(found) => found,
+        }
+    }
+
+    async fn carry_checked(&self, database: &Database, clash: Clash) -> Result<(), NotApplied> {
+        let mut transaction = self.begin(database).await?;
+        sqlx::query(clash.check_at_once()).execute(&mut *transaction).await?;
+        self.carry(&mut transaction, Pace::OneByOne).await?;
+        Ok(transaction.rollback().await?)
+    }
 }
 
 /// Admins' passwords, which take long, before the transaction begins: by address, what is kept now

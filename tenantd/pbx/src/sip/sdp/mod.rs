@@ -40,7 +40,7 @@ mod terms;
 pub use crypto::name_of;
 pub use direction::Direction;
 pub use format::Numbers;
-pub use offer::End;
+pub use offer::{End, Held};
 pub use own::Seed;
 pub use shield::{Check, Keys, Manner, Profile, Rules, Shield, Srtp, Unfit};
 pub use terms::{Offerer, terms};

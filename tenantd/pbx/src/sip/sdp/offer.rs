@@ -33,8 +33,19 @@ pub struct End<'a> {
     pub fingerprint: Option<[u8; 32]>,
     /// What numbers mean on this leg.
     pub numbers: &'a Numbers,
-    /// The suite that holds already.
-    pub suite: Option<Suite>,
+    /// What holds already.
+    pub held: Held,
+}
+
+/// What protects a leg's sound already: nothing else is offered then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing.
+    Nothing,
+    /// Keys for this suite.
+    Keys(Suite),
+    /// A handshake.
+    Handshake,
 }
 
 impl Description {
@@ -69,7 +80,12 @@ impl Description {
             Manner::Plain => media.proto = Profile::Avp.name().to_owned(),
             Manner::Opportune => {
                 media.proto = Profile::Avp.name().to_owned();
-                write_keys(media, end);
+                if end.held != Held::Handshake {
+                    write_keys(media, end);
+                }
+                if !matches!(end.held, Held::Keys(_)) {
+                    write_handshake(media, end, Setup::ActPass);
+                }
             }
             Manner::Sdes(profile) => {
                 media.proto = profile.name().to_owned();
@@ -217,7 +233,11 @@ pub(super) fn without_feedback(session: &mut Session, audio: usize) {
 }
 
 fn write_keys(media: &mut Media, end: &End<'_>) {
-    let suites = SUITES.into_iter().filter(|suite| end.suite.is_none_or(|held| held == *suite));
+    let holds = |suite: &Suite| match end.held {
+        Held::Keys(held) => held == *suite,
+        Held::Nothing | Held::Handshake => true,
+    };
+    let suites = SUITES.into_iter().filter(holds);
     for (tag, suite) in (1..).zip(suites) {
         let line = Crypto { tag, key: end.seed.key(suite) };
         media.add_attribute_with_value("crypto", line.write());

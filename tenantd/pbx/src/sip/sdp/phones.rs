@@ -87,7 +87,7 @@ fn rules() -> Rules {
 fn with_end<T>(numbers: &Numbers, act: impl FnOnce(&End<'_>) -> T) -> T {
     let seed = Seed::draw(&mut Chance::from_seed([3; 32]));
     let fingerprint = Some(PRINT);
-    act(&End { anchor: anchor(), seed: &seed, fingerprint, numbers, suite: None })
+    act(&End { anchor: anchor(), seed: &seed, fingerprint, numbers, held: Held::Nothing })
 }
 
 fn answer(offer: &Description, other: &Description) -> (String, Terms) {

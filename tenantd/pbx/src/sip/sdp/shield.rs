@@ -111,7 +111,7 @@ pub enum Manner {
     /// Without protection.
     #[default]
     Plain,
-    /// Without protection, and with keys for a phone that knows them (RFC 8643).
+    /// Without protection, and with keys and a fingerprint for a phone that knows them (RFC 8643).
     Opportune,
     /// With keys, in this profile.
     Sdes(Profile),
