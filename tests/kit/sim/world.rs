@@ -58,6 +58,8 @@ pub struct World {
     pub sides: BTreeMap<Side, u16>,
     /// What each side of it agreed on.
     pub terms: BTreeMap<Side, Terms>,
+    /// Keys that sides are to let their phones hear: the leg, the key, and for how long.
+    pub pressed: Vec<(u16, char, u16)>,
     /// Whether sound tells at once that a side is closed.
     pub closing: Closing,
     /// What each company sees.
@@ -125,6 +127,7 @@ impl World {
             routers: BTreeMap::new(),
             sides: BTreeMap::new(),
             terms: BTreeMap::new(),
+            pressed: Vec::new(),
             closing: Closing::AtOnce,
             boards: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -578,7 +581,11 @@ impl World {
                 assert!(self.sides.contains_key(&side), "terms of no side");
                 return drop(self.terms.insert(side, *terms));
             }
-            Wish::Join { .. } | Wish::Press { .. } | Wish::Listen { .. } => return,
+            Wish::Press { side, digit, for_ms } => {
+                assert!(self.terms.contains_key(&side), "a key for a side without terms");
+                return self.pressed.push((side.leg, digit.key(), for_ms));
+            }
+            Wish::Join { .. } | Wish::Listen { .. } => return,
         };
         self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
