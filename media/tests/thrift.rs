@@ -14,8 +14,11 @@ use std::time::Duration;
 use media::{Config, Failure, Io, Media};
 use pbx::chance::Chance;
 use pbx::id::CallId;
-use pbx::media::{Event, Side, Wish};
+use pbx::media::{Codec, CodecKind, Event, Key, Protection, Reports, Side, Suite, Terms, Wish};
 use pbx::moment::Moment;
+use rtc_srtp::context::Context;
+use rtc_srtp::crypto::providers::RingCrypto;
+use rtc_srtp::protection_profile::ProtectionProfile;
 
 /// Each phone may send 500 packets at once, and no more: that would be no sound.
 const CALLS: usize = 10;
@@ -67,11 +70,60 @@ fn some_thousand_relayed_packets_allocate_nothing() {
         calls.iter().for_each(|call| call.talk(100..400));
         let allocated = ALLOCATIONS.load(Ordering::SeqCst) - before;
         assert_eq!(allocated, 0, "with {io:?}");
+
+        // From now on the first phone's sound is encrypted. What it says is sealed beforehand.
+        for suite in [Suite::AesCm128HmacSha1_80, Suite::AeadAes128Gcm] {
+            let mut sealed = Sealed::by(suite);
+            calls.iter().for_each(|call| call.encrypt(&media, suite));
+            calls.iter().for_each(|call| call.talk_sealed(&sealed.packets(0..50)));
+            let packets = sealed.packets(50..200);
+            let before = ALLOCATIONS.load(Ordering::SeqCst);
+            calls.iter().for_each(|call| call.talk_sealed(&packets));
+            let allocated = ALLOCATIONS.load(Ordering::SeqCst) - before;
+            assert_eq!(allocated, 0, "with {io:?} and {suite:?}");
+        }
     }
+}
+
+/// A phone's sound under one key.
+struct Sealed {
+    context: Context,
+    first: u16,
+}
+
+impl Sealed {
+    fn by(suite: Suite) -> Self {
+        let (profile, salt, first) = match suite {
+            Suite::AeadAes128Gcm => (ProtectionProfile::AeadAes128Gcm, 12, 800),
+            _ => (ProtectionProfile::Aes128CmHmacSha1_80, 14, 400),
+        };
+        let context =
+            Context::new(&[7; 16], &[7; 14][..salt], profile, None, None, &RingCrypto).unwrap();
+        Self { context, first }
+    }
+
+    fn packets(&mut self, range: Range<u16>) -> Vec<(Vec<u8>, Vec<u8>)> {
+        range
+            .map(|number| {
+                let plain = packet(1, self.first + number);
+                (self.context.encrypt_rtp(&plain).unwrap().to_vec(), plain.to_vec())
+            })
+            .collect()
+    }
+}
+
+fn packet(ssrc: u32, number: u16) -> [u8; 172] {
+    let mut packet = [0xd5; 172];
+    packet[..2].copy_from_slice(&[0x80, 0]);
+    packet[2..4].copy_from_slice(&number.to_be_bytes());
+    packet[4..8].copy_from_slice(&(u32::from(number) * 160).to_be_bytes());
+    packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+    packet
 }
 
 /// Two phones, and where each of them sends.
 struct Call {
+    sides: [Side; 2],
     phones: [UdpSocket; 2],
     ours: [SocketAddr; 2],
 }
@@ -92,23 +144,45 @@ impl Call {
             Event::Opened { port, .. } => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             other => panic!("{other:?}"),
         });
-        Self { phones, ours }
+        Self { sides, phones, ours }
     }
 
     /// Both phones speak in turn, and hear each other.
     fn talk(&self, packets: Range<u16>) {
-        let mut packet = [0xd5; 172];
         let mut heard = [0; 256];
         for number in packets {
             for (from, to) in [(0, 1), (1, 0)] {
-                packet[..2].copy_from_slice(&[0x80, 0]);
-                packet[2..4].copy_from_slice(&number.to_be_bytes());
-                packet[4..8].copy_from_slice(&(u32::from(number) * 160).to_be_bytes());
-                packet[8..12].copy_from_slice(&(from as u32 + 1).to_be_bytes());
+                let packet = packet(from as u32 + 1, number);
                 self.phones[from].send_to(&packet, self.ours[from]).unwrap();
                 let len = self.phones[to].recv(&mut heard).unwrap();
                 assert_eq!(heard[..len], packet);
             }
+        }
+    }
+
+    fn encrypt(&self, media: &Media, suite: Suite) {
+        let len = if suite == Suite::AeadAes128Gcm { 28 } else { 30 };
+        let key = Key { suite, material: vec![7; len] };
+        let terms = Box::new(Terms {
+            codecs: vec![Codec { kind: CodecKind::Pcmu, to_peer: 0, from_peer: 0 }],
+            events: None,
+            comfort_noise: None,
+            ptime: 20,
+            protection: Protection::Sdes { ours: key.clone(), theirs: key },
+            reports: Reports::Beside,
+        });
+        media.wish(Wish::Agree { side: self.sides[0], terms });
+    }
+
+    /// The first phone speaks, and each time the second answers; what goes out is longer by a tag.
+    fn talk_sealed(&self, packets: &[(Vec<u8>, Vec<u8>)]) {
+        let mut heard = [0; 256];
+        for (sealed, plain) in packets {
+            self.phones[0].send_to(sealed, self.ours[0]).unwrap();
+            let len = self.phones[1].recv(&mut heard).unwrap();
+            assert_eq!(heard[..len], plain[..]);
+            self.phones[1].send_to(plain, self.ours[1]).unwrap();
+            assert_eq!(self.phones[0].recv(&mut heard).unwrap(), sealed.len());
         }
     }
 }

@@ -45,6 +45,32 @@ pub struct Setup<'a> {
     pub password: Option<&'a str>,
     /// What it speaks to the proxy. (This version looks at no certificate, whatever it is told.)
     pub over: Over,
+    /// Whether and how it encrypts its sound.
+    pub encrypts: Encrypts,
+}
+
+/// Whether and how a phone encrypts its sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encrypts {
+    /// It does not.
+    Never,
+    /// With keys in its session descriptions, or not at all.
+    IfItCan,
+    /// With keys in its session descriptions.
+    ByKeys,
+    /// With keys from a handshake (DTLS).
+    ByHandshake,
+}
+
+impl Encrypts {
+    fn parameter(self) -> &'static str {
+        match self {
+            Self::Never => "",
+            Self::IfItCan => ";mediaenc=srtp",
+            Self::ByKeys => ";mediaenc=srtp-mand",
+            Self::ByHandshake => ";mediaenc=dtls_srtp",
+        }
+    }
 }
 
 /// What a phone speaks to its proxy.
@@ -105,8 +131,9 @@ impl<'a> Setup<'a> {
     /// A phone that answers by itself.
     pub fn new(company: &'a Company, number: &'a str, proxy: SocketAddr, tone: u32) -> Self {
         let answer = Answer::ByItself;
-        let (ip, over) = (here(proxy), Over::Udp);
-        Self { company, number, proxy, ip, tone, answer, expires: 600, password: None, over }
+        let (ip, over, encrypts) = (here(proxy), Over::Udp, Encrypts::Never);
+        let (expires, password) = (600, None);
+        Self { company, number, proxy, ip, tone, answer, expires, password, over, encrypts }
     }
 }
 
@@ -424,10 +451,11 @@ fn account(setup: &Setup<'_>) -> String {
     };
     format!(
         "<sip:{number}@{domain};transport={over}>;auth_pass={password};regint={expires};\
-         answermode={answer};audio_codecs=pcmu,pcma;mwi=no;\
+         answermode={answer};audio_codecs=pcmu,pcma;mwi=no{encrypts};\
          outbound=\"sip:{proxy};transport={over}\"\n",
         domain = company.domain,
         over = setup.over.name(),
+        encrypts = setup.encrypts.parameter(),
     )
 }
 
@@ -435,7 +463,7 @@ fn account(setup: &Setup<'_>) -> String {
 /// to nowhere, and what comes is recorded on its way there.
 fn config(folder: &Path, tone: u32, at: SocketAddr, control: u16, rtp: (u16, u16)) -> String {
     let heard = folder.join("heard");
-    let modules = ["g711", "sndfile", "ausine", "aubridge"];
+    let modules = ["g711", "sndfile", "ausine", "aubridge", "srtp", "dtls_srtp"];
     let applications = ["contact", "debug_cmd", "menu", "ctrl_tcp"];
     let mut lines = vec![
         "poll_method epoll".to_owned(),

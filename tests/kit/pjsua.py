@@ -28,6 +28,11 @@ SOUND = {
     pj.PJSUA_CALL_MEDIA_REMOTE_HOLD: "held_by_them",
     pj.PJSUA_CALL_MEDIA_ERROR: "broken",
 }
+SRTP = {
+    "off": pj.PJMEDIA_SRTP_DISABLED,
+    "optional": pj.PJMEDIA_SRTP_OPTIONAL,
+    "mandatory": pj.PJMEDIA_SRTP_MANDATORY,
+}
 
 
 def is_whole(path):
@@ -145,6 +150,8 @@ class Phone:
         media.transportConfig.boundAddress = settings["ip"]
         media.transportConfig.port = settings["sound"]
         media.transportConfig.portRange = 10
+        media.srtpUse = SRTP[settings["srtp"]]
+        media.srtpSecureSignaling = 1 if settings["srtp"] == "mandatory" else 0
         if settings["strict"]:
             call.prackUse = pj.PJSUA_100REL_MANDATORY
             call.timerUse = pj.PJSUA_SIP_TIMER_REQUIRED

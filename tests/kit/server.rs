@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -119,6 +120,11 @@ impl Listeners {
     /// If the scene has no ports left.
     pub fn in_the_open(scene: &mut Scene, ip: Ipv4Addr) -> Outcome<Self> {
         Ok(Self { sip: SocketAddr::from((ip, 5060)), ..Self::new(scene)? })
+    }
+
+    /// The ports of sound, the even ones for RTP.
+    pub fn sound_ports(&self) -> RangeInclusive<u16> {
+        self.media.0..=self.media.1
     }
 
     /// The part of a configuration that says so, and opens nothing else.

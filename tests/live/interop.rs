@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kit::baresip::{self, Over, Phone};
+use kit::baresip::{self, Encrypts, Over, Phone};
 use kit::company::Company;
 use kit::ear::Ear;
 use kit::failure::Outcome;
@@ -110,6 +110,7 @@ impl Stage {
             tone: 440,
             authority: self.authority.clone(),
             insists: Insists::OnNothing,
+            encrypts: Encrypts::Never,
         }
     }
 

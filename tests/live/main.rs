@@ -20,6 +20,7 @@ mod process;
 mod provisioning;
 mod registration;
 mod restart;
+mod secure;
 mod strangers;
 mod stun;
 mod transports;

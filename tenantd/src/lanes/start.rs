@@ -383,7 +383,7 @@ fn begin_lane(
         media: setup.sound.clone(),
         own: setup.own.sound.clone(),
         inner: setup.own.inner,
-        fingerprint: None,
+        fingerprint: Some(common.media.fingerprint()),
         policy: setup.policy,
         unknown_domain: setup.unknown_domain,
     });
