@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use pbx::media::Heard;
+
 /// All workers' counters, added up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -9,6 +11,8 @@ pub struct Counters {
     pub relayed: u64,
     /// Their bytes.
     pub relayed_bytes: u64,
+    /// Datagrams of our own: sound packed anew, digits, reports.
+    pub made: u64,
     /// Datagrams from addresses that are no peer's, dropped.
     pub strangers: u64,
     /// Datagrams of peers that nobody listens to, dropped.
@@ -35,6 +39,36 @@ pub struct Counters {
     pub refused: u64,
     /// What encryption did.
     pub secrecy: Secrecy,
+    /// How sound was.
+    pub quality: Quality,
+}
+
+/// How the sound of sides was that are closed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quality {
+    /// Packets that came.
+    pub heard: u64,
+    /// Packets that did not.
+    pub lost: u64,
+    /// Packets for them that they say did not come.
+    pub reported_lost: u64,
+    /// Sides of which an opinion could be formed.
+    pub opinions: u64,
+    /// The sum of the opinions, in hundredths.
+    pub opinion_hundredths: u64,
+}
+
+impl Quality {
+    /// A side is closed.
+    pub(crate) fn add(&mut self, heard: &Heard) {
+        self.heard += heard.packets;
+        self.lost += heard.lost.unwrap_or(0);
+        self.reported_lost += heard.reported_lost.unwrap_or(0);
+        if let Some(opinion) = heard.opinion {
+            self.opinions += 1;
+            self.opinion_hundredths += (opinion * 100.0) as u64;
+        }
+    }
 }
 
 /// What encryption of sound did.
@@ -55,6 +89,7 @@ pub struct Secrecy {
 pub(crate) struct Tally {
     relayed: AtomicU64,
     relayed_bytes: AtomicU64,
+    made: AtomicU64,
     strangers: AtomicU64,
     unheard: AtomicU64,
     excess: AtomicU64,
@@ -64,6 +99,11 @@ pub(crate) struct Tally {
     no_ports: AtomicU64,
     open: AtomicU64,
     spare: AtomicU64,
+    heard: AtomicU64,
+    lost: AtomicU64,
+    reported_lost: AtomicU64,
+    opinions: AtomicU64,
+    opinion_hundredths: AtomicU64,
     forged: AtomicU64,
     repeated: AtomicU64,
     handshakes: AtomicU64,
@@ -76,6 +116,7 @@ impl Tally {
         for (counter, added) in [
             (&self.relayed, turn.relayed),
             (&self.relayed_bytes, turn.relayed_bytes),
+            (&self.made, turn.made),
             (&self.strangers, turn.strangers),
             (&self.unheard, turn.unheard),
             (&self.excess, turn.excess),
@@ -83,6 +124,11 @@ impl Tally {
             (&self.starved, turn.starved),
             (&self.opened, turn.opened),
             (&self.no_ports, turn.no_ports),
+            (&self.heard, turn.quality.heard),
+            (&self.lost, turn.quality.lost),
+            (&self.reported_lost, turn.quality.reported_lost),
+            (&self.opinions, turn.quality.opinions),
+            (&self.opinion_hundredths, turn.quality.opinion_hundredths),
             (&self.forged, turn.secrecy.forged),
             (&self.repeated, turn.secrecy.repeated),
             (&self.handshakes, turn.secrecy.handshakes),
@@ -101,6 +147,7 @@ impl Tally {
         for (counter, sum) in [
             (&self.relayed, &mut sum.relayed),
             (&self.relayed_bytes, &mut sum.relayed_bytes),
+            (&self.made, &mut sum.made),
             (&self.strangers, &mut sum.strangers),
             (&self.unheard, &mut sum.unheard),
             (&self.excess, &mut sum.excess),
@@ -110,6 +157,11 @@ impl Tally {
             (&self.no_ports, &mut sum.no_ports),
             (&self.open, &mut sum.open),
             (&self.spare, &mut sum.spare),
+            (&self.heard, &mut sum.quality.heard),
+            (&self.lost, &mut sum.quality.lost),
+            (&self.reported_lost, &mut sum.quality.reported_lost),
+            (&self.opinions, &mut sum.quality.opinions),
+            (&self.opinion_hundredths, &mut sum.quality.opinion_hundredths),
             (&self.forged, &mut sum.secrecy.forged),
             (&self.repeated, &mut sum.secrecy.repeated),
             (&self.handshakes, &mut sum.secrecy.handshakes),

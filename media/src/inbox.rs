@@ -62,7 +62,11 @@ impl Inbox {
         let mut queue = self.lock();
         let limit = match wish {
             Wish::Open { .. } => OPEN_LIMIT,
-            Wish::Aim { .. } | Wish::Agree { .. } | Wish::Join { .. } => LIMIT,
+            Wish::Aim { .. }
+            | Wish::Agree { .. }
+            | Wish::Join { .. }
+            | Wish::Press { .. }
+            | Wish::Listen { .. } => LIMIT,
             Wish::Close { .. } => usize::MAX,
         };
         if queue.wishes.len() >= limit {

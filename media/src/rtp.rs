@@ -81,6 +81,17 @@ impl Header {
         })
     }
 
+    /// The payload of the packet that this was read from.
+    pub(crate) fn payload<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
+        let first = packet.first().copied().unwrap_or(0);
+        let mut at = FIXED + usize::from(first & 0x0f) * 4;
+        if first & 0x10 != 0 {
+            let words = packet.get(at + 2..at + 4).and_then(|words| words.first_chunk());
+            at += 4 + words.map_or(0, |words| usize::from(u16::from_be_bytes(*words))) * 4;
+        }
+        packet.get(at..at + self.payload_len).unwrap_or_default()
+    }
+
     /// The clock of the static payload types (RFC 3551 §6); the others' is agreed in SDP.
     pub(crate) fn static_clock(&self) -> Option<u32> {
         match self.payload_type {

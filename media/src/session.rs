@@ -1,5 +1,11 @@
 //! The calls of one worker: which side hears which, and where a datagram goes.
 
+mod outbox;
+mod quality;
+pub(crate) mod speech;
+mod timetable;
+pub(crate) mod watch;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,12 +20,15 @@ use crate::dtls::{Identity, Room};
 use crate::end::{End, Moved, Received, Surroundings};
 use crate::guard::Kind;
 use crate::packet::Packet;
+use crate::session::outbox::Outbox;
+use crate::session::timetable::Timetable;
 use crate::stream::{Aim, Look};
+use crate::transcode::mouth::{Change, Spoken};
 
 /// As many sides as [`Side`] says that a call may have.
 const SIDES_OF_A_CALL: usize = 64;
 /// How often peers that have fallen silent are looked for, while any side is open.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often handshakes that wait are asked whether something is to be repeated.
 const SHAKE_EVERY: Duration = Duration::from_millis(250);
 /// More at once are not begun: each costs a third of a millisecond, and sound waits meanwhile. Who
@@ -27,7 +36,7 @@ const SHAKE_EVERY: Duration = Duration::from_millis(250);
 const HANDSHAKES: usize = 256;
 
 /// A side's place in the tables of its worker, as long as the side is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(u32);
 
 /// Which addresses a side can reach.
@@ -83,6 +92,8 @@ pub(crate) struct Sessions {
     events: VecDeque<Event>,
     look_at: Moment,
     secrecy: Secrecy,
+    timetable: Timetable,
+    outbox: Outbox,
     identity: Option<Identity>,
     /// Sides that shake hands now.
     shaking: Vec<Slot>,
@@ -170,18 +181,29 @@ impl Sessions {
     pub(crate) fn aim(&mut self, now: Moment, side: Side, aim: Aim) {
         let Some(slot) = self.slot_of(side) else { return };
         self.with(slot, |end, around| end.aim(now, aim, around));
+        self.watch(slot);
     }
 
     /// Signalling says what a side and its peer agreed on.
     pub(crate) fn agree(&mut self, now: Moment, side: Side, terms: Box<Terms>) {
         let Some(slot) = self.slot_of(side) else { return };
+        let Some(end) = self.end(slot) else { return };
+        let change = match end.terms.as_ref() == Some(&terms) {
+            true => Change::Join,
+            false => Change::Terms,
+        };
         self.with(slot, |end, around| end.agree(now, terms, around));
+        self.open_mouth(now, slot);
+        self.reroute(slot, change);
     }
 
     /// Two sides of a call hear each other, and nobody else.
     pub(crate) fn join(&mut self, a: Side, b: Side) {
         let (Some(one), Some(other)) = (self.slot_of(a), self.slot_of(b)) else { return };
         if a.call != b.call || one == other {
+            return;
+        }
+        if self.end(one).is_some_and(|end| end.joined == Some(other)) {
             return;
         }
         self.part(one);
@@ -191,11 +213,15 @@ impl Sessions {
                 end.joined = Some(joined);
             }
         }
+        self.reroute(one, Change::Join);
+        self.watch(one);
     }
 
     fn part(&mut self, slot: Slot) {
-        let joined = self.end(slot).and_then(|end| end.joined.take());
-        if let Some(end) = joined.and_then(|joined| self.end(joined)) {
+        self.unroute(slot);
+        let Some(joined) = self.end(slot).and_then(|end| end.joined.take()) else { return };
+        self.unroute(joined);
+        if let Some(end) = self.end(joined) {
             end.joined = None;
         }
     }
@@ -248,7 +274,15 @@ impl Sessions {
             return Way::Excess;
         }
         let guarded = end.is_guarded();
-        let Some(joined) = end.joined else { return Way::Unheard };
+        let word = end.word(now, kind, packet);
+        let joined = end.joined;
+        self.hear_keys(now, slot, word, packet);
+        let Some(joined) = joined else { return Way::Unheard };
+        match self.speak(now, joined, word, packet) {
+            Spoken::Now => {}
+            Spoken::Later => return Way::Ended,
+            Spoken::Never => return Way::Unheard,
+        }
         let way = self.end(joined).and_then(|end| match (kind, guarded || end.is_guarded()) {
             (Kind::Other, true) => None,
             (Kind::Sound | Kind::Report | Kind::Other, _) => end.send(now, (kind, port), packet),
@@ -300,7 +334,8 @@ impl Sessions {
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let shake_at = (!self.shaking.is_empty()).then_some(self.shake_at);
         let look_at = (self.len() > 0).then_some(self.look_at);
-        look_at.into_iter().chain(shake_at).min()
+        let due = [look_at, shake_at, self.timetable.deadline()];
+        due.into_iter().flatten().min()
     }
 
     /// Does what is due by now.
@@ -320,6 +355,7 @@ impl Sessions {
                 }
             }
         }
+        self.handle_due(now);
     }
 
     /// Finds the peers that have fallen silent.
@@ -334,6 +370,8 @@ impl Sessions {
                 self.events.push_back(Event::Quiet { side });
             }
         }
+        self.look_for_keys(now);
+        self.look_for_one_way(now);
     }
 
     /// Where a side's peer is, if sound comes from there and goes there.

@@ -133,6 +133,7 @@ impl<F: Fn(Event)> Worker<F> {
 
     fn handle_deadline(&mut self, now: Moment) {
         self.sessions.handle_deadline(now);
+        self.transmit();
         while let Some(slot) = self.spares.give_up(now, Pressed::No) {
             self.let_go(now, slot);
         }
@@ -172,6 +173,16 @@ impl<F: Fn(Event)> Worker<F> {
         }
         if let Err(error) = self.wire.settle(slot, peer) {
             tracing::debug!(port, %error, "a peer has no socket of its own");
+        }
+    }
+
+    /// Sends what the sessions made themselves.
+    fn transmit(&mut self) {
+        while let Some(made) = self.sessions.poll_transmit() {
+            match self.wire.send((made.slot, made.port), made.to, made.bytes) {
+                Ok(()) => self.turn.made += 1,
+                Err(_) => self.turn.unsent += 1,
+            }
         }
     }
 
@@ -255,6 +266,8 @@ impl<F: Fn(Event)> Worker<F> {
             }
             Wish::Agree { side, terms } => self.sessions.agree(now, side, terms),
             Wish::Join { a, b } => self.sessions.join(a, b),
+            Wish::Press { side, digit, for_ms } => self.sessions.press(now, side, digit, for_ms),
+            Wish::Listen { side, tones } => self.sessions.listen(side, tones),
             Wish::Close { side } => {
                 let heard = self.close(now, side);
                 (self.events)(Event::Closed { side, heard });
@@ -411,7 +424,10 @@ impl<F: Fn(Event)> Worker<F> {
 
     /// Ends a side; of one that is not open nothing was heard.
     fn close(&mut self, now: Moment, side: Side) -> Heard {
+        self.sessions.say_goodbye(now, side);
+        self.transmit();
         let Some((slot, heard)) = self.sessions.close(side) else { return Heard::default() };
+        self.turn.quality.add(&heard);
         self.wire.unsettle(slot);
         self.keep(now, slot);
         heard

@@ -10,6 +10,8 @@ const HOMES: &[(&str, &str)] = &[
     ("aws_sdk_s3", "tenantd/store/src/objects"),
     ("stun_rs", "media/src/stun"),
     ("openssl", "media/src/dtls"),
+    ("audio_codec", "media/src/codec/"),
+    ("opus_pure", "media/src/codec/"),
     ("io_uring", "media/src/io/uring"),
     ("rustls", "tenantd/src/net/tls"),
     ("tokio_rustls", "tenantd/src/net/tls"),

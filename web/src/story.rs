@@ -43,6 +43,7 @@ pub(crate) fn sentence(language: Language, event: &Event) -> String {
             fill("story.sound_found", &[("number", number), ("from", from)])
         }
         Event::FellSilent { number } => fill("story.fell_silent", &[("number", number)]),
+        Event::OneWay { number } => fill("story.one_way", &[("number", number)]),
         Event::Vanished { number } => fill("story.vanished", &[("number", number)]),
         Event::LimitReached { number, limit } if number.is_empty() => {
             fill("story.limit_company", &[("limit", &limit.to_string())])

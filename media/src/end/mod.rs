@@ -16,6 +16,7 @@ use crate::ice::{Agent, Change};
 use crate::latch::{Sending, Verdict};
 use crate::packet::Packet;
 use crate::rtp::Datagram;
+use crate::session::speech::Speech;
 use crate::session::{Family, Port, Reply, Slot};
 use crate::srtp::Refused;
 use crate::stream::{Aim, Stream};
@@ -32,6 +33,8 @@ pub(crate) struct End {
     pub(crate) joined: Option<Slot>,
     pub(crate) terms: Option<Box<Terms>>,
     pub(crate) stream: Stream,
+    /// What is made of what the peer says, and what we say to it ourselves.
+    pub(crate) speech: Speech,
     guard: Guard,
     dtls: Option<Box<Association>>,
     ice: Option<Box<Agent>>,
@@ -84,6 +87,7 @@ impl End {
             joined: None,
             terms: None,
             stream: Stream::default(),
+            speech: Speech::default(),
             guard: Guard::default(),
             dtls: None,
             ice: None,
@@ -112,6 +116,7 @@ impl End {
     /// Signalling says what was agreed on.
     pub(crate) fn agree(&mut self, now: Moment, terms: Box<Terms>, around: &mut Surroundings<'_>) {
         self.guard.agree(now, &terms.protection);
+        self.speech.agree(&terms);
         match &terms.protection {
             Protection::Plain | Protection::Sdes { .. } => {
                 self.dtls = None;
@@ -317,6 +322,7 @@ impl End {
         let mut heard = self.stream.heard();
         heard.strangers += self.forged;
         heard.forged = self.forged;
+        self.add_quality(&mut heard);
         heard
     }
 }

@@ -58,6 +58,23 @@ pub enum Wish {
         /// The other.
         b: Side,
     },
+    /// Let the side's peer hear a digit: as telephone events (RFC 4733), or as tones if it has none.
+    /// At most 32 wait for their turn.
+    Press {
+        /// Whose peer.
+        side: Side,
+        /// Which.
+        digit: Digit,
+        /// For how long; 40 ms at least, 8 s at most.
+        for_ms: u16,
+    },
+    /// Listen for digits that the side's peer sends as tones. Telephone events are always heard.
+    Listen {
+        /// Whose peer.
+        side: Side,
+        /// Whether.
+        tones: Tones,
+    },
     /// End one side; answered by [`Event::Closed`] with what was measured.
     Close {
         /// Which.
@@ -72,10 +89,52 @@ impl Wish {
             Self::Open { side, .. }
             | Self::Aim { side, .. }
             | Self::Agree { side, .. }
+            | Self::Press { side, .. }
+            | Self::Listen { side, .. }
             | Self::Close { side } => side.call,
             Self::Join { a, .. } => a.call,
         }
     }
+}
+
+/// A key of a telephone, as RFC 4733 §3.2 numbers them: 0 to 9, `*`, `#`, A to D.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Digit(u8);
+
+impl Digit {
+    const KEYS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
+
+    /// The key with this sign.
+    pub fn from_key(key: char) -> Option<Self> {
+        let key = key.to_ascii_uppercase();
+        let number = Self::KEYS.iter().position(|known| *known == key)?;
+        u8::try_from(number).ok().map(Self)
+    }
+
+    /// The key of this event.
+    pub fn from_event(event: u8) -> Option<Self> {
+        (usize::from(event) < Self::KEYS.len()).then_some(Self(event))
+    }
+
+    /// Its event.
+    pub fn event(self) -> u8 {
+        self.0
+    }
+
+    /// Its sign.
+    pub fn key(self) -> char {
+        Self::KEYS.get(usize::from(self.0)).copied().unwrap_or('?')
+    }
+}
+
+/// Whether tones are listened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tones {
+    /// No.
+    Ignored,
+    /// Yes.
+    Heard,
 }
 
 /// What a phone and we agreed on about one side's sound (RFC 3264 §6): what each may send the other.
@@ -235,6 +294,21 @@ pub enum Event {
         /// Which side.
         side: Side,
     },
+    /// The peer of the side that it is joined to is heard, and this one's has sent nothing for 5 s,
+    /// though both name an address. Told once, until signalling speaks of either again.
+    OneWay {
+        /// From which side nothing comes.
+        side: Side,
+    },
+    /// The peer pressed a key and let it go.
+    Digit {
+        /// Whose peer.
+        side: Side,
+        /// Which key.
+        digit: Digit,
+        /// For how long.
+        long_ms: u32,
+    },
     /// The side is gone.
     Closed {
         /// Which side.
@@ -252,13 +326,17 @@ impl Event {
             | Self::NoPorts { side }
             | Self::Latched { side, .. }
             | Self::Quiet { side }
+            | Self::OneWay { side }
+            | Self::Digit { side, .. }
             | Self::Closed { side, .. } => *side,
         }
     }
 }
 
-/// What was heard from one side's peer. Unknown is `None`, never a flattering number.
+/// What was heard from one side's peer, and what it heard. Unknown is `None`, never a flattering
+/// number.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Heard {
     /// RTP packets received from it and believed.
     pub packets: u64,
@@ -268,6 +346,12 @@ pub struct Heard {
     pub lost: Option<u64>,
     /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1); `None` with fewer than two packets.
     pub jitter_ms: Option<f32>,
+    /// From us to the peer and back, by its reports (RFC 3550 §6.4.1).
+    pub round_trip_ms: Option<f32>,
+    /// Packets that were sent to it and that it says did not come; `None` if it never said.
+    pub reported_lost: Option<u64>,
+    /// How content somebody would be who hears what came from it (ITU-T G.107), from 1 to 4.5.
+    pub opinion: Option<f32>,
     /// Packets from other addresses, and forged ones, not relayed.
     pub strangers: u64,
     /// Those of them whose tag was wrong, or that had none where one was agreed on.

@@ -276,6 +276,11 @@ pub enum Event {
         /// Its device name or address.
         device: String,
     },
+    /// Nothing comes from a side, though the other is heard and both should be.
+    OneWay {
+        /// Whose sound is missing.
+        number: String,
+    },
 }
 
 /// Why a registration ended.

@@ -128,6 +128,7 @@ series! {
         "Calls that ended, by why.";
     EndedServerFailed = "tenantd_calls_ended_total"["ending": "server_failed"],
         "Calls that ended, by why.";
+    OneWay = "tenantd_sound_one_way_total", "Sides that heard, and were not heard themselves.";
     EndedNotEncrypted = "tenantd_calls_ended_total"["ending": "not_encrypted"],
         "Calls that ended, by why.";
     KeysReadable = "tenantd_sound_keys_readable_total",
@@ -219,6 +220,7 @@ impl Tally {
             Event::Unregistered { .. } => self.count(Count::Unregistered),
             Event::NotAnswering { .. } => self.count(Count::NotAnswering),
             Event::SipAlg { .. } => self.count(Count::SipAlg),
+            Event::OneWay { .. } => self.count(Count::OneWay),
             Event::KeysReadable { .. } => self.count(Count::KeysReadable),
             Event::WrongPassword { .. } => self.count(Count::WrongPassword),
             Event::SlowedDown { .. } => self.count(Count::SlowedDown),

@@ -37,6 +37,13 @@ impl World {
         self.input(|| Input::Media(Sound::Quiet { side }));
     }
 
+    /// Nothing ever came from the phone of this leg, and the other one is heard.
+    pub fn be_unheard(&mut self, leg: u16) {
+        let side = self.sides.keys().copied().find(|side| side.leg == leg);
+        let side = side.expect("sound of this leg is open");
+        self.input(|| Input::Media(Sound::OneWay { side }));
+    }
+
     /// What the company of this domain wants is changed, and published.
     pub fn configure(&mut self, domain: &str, change: impl FnOnce(&mut Directory)) {
         let named = |company: &&mut Company| company.directory.domain == domain;

@@ -61,6 +61,8 @@ pub struct World {
     pub sides: BTreeMap<Side, u16>,
     /// What each side of it agreed on.
     pub terms: BTreeMap<Side, Terms>,
+    /// Keys that sides are to let their phones hear: the leg, the key, and for how long.
+    pub pressed: Vec<(u16, char, u16)>,
     /// Whether sound tells at once that a side is closed.
     pub closing: Closing,
     /// What each company sees.
@@ -111,6 +113,7 @@ impl World {
             routers: BTreeMap::new(),
             sides: BTreeMap::new(),
             terms: BTreeMap::new(),
+            pressed: Vec::new(),
             closing: Closing::AtOnce,
             boards: BTreeMap::new(),
             connections: BTreeMap::new(),

@@ -287,6 +287,9 @@ impl Call {
                 self.tell(desk, Event::SoundFound { number, from: peer.to_string() });
             }
             Sound::Quiet { .. } => self.handle_quiet(desk, index),
+            Sound::OneWay { .. } => self.handle_one_way(desk, index),
+            // Digits of a call between two phones are theirs: media lets the other one hear them.
+            Sound::Digit { .. } => {}
             Sound::Closed { heard, .. } => {
                 self.legs[index].voice.heard = Some(heard);
                 self.legs[index].voice.ports = Ports::Closed;

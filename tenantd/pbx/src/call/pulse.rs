@@ -93,6 +93,23 @@ impl Call {
         self.probe(desk, index);
     }
 
+    /// Nothing comes from a phone, and the other one is heard. Where both should be, the story says
+    /// so, once; on hold, and before the call is answered, it means nothing.
+    pub(super) fn handle_one_way(&mut self, desk: &mut Desk<'_>, index: usize) {
+        let Some(other) = self.other(index) else { return };
+        let talks = |index: usize| {
+            let leg = &self.legs[index];
+            leg.voice.direction == Direction::SendRecv && matches!(leg.state, State::Up { .. })
+        };
+        if !talks(index) || !talks(other) {
+            return;
+        }
+        let event = Event::OneWay { number: self.legs[index].party.number.clone() };
+        if !self.ledger.is_told(&event) {
+            self.tell(desk, event);
+        }
+    }
+
     /// Asks whether a phone is there, and nothing else.
     fn probe(&mut self, desk: &mut Desk<'_>, index: usize) {
         let task = match self.legs[index].timer.means() {

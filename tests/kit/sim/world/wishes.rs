@@ -150,7 +150,11 @@ impl World {
                 assert!(self.sides.contains_key(&side), "terms of no side");
                 return drop(self.terms.insert(side, *terms));
             }
-            Wish::Join { .. } => return,
+            Wish::Press { side, digit, for_ms } => {
+                assert!(self.terms.contains_key(&side), "a key for a side without terms");
+                return self.pressed.push((side.leg, digit.key(), for_ms));
+            }
+            Wish::Join { .. } | Wish::Listen { .. } => return,
         };
         self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
