@@ -150,10 +150,17 @@ fn a_plain_phone_and_one_with_keys_talk_and_each_sees_only_its_own() {
 }
 
 #[test]
-fn a_wish_may_be_taken_by_a_handshake_too() {
+fn a_wish_or_a_demand_may_be_met_by_a_handshake_too() {
+    for profile in ["RTP/AVP", "RTP/SAVP"] {
+        takes_a_handshake(profile);
+    }
+}
+
+fn takes_a_handshake(profile: &'static str) {
     let mut world = office(&[("alice", "101", None), ("bob", "102", Some(1))]);
     let own = [format!("fingerprint:sha-256 {PRINT}"), "setup:active".to_owned()];
-    says(&mut world, "bob", PLAIN, &stream("RTP/AVP", &own));
+    says(&mut world, "bob", PLAIN, &stream(profile, &own));
+    phone(&mut world, "bob").skills.sound.demands = Some(profile);
     call(&mut world, "102");
     talk(&mut world);
     let before = world.terms_of(1).clone();

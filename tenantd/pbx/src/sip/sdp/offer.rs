@@ -80,16 +80,11 @@ impl Description {
             Manner::Plain => media.proto = Profile::Avp.name().to_owned(),
             Manner::Opportune => {
                 media.proto = Profile::Avp.name().to_owned();
-                if end.held != Held::Handshake {
-                    write_keys(media, end);
-                }
-                if !matches!(end.held, Held::Keys(_)) {
-                    write_handshake(media, end, Setup::ActPass);
-                }
+                write_both(media, end);
             }
             Manner::Sdes(profile) => {
                 media.proto = profile.name().to_owned();
-                write_keys(media, end);
+                write_both(media, end);
             }
             Manner::Dtls(profile, check) => {
                 media.proto = profile.name().to_owned();
@@ -229,6 +224,16 @@ pub(super) fn without_feedback(session: &mut Session, audio: usize) {
     let own = &mut session.medias[audio].attributes;
     for attributes in [own, &mut session.attributes] {
         attributes.retain(|a| !NAMES.iter().any(|name| a.attribute.eq_ignore_ascii_case(name)));
+    }
+}
+
+/// Keys and a fingerprint, so that the phone may choose; once one of them holds, only that.
+fn write_both(media: &mut Media, end: &End<'_>) {
+    if end.held != Held::Handshake {
+        write_keys(media, end);
+    }
+    if !matches!(end.held, Held::Keys(_)) {
+        write_handshake(media, end, Setup::ActPass);
     }
 }
 

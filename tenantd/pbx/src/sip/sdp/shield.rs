@@ -113,7 +113,7 @@ pub enum Manner {
     Plain,
     /// Without protection, and with keys and a fingerprint for a phone that knows them (RFC 8643).
     Opportune,
-    /// With keys, in this profile.
+    /// With keys, in this profile, and a fingerprint: some phones take a handshake there too.
     Sdes(Profile),
     /// With a handshake on the sound's port, in this profile.
     Dtls(Profile, Check),
