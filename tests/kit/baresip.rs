@@ -323,10 +323,23 @@ impl Phone {
     /// # Errors
     /// If a recording cannot be read.
     pub fn recordings(&self) -> Outcome<Vec<Sound>> {
+        self.recorded("-dec.wav")
+    }
+
+    /// What it said, as it was given to its codec: one recording a call, as with those of what it
+    /// heard. It may differ from the tone that it was told: this version's filters are rough.
+    ///
+    /// # Errors
+    /// If a recording cannot be read.
+    pub fn said(&self) -> Outcome<Vec<Sound>> {
+        self.recorded("-enc.wav")
+    }
+
+    fn recorded(&self, end: &str) -> Outcome<Vec<Sound>> {
         let mut paths: Vec<PathBuf> = fs::read_dir(self.folder.join("heard"))?
             .flatten()
             .map(|entry| entry.path())
-            .filter(|path| path.to_string_lossy().ends_with("-dec.wav"))
+            .filter(|path| path.to_string_lossy().ends_with(end))
             .collect();
         paths.sort();
         paths.iter().map(|path| Sound::read(path)).collect()
