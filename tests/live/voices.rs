@@ -106,10 +106,7 @@ fn check(phone: &Phone, other: &Phone, hz: f64) -> Outcome {
     phone.check_heard(hz)?;
     let level = |sounds: Vec<Sound>| sounds.last().and_then(|sound| tone::level_of(sound, hz));
     match (level(other.said()?), level(phone.recordings()?)) {
-        (Some(said), Some(heard)) if (said - heard).abs() <= GAINED_DB => {
-            println!("{hz} Hz: said at {said:.2} dB, heard at {heard:.2} dB");
-            Ok(())
-        }
+        (Some(said), Some(heard)) if (said - heard).abs() <= GAINED_DB => Ok(()),
         (said, heard) => {
             Err(Failure::new(format!("{hz} Hz was said at {said:?} dB, and heard at {heard:?}")))
         }
@@ -311,7 +308,6 @@ fn sound_that_goes_one_way_is_in_the_story_within_five_seconds() {
         })?;
         let after: Vec<f64> =
             told.lines().map(|line| line.trim().parse()).collect::<Result<_, _>>()?;
-        println!("told after {after:?} s");
         assert!(matches!(after[..], [after] if (2.0..=5.0).contains(&after)), "{after:?}");
         Ok(())
     });
