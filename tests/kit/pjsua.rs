@@ -43,7 +43,12 @@ pub struct Setup<'a> {
     pub insists: Insists,
     /// Whether it encrypts its sound, with keys in its session descriptions.
     pub encrypts: Encrypts,
+    /// The codecs it has, best first, as the library names them (`G722/16000`).
+    pub codecs: &'a [&'a str],
 }
+
+/// What every phone has.
+pub const G711: &[&str] = &["PCMU/8000", "PCMA/8000"];
 
 /// What a phone insists on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +116,7 @@ impl Pjsua {
             "proxy": proxy.to_string(), "over": over.name(), "ip": ip.to_string(), "port": sip,
             "sound": sound, "tone": tone, "authority": authority.display().to_string(),
             "strict": setup.insists == Insists::OnExtensions, "srtp": srtp, "log": folder.join("sip.log"),
+            "codecs": setup.codecs,
         });
         let package = package()?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kit/pjsua.py");

@@ -112,6 +112,7 @@ impl Stage {
             authority: self.authority.clone(),
             insists: Insists::OnNothing,
             encrypts: Encrypts::Never,
+            codecs: pjsua::G711,
         }
     }
 

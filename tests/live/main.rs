@@ -25,3 +25,4 @@ mod secure;
 mod strangers;
 mod stun;
 mod transports;
+mod voices;

@@ -66,6 +66,7 @@ impl Stage {
             authority: self.authority.clone(),
             insists: Insists::OnNothing,
             encrypts,
+            codecs: pjsua::G711,
         };
         Pjsua::registered(scene, &setup)
     }
