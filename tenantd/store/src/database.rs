@@ -1,6 +1,7 @@
 //! The ways into Postgres: one pool a role, so that each part reaches only what is its own.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,8 @@ const TAKE_ROLE: &str = "SELECT set_config('role', $1, false),
 const ENTER: &str = "SELECT set_config('tenantd.tenant', $1, true),
     set_config('tenantd.who', $2, true)";
 const PROBE: &str = "SELECT 1";
+/// As everybody begins who wants nothing else.
+pub(crate) const BEGIN: &str = "BEGIN";
 
 /// Where the database is. Each login is the role itself or a member of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -150,10 +153,23 @@ impl Database {
         tenant: TenantId,
         who: &str,
     ) -> Result<Transaction<'static, Postgres>, Failure> {
-        let mut transaction = self.web.begin().await?;
+        let mut transaction = begin(&self.web, BEGIN).await?;
         go_in(&mut transaction, tenant, who).await?;
         Ok(transaction)
     }
+}
+
+/// Begins a transaction, in a task of its own: whoever gives up waiting for Postgres must not end it
+/// between our BEGIN and its answer. sqlx counts a transaction from the answer on; before that it would
+/// give the connection back with one open that nobody knows of, and what the next one writes would
+/// be in it, acknowledged, and then gone.
+pub(crate) async fn begin(
+    pool: &PgPool,
+    statement: &'static str,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
+    begun.map_err(|ended| sqlx::Error::Io(io::Error::other(ended)))?
 }
 
 /// From here to the end of the transaction, `tenant`'s rows are seen, and `who` is written down.

@@ -13,7 +13,7 @@ use sqlx::{Postgres, Row, Transaction};
 use uuid::Uuid;
 
 use super::column;
-use crate::database::Database;
+use crate::database::{Database, begin};
 use crate::failure::Failure;
 use crate::query::Query;
 use crate::secrets::{self, ClusterKey, Sealed};
@@ -74,7 +74,7 @@ pub async fn load(
     node: &str,
     tenants: &[TenantId],
 ) -> Result<BTreeMap<TenantId, Directory>, Failure> {
-    let mut snapshot = database.node.begin_with(SNAPSHOT).await?;
+    let mut snapshot = begin(&database.node, SNAPSHOT).await?;
     let ids: Vec<Uuid> = column(tenants, |tenant| tenant.0);
     let query = sqlx::query(TENANTS).bind(&ids).bind(node);
     let (mut directories, mut digests) = (BTreeMap::new(), BTreeMap::new());

@@ -7,7 +7,7 @@
 use pbx::id::TenantId;
 use uuid::Uuid;
 
-use crate::database::Database;
+use crate::database::{BEGIN, Database, begin};
 use crate::failure::Failure;
 use crate::query::Query;
 
@@ -55,7 +55,7 @@ pub async fn take(
     tenants: &[TenantId],
 ) -> Result<Vec<Lease>, Failure> {
     let ids: Vec<Uuid> = tenants.iter().map(|tenant| tenant.0).collect();
-    let mut transaction = database.node.begin().await?;
+    let mut transaction = begin(&database.node, BEGIN).await?;
     for query in [WAIT, LOCK] {
         sqlx::query(query).bind(&ids).execute(&mut *transaction).await?;
     }

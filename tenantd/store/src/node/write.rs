@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::bindings::{self, Left};
 use super::calls;
-use crate::database::Database;
+use crate::database::{BEGIN, Database, begin};
 use crate::failure::Failure;
 use crate::query::Query;
 
@@ -162,7 +162,7 @@ async fn write_calls(
     }
     tenants.sort_unstable();
     tenants.dedup();
-    let mut transaction = database.node.begin().await?;
+    let mut transaction = begin(&database.node, BEGIN).await?;
     let here = epochs(&mut transaction, writer.node, tenants).await?;
     let mut group = Calls::default();
     for record in records {
