@@ -145,6 +145,7 @@ fn agree(media: &Media, protection: Protection) {
     let terms = Box::new(Terms {
         codecs: vec![codec],
         events: None,
+        events_clock: 8_000,
         comfort_noise: None,
         ptime: 20,
         protection,

@@ -166,6 +166,7 @@ impl Call {
         let terms = Box::new(Terms {
             codecs: vec![Codec { kind: CodecKind::Pcmu, to_peer: 0, from_peer: 0 }],
             events: None,
+            events_clock: 8_000,
             comfort_noise: None,
             ptime: 20,
             protection: Protection::Sdes { ours: key.clone(), theirs: key },

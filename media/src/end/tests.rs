@@ -43,6 +43,7 @@ pub(super) fn terms(protection: Protection, reports: Reports) -> Box<Terms> {
     Box::new(Terms {
         codecs: vec![codec],
         events: None,
+        events_clock: 8_000,
         comfort_noise: None,
         ptime: 20,
         protection,

@@ -138,12 +138,7 @@ impl Conversion {
         self.take(now, place, Content::Nothing, &[]);
     }
 
-    /// Units of the speaker's timestamps in a millisecond.
-    pub(crate) fn speakers_clock(&self) -> u32 {
-        self.spoken().map_or(8, |source| codec::clock_per_ms(&source.kind))
-    }
-
-    /// Units of the listener's.
+    /// Units of a millisecond, the listener's.
     pub(crate) fn listeners_clock(&self) -> u32 {
         self.listener.clock
     }

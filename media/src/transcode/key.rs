@@ -28,6 +28,8 @@ pub(crate) struct Keys {
     press: Press,
     manner: Manner,
     clock: u32,
+    /// What lengths of events count in, a millisecond.
+    lengths: u32,
     line: Line,
     /// The timestamp of the key that is down.
     began: u32,
@@ -126,7 +128,8 @@ impl Keys {
             }
         };
         let clock = codec::clock_per_ms(&codec.kind);
-        Some(Self { press: Press::default(), manner, clock, line: Line::Own, began: 0 })
+        let lengths = terms.events_clock / 1_000;
+        Some(Self { press: Press::default(), manner, clock, lengths, line: Line::Own, began: 0 })
     }
 
     /// A key is to be pressed.
@@ -186,7 +189,7 @@ impl Keys {
     /// Writes what a step says behind the place of the head: the payload type, the timestamp, and
     /// how many bytes.
     fn payload(&mut self, step: Step, packet: &mut Packet<'_>) -> Option<(u8, u32, usize)> {
-        let units = |long: Duration| (long.as_millis() as u32).wrapping_mul(self.clock);
+        let units = |long: Duration| (long.as_millis() as u32).wrapping_mul(self.lengths);
         if packet.set_len(HEAD + LONGEST_PAYLOAD) == Fit::TooLong {
             return None;
         }

@@ -24,6 +24,8 @@ pub(crate) struct Mouth {
     name: String,
     conversion: Option<Box<Conversion>>,
     events: Option<u8>,
+    /// What lengths of events count in, a second: the speaker's, and the listener's.
+    events_clocks: (u32, u32),
     event: Option<Event>,
     /// What is passed on to it.
     passed: Option<Passed>,
@@ -60,6 +62,7 @@ impl Mouth {
             name: format!("{one:016x}{:08x}", other >> 32),
             conversion: None,
             events: None,
+            events_clocks: (8_000, 8_000),
             event: None,
             passed: None,
             keys: None,
@@ -87,6 +90,7 @@ impl Mouth {
         to: &Terms,
     ) {
         self.events = to.events;
+        self.events_clocks = (from.events_clock.max(1), to.events_clock);
         if change == Change::Terms {
             self.keys = None;
         }
@@ -169,8 +173,10 @@ impl Mouth {
         let Some(said) = Spelled::read(header.payload(packet.bytes())) else {
             return Spoken::Never;
         };
-        let (theirs, ours) = (conversion.speakers_clock(), conversion.listeners_clock());
-        let long = u16::try_from(u32::from(said.long) * ours / theirs).unwrap_or(u16::MAX);
+        let ours = conversion.listeners_clock();
+        let (spoken, heard) = self.events_clocks;
+        let long = u64::from(said.long) * u64::from(heard) / u64::from(spoken);
+        let long = u16::try_from(long).unwrap_or(u16::MAX);
         let known = self.event.filter(|event| event.theirs == header.timestamp);
         let (marker, timestamp) = match known {
             Some(event) => (Marker::Clear, event.ours),

@@ -27,6 +27,7 @@ pub(crate) fn terms(codecs: &[(CodecKind, u8)], events: Option<u8>) -> Terms {
     Terms {
         codecs: codecs.iter().map(codec).collect(),
         events,
+        events_clock: codecs.first().map_or(8_000, |(kind, _)| codec::clock_per_ms(kind) * 1_000),
         comfort_noise: None,
         ptime: 20,
         protection: Protection::Plain,
@@ -460,8 +461,18 @@ fn alike_sides_are_relayed_with_the_listeners_numbers_and_nothing_else_changed()
 
 #[test]
 fn events_pass_between_unlike_sides_with_their_own_numbers_and_clock() {
+    pass_a_digit(48_000, [960, 1920, 2880, 3840, 4800, 5760, 5760, 5760]);
+}
+
+#[test]
+fn an_opus_phone_whose_events_count_in_8000_gets_lengths_as_they_were() {
+    pass_a_digit(8_000, [160, 320, 480, 640, 800, 960, 960, 960]);
+}
+
+/// Ada, with G.711, presses a key; Bob has Opus and this clock for events.
+fn pass_a_digit(clock: u32, lengths: [u16; 8]) {
     let ada = terms(&[(CodecKind::Pcma, 8)], Some(101));
-    let bob = terms(&[(OPUS, 96)], Some(110));
+    let bob = Terms { events_clock: clock, ..terms(&[(OPUS, 96)], Some(110)) };
     let mut line = Line::new(ada.clone(), bob);
     let mut speaker = Speaker::new(&ada, 440.0, 20);
     talk(&mut line, &mut speaker, 1, |_| Some(0));
@@ -484,7 +495,7 @@ fn events_pass_between_unlike_sides_with_their_own_numbers_and_clock() {
     assert!(events[0].marked && !events[1].marked);
     let longs: Vec<u16> =
         events.iter().map(|got| u16::from_be_bytes([got.payload[2], got.payload[3]])).collect();
-    assert_eq!(longs, [960, 1920, 2880, 3840, 4800, 5760, 5760, 5760]);
+    assert_eq!(longs, lengths);
     assert!(events.iter().all(|got| got.header.timestamp == events[0].header.timestamp));
     assert!(events.iter().all(|got| got.payload[0] == 5));
     for pair in got.windows(2) {

@@ -142,8 +142,11 @@ pub enum Tones {
 pub struct Terms {
     /// The codecs of the answer, the best first; we send the first. At most 16, and at least one.
     pub codecs: Vec<Codec>,
-    /// The payload type of telephone events (RFC 4733) at the first codec's clock rate.
+    /// The payload type of telephone events (RFC 4733).
     pub events: Option<u8>,
+    /// What their lengths count in, a second: the first codec's clock, or 8,000 where a phone knows
+    /// no other beside it.
+    pub events_clock: u32,
     /// The payload type of comfort noise (RFC 3389).
     pub comfort_noise: Option<u8>,
     /// How much sound a packet for the peer holds, in milliseconds: 10, 20, 30, 40 or 60.

@@ -59,13 +59,15 @@ pub fn terms(
     let Some((first, _)) = of(Carries::Sound).next() else { return Ok(None) };
     let at_clock = |what: Carries| {
         let same = of(what).find(|(format, _)| format.clock() == first.clock());
-        same.or_else(|| of(what).next()).map(|pair| numbers(pair).0)
+        same.or_else(|| of(what).next())
     };
+    let events = at_clock(Carries::Events);
     let within = ours.takes_reports_within() && theirs.takes_reports_within();
     Ok(Some(Terms {
         codecs,
-        events: at_clock(Carries::Events),
-        comfort_noise: at_clock(Carries::Noise),
+        events: events.map(|pair| numbers(pair).0),
+        events_clock: events.and_then(|(format, _)| format.clock()).unwrap_or(8_000),
+        comfort_noise: at_clock(Carries::Noise).map(|pair| numbers(pair).0),
         ptime: theirs.ptime(),
         protection: protection(ours, theirs, offerer)?,
         reports: if within { Reports::Within } else { Reports::Beside },
