@@ -32,8 +32,7 @@ const UNWELCOME: &[(&str, &str)] = &[
     ("bindgen", "it needs libclang to build"),
     ("cmake", "it needs cmake to build"),
     ("native-tls", "one TLS library is enough, and it is rustls"),
-    ("openssl", "the default build needs no C library but libc"),
-    ("openssl-sys", "the default build needs no C library but libc"),
+    ("openssl-src", "libssl is the system's, which repairs it"),
     ("async-std", "one runtime is enough, and it is tokio"),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,9 +19,11 @@ const LIMIT: usize = 32_768;
 #[derive(Debug)]
 pub(crate) struct Inbox {
     queue: Mutex<Queue>,
-    /// Something was put in, and the worker does not know.
+    /// Something was put in, and the worker has not been rung for.
     untold: AtomicBool,
-    wake: EventFd,
+    /// There is something to be taken.
+    filled: AtomicBool,
+    wake: Arc<EventFd>,
     refused: AtomicU64,
 }
 
@@ -48,7 +50,8 @@ impl Inbox {
         Ok(Self {
             queue: Mutex::default(),
             untold: AtomicBool::new(false),
-            wake,
+            filled: AtomicBool::new(false),
+            wake: Arc::new(wake),
             refused: AtomicU64::new(0),
         })
     }
@@ -59,7 +62,11 @@ impl Inbox {
         let mut queue = self.lock();
         let limit = match wish {
             Wish::Open { .. } => OPEN_LIMIT,
-            Wish::Aim { .. } | Wish::Join { .. } => LIMIT,
+            Wish::Aim { .. }
+            | Wish::Agree { .. }
+            | Wish::Join { .. }
+            | Wish::Press { .. }
+            | Wish::Listen { .. } => LIMIT,
             Wish::Close { .. } => usize::MAX,
         };
         if queue.wishes.len() >= limit {
@@ -70,6 +77,7 @@ impl Inbox {
         // Whoever filled an empty queue rings, and the worker takes all there is.
         if queue.wishes.len() == 1 {
             self.untold.store(true, Ordering::Release);
+            self.filled.store(true, Ordering::Release);
         }
         Ok(())
     }
@@ -81,10 +89,23 @@ impl Inbox {
         }
     }
 
+    /// What is rung. Whoever waits for it reads it; who only looks whether the inbox is
+    /// [filled](Self::is_filled) need not.
+    pub(crate) fn bell(&self) -> &Arc<EventFd> {
+        &self.wake
+    }
+
+    /// Whether there is anything to take. Costs nothing, so it is asked each turn: a packet that was sent
+    /// because of a wish then finds it done, whatever the order in which both are told.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.filled.load(Ordering::Acquire)
+    }
+
     /// Moves all wishes into `into`, which is empty.
     pub(crate) fn take(&self, into: &mut VecDeque<Wish>) -> State {
-        let _ = self.wake.read();
         let mut queue = self.lock();
+        self.untold.store(false, Ordering::Release);
+        self.filled.store(false, Ordering::Release);
         mem::swap(&mut queue.wishes, into);
         queue.state
     }
@@ -92,6 +113,7 @@ impl Inbox {
     /// Ends the worker.
     pub(crate) fn stop(&self) {
         self.lock().state = State::Stopped;
+        self.filled.store(true, Ordering::Release);
         self.wake();
     }
 
@@ -112,12 +134,6 @@ impl Inbox {
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl AsFd for Inbox {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
     }
 }
 
@@ -169,5 +185,19 @@ mod tests {
         inbox.push(open(2)).unwrap();
         inbox.ring();
         assert_eq!(inbox.wake.read(), Ok(1));
+    }
+
+    #[test]
+    fn does_not_wake_for_what_was_taken_already() {
+        let inbox = Inbox::new().unwrap();
+        assert!(!inbox.is_filled());
+        inbox.push(open(0)).unwrap();
+        assert!(inbox.is_filled());
+        let mut taken = VecDeque::new();
+        inbox.take(&mut taken);
+        inbox.ring();
+        assert!(!inbox.is_filled() && inbox.wake.read().is_err());
+        inbox.stop();
+        assert!(inbox.is_filled());
     }
 }

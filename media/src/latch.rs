@@ -12,6 +12,7 @@
 //!   from elsewhere after its old source fell silent (a NAT gave it a new port). A phone that comes
 //!   back from a hold may have a new stream as well as a new port: once signalling has spoken, and
 //!   until the old source is heard again, any steady stream from the same router is followed.
+//! - Where checks (ICE) say where the peer is, none of this is asked.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -44,10 +45,13 @@ struct Expected {
     near: Option<IpAddr>,
     /// Where it was before the SDP changed.
     former: Option<IpAddr>,
+    /// Where its handshake came from: as good as what its SDP names.
+    proven: Option<SocketAddr>,
 }
 
+/// Whether the peer wants sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sending {
+pub(crate) enum Sending {
     Wanted,
     Refused,
 }
@@ -60,6 +64,8 @@ enum Peer {
     Former { source: SocketAddr, way: Way, until: Moment },
     /// This one is believed.
     Believed { track: Track, rank: Rank, trust: Trust },
+    /// It has proved that it is there (ICE): nothing else is asked, and nothing else moves it.
+    Checked { source: SocketAddr },
 }
 
 /// Whether who is believed must be where it was.
@@ -125,6 +131,7 @@ impl Latch {
         self.sending = Sending::Wanted;
         let before = self.expected.rtp.replace(named);
         if before != Some(named) {
+            self.expected.proven = None;
             self.reopen(now, before, named);
         } else if let Peer::Believed { trust, .. } = &mut self.peer {
             *trust = Trust::Asked;
@@ -144,6 +151,29 @@ impl Latch {
         self.expected.former = Some(track.source.ip());
         self.peer = Peer::Former { source: track.source, way, until: now + FORMER_FOR };
         self.contest.clear();
+    }
+
+    /// Signalling says whether the peer wants sound, and checks say where it is.
+    pub(crate) fn aim_by_checks(&mut self, sending: Sending) {
+        self.sending = sending;
+    }
+
+    /// A check has shown where the peer is.
+    pub(crate) fn follow_check(&mut self, source: SocketAddr) {
+        self.peer = Peer::Checked { source };
+        self.contest.clear();
+    }
+
+    /// There are no checks any more: the peer is looked for as others are.
+    pub(crate) fn end_checks(&mut self) {
+        if let Peer::Checked { .. } = self.peer {
+            self.peer = Peer::Unknown;
+        }
+    }
+
+    /// A handshake that nobody else could hold came from here.
+    pub(crate) fn prove(&mut self, source: SocketAddr) {
+        self.expected.proven = Some(source);
     }
 
     /// Whether the peer names an address for its sound.
@@ -167,6 +197,7 @@ impl Latch {
             Peer::Former { source: former, until, .. } if *former == source && now < *until => {
                 Verdict::Believed
             }
+            Peer::Checked { .. } => Verdict::Believed,
             Peer::Believed { .. } | Peer::Former { .. } | Peer::Unknown => {
                 self.challenge(now, source, header)
             }
@@ -177,12 +208,13 @@ impl Latch {
         let Some(rank) = self.expected.rank(source) else { return Verdict::Stranger };
         let believed = match &self.peer {
             Peer::Believed { track, .. } => Some(track),
-            Peer::Unknown | Peer::Former { .. } => None,
+            Peer::Unknown | Peer::Former { .. } | Peer::Checked { .. } => None,
         };
         let Some(claim) = self.contest.enter(now, source, header, rank, believed) else {
             return Verdict::Stranger;
         };
         let proven = match &self.peer {
+            Peer::Checked { .. } => false,
             Peer::Unknown | Peer::Former { .. } => claim.is_steady(self.expected.proof(rank)),
             Peer::Believed { track, .. } if claim.continues_believed() => {
                 now.since(track.heard_at) >= SILENT_AFTER && claim.is_steady(SAME_STREAM)
@@ -203,7 +235,7 @@ impl Latch {
             return Verdict::Latched;
         }
         match self.peer {
-            Peer::Believed { .. } => Verdict::Stranger,
+            Peer::Believed { .. } | Peer::Checked { .. } => Verdict::Stranger,
             Peer::Unknown | Peer::Former { .. } if leads && self.is_heard(rank, claim.streak()) => {
                 Verdict::Believed
             }
@@ -230,12 +262,15 @@ impl Latch {
         match (self.sending, &self.peer) {
             (Sending::Refused, _) => None,
             (Sending::Wanted, Peer::Believed { track, .. }) => Some(track.source),
+            (Sending::Wanted, Peer::Checked { source }) => Some(*source),
             (Sending::Wanted, Peer::Former { source, way: Way::ThroughNat, until })
                 if now < *until =>
             {
                 Some(*source)
             }
-            (Sending::Wanted, Peer::Former { .. } | Peer::Unknown) => self.expected.rtp,
+            (Sending::Wanted, Peer::Former { .. } | Peer::Unknown) => {
+                self.expected.proven.or(self.expected.rtp)
+            }
         }
     }
 
@@ -243,6 +278,7 @@ impl Latch {
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         match &self.peer {
             Peer::Believed { track, .. } => Some(track.source),
+            Peer::Checked { source } => Some(*source),
             Peer::Unknown | Peer::Former { .. } => None,
         }
     }
@@ -256,6 +292,7 @@ impl Latch {
     pub(crate) fn expects(&self, ip: IpAddr) -> bool {
         match &self.peer {
             Peer::Believed { track, .. } => track.source.ip() == ip,
+            Peer::Checked { source } => source.ip() == ip,
             Peer::Former { source, .. } if source.ip() == ip => true,
             Peer::Former { .. } | Peer::Unknown => self.expected.is_near(ip),
         }
@@ -278,6 +315,7 @@ impl Expected {
     fn rank(&self, source: SocketAddr) -> Option<Rank> {
         match self.rtp {
             Some(named) if named == source => Some(Rank::Signalled),
+            _ if self.proven == Some(source) => Some(Rank::Signalled),
             _ if self.is_near(source.ip()) => Some(Rank::Near),
             Some(_) => Some(Rank::Foreign),
             None => None,
@@ -286,7 +324,8 @@ impl Expected {
 
     fn is_near(&self, ip: IpAddr) -> bool {
         let named = self.rtp.map(|named| named.ip());
-        [named, self.near, self.former].contains(&Some(ip))
+        let proven = self.proven.map(|proven| proven.ip());
+        [named, self.near, self.former, proven].contains(&Some(ip))
     }
 
     fn proof(&self, rank: Rank) -> Proof {

@@ -1,46 +1,72 @@
 //! What is heard: threads that own the ports of calls and relay sound between their sides.
 //!
 //! Wishes in, events out, as plain data of [`pbx::media`]. The pure half (`session`, `stream`,
-//! `latch`, `contest`, `control`, `measure`, `allowance`, `rtp`, `spare`) takes time as an argument and has
-//! no socket; `worker`, `socket` and `inbox` are the only files that touch the system. Beside them
-//! stand [`stun`], which tells phones their public address, and [`upload`], which reads the recordings
-//! that people bring; both need neither.
+//! `latch`, `contest`, `control`, `measure`, `allowance`, `packet`, `rtp`,
+//! `settling`, `spare`) takes time as an argument and has
+//! no socket; `worker`, `io`, `socket`, `inbox` and `cores` are the only files that touch the system.
+//! Beside them stand [`stun`], which tells phones their public address, and [`upload`], which reads the
+//! recordings that people bring; both need neither.
+
+#![deny(unsafe_code)]
 
 mod allowance;
+pub mod bare;
 mod clock;
+pub mod codec;
 mod contest;
 mod control;
+mod cores;
 mod counters;
+mod digits;
+mod dtls;
+mod end;
+mod guard;
+mod ice;
 mod inbox;
+mod io;
 mod latch;
 mod measure;
+mod packet;
 mod ports;
+mod report;
 mod rtp;
 mod session;
+mod settling;
 mod socket;
 mod spare;
+mod srtp;
+mod stock;
 pub mod storm;
 mod stream;
 pub mod stun;
+pub mod toll;
+mod transcode;
 pub mod upload;
 mod worker;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
+use std::io::{Error as IoError, ErrorKind};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pbx::id::CallId;
-use pbx::media::{Event, Wish};
+use pbx::media::{Event, Side, Wish};
 
 use crate::clock::Clock;
-pub use crate::counters::Counters;
+pub use crate::cores::Pinning;
 use crate::counters::Tally;
+pub use crate::counters::{Counters, Quality, Secrecy};
+use crate::dtls::Identity;
+pub use crate::dtls::NoCertificate;
 use crate::inbox::Inbox;
+pub use crate::io::Io;
+use crate::io::Kind;
 use crate::ports::Ports;
-use crate::worker::{Shared, Worker};
+use crate::stock::Stock;
+use crate::worker::{Found, Shared, Worker};
 
 /// How sound is carried.
 #[derive(Debug, Clone)]
@@ -49,6 +75,18 @@ pub struct Config {
     pub ports: RangeInclusive<u16>,
     /// How many threads; 0: two, or one on a machine with one core.
     pub threads: usize,
+    /// How packets come in and go out.
+    pub io: Io,
+    /// Whether each thread stays on a core.
+    pub pinning: Pinning,
+}
+
+impl Default for Config {
+    /// As the configuration file has it where it says nothing.
+    fn default() -> Self {
+        let (io, pinning) = (Io::default(), Pinning::default());
+        Self { ports: 26_000..=54_000, threads: 0, io, pinning }
+    }
 }
 
 /// Why sound cannot be carried.
@@ -59,18 +97,22 @@ pub enum Failure {
     NoPorts(u16, u16),
     /// A thread, or what it waits on, could not be made.
     #[error("no thread for sound can be started")]
-    Thread(#[source] io::Error),
+    Thread(#[source] IoError),
+    /// There is nothing to show in handshakes.
+    #[error(transparent)]
+    Certificate(#[from] NoCertificate),
 }
 
 /// All threads of sound.
 ///
-/// Events are told on the worker's thread, or, when a full queue refuses an [`Wish::Open`], on the
-/// thread that wished: the function must not block.
+/// Events are told on the worker's thread, or, when a port is ready for a [`Wish::Open`] or a full queue
+/// refuses it, on the thread that wished: the function must not block.
 pub struct Media {
     workers: Vec<Arc<Shared>>,
     ports: Arc<Mutex<Ports>>,
     clock: Clock,
-    refuse: Mutex<Box<dyn Fn(Event) + Send>>,
+    identity: Identity,
+    events: Mutex<Box<dyn Fn(Event) + Send>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -89,41 +131,55 @@ impl Media {
             workers: Vec::new(),
             ports: Arc::new(Mutex::new(ports)),
             clock: Clock::start(),
-            refuse: Mutex::new(Box::new(events.clone())),
+            identity: Identity::make()?,
+            events: Mutex::new(Box::new(events.clone())),
             threads: Vec::new(),
         };
         let count = threads(config.threads);
-        let spare = spare::most(media.ports().len(), count);
-        for number in 0..count {
-            media.add_worker(number, spare, events.clone()).map_err(Failure::Thread)?;
-        }
+        let start = Start {
+            spare: spare::most(media.ports().len(), count),
+            io: config.io,
+            cores: cores::cores_for(count, config.pinning),
+        };
+        let found = (0..count).map(|number| media.add_worker(number, &start, events.clone()));
+        let found: Result<Vec<Found>, IoError> = found.collect();
+        tell(&found.map_err(Failure::Thread)?, start.cores.len());
         Ok(media)
     }
 
-    fn add_worker<F>(&mut self, number: usize, spare: usize, events: F) -> io::Result<()>
+    fn add_worker<F>(&mut self, number: usize, start: &Start, events: F) -> Result<Found, IoError>
     where
         F: Fn(Event) + Send + 'static,
     {
         let shared = Arc::new(Shared {
             inbox: Inbox::new()?,
             tally: Tally::default(),
+            stock: Stock::default(),
             ports: Arc::clone(&self.ports),
             clock: self.clock,
+            identity: self.identity.clone(),
         });
         let (started, outcome) = std::sync::mpsc::sync_channel(1);
         let theirs = Arc::clone(&shared);
+        let (spare, io, core) = (start.spare, start.io, start.cores.get(number).copied());
         let thread = thread::Builder::new().name(format!("media-{number}"));
-        // A worker is made on its own thread: the room it reads into never leaves it.
-        let thread = thread.spawn(move || match Worker::new(theirs, spare, events) {
-            Ok(worker) => {
-                let _ = started.send(Ok(()));
-                worker.run();
+        // A worker is made on its own thread: the room it reads into never leaves it, and a ring is
+        // used by the thread that made it alone.
+        let thread = thread.spawn(move || {
+            if let Some(Err(error)) = core.map(cores::stay_on) {
+                tracing::warn!(?core, %error, "a thread for sound cannot stay on its core");
             }
-            Err(error) => drop(started.send(Err(error))),
+            match Worker::new(theirs, spare, io, events) {
+                Ok((worker, found)) => {
+                    let _ = started.send(Ok(found));
+                    worker.run();
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
         })?;
         self.workers.push(shared);
         self.threads.push(thread);
-        outcome.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+        outcome.recv().unwrap_or_else(|_| Err(ErrorKind::Other.into()))
     }
 
     /// Tells a worker what a call wishes. Never blocks; a burst of wishes wakes the worker once.
@@ -137,9 +193,16 @@ impl Media {
     pub fn wish_all(&self, wishes: impl IntoIterator<Item = Wish>) {
         for wish in wishes {
             let Some(worker) = self.worker_for(wish.call()) else { return };
-            if let Err(Wish::Open { side, .. }) = worker.inbox.push(wish) {
-                let refuse = self.refuse.lock().unwrap_or_else(PoisonError::into_inner);
-                refuse(Event::NoPorts { side });
+            let told = match wish {
+                Wish::Open { side, local, port: None } => open(worker, side, local),
+                wish => worker.inbox.push(wish).err().and_then(|wish| match wish {
+                    Wish::Open { side, .. } => Some(Event::NoPorts { side }),
+                    _ => None,
+                }),
+            };
+            if let Some(event) = told {
+                let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+                events(event);
             }
         }
         self.workers.iter().for_each(|worker| worker.inbox.ring());
@@ -151,6 +214,12 @@ impl Media {
         call.hash(&mut hasher);
         let share = hasher.finish() % self.workers.len().max(1) as u64;
         self.workers.get(share as usize).map(|worker| &**worker)
+    }
+
+    /// SHA-256 of the certificate that this process shows in handshakes (RFC 8122 §5): session
+    /// descriptions carry it.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.identity.fingerprint()
     }
 
     /// What was carried so far, and what is open now.
@@ -186,6 +255,41 @@ impl Drop for Media {
             }
         }
     }
+}
+
+/// Opens a side on a port that is ready, if there is one: what it is, is known at once.
+fn open(worker: &Shared, side: Side, local: IpAddr) -> Option<Event> {
+    let port = worker.stock.claim(local);
+    match (worker.inbox.push(Wish::Open { side, local, port }), port) {
+        (Ok(()), port) => port.map(|port| Event::Opened { side, port }),
+        (Err(_), port) => {
+            if let Some(port) = port {
+                worker.stock.offer(local, port);
+            }
+            Some(Event::NoPorts { side })
+        }
+    }
+}
+
+/// What all threads begin with.
+struct Start {
+    spare: usize,
+    io: Io,
+    /// One for each, or none.
+    cores: Vec<usize>,
+}
+
+/// Says once which way packets take, and why it is not the cheaper one.
+fn tell(found: &[Found], pinned: usize) {
+    let rings = found.iter().filter(|found| found.kind == Kind::IoUring).count();
+    let io = match rings {
+        0 => "epoll",
+        some if some < found.len() => "io_uring on some threads",
+        _ => "io_uring",
+    };
+    let no_ring = found.iter().find_map(|found| found.no_ring.as_ref());
+    let no_ring = no_ring.map(tracing::field::display);
+    tracing::info!(io, threads = found.len(), pinned, no_ring, "threads for sound have started");
 }
 
 fn threads(wanted: usize) -> usize {

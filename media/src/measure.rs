@@ -27,6 +27,19 @@ pub(crate) struct Measure {
     expected_before: u64,
     received_before: u64,
     jitter: Jitter,
+    /// Expected and received when it was last reported.
+    reported: (u64, u64),
+}
+
+/// What a receiver report says of a stream (RFC 3550 §6.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reception {
+    pub(crate) ssrc: u32,
+    /// Since the last report, in 256ths.
+    pub(crate) fraction: u8,
+    pub(crate) lost: i32,
+    pub(crate) highest: u32,
+    pub(crate) jitter: Duration,
 }
 
 /// A stretch of one stream in which sequence numbers rise without a jump.
@@ -54,20 +67,54 @@ impl Measure {
         self.jitter.handle_packet(now, header);
     }
 
-    /// What was measured.
-    pub(crate) fn heard(&self, strangers: u64) -> Heard {
+    fn totals(&self) -> (u64, u64) {
         let (expected, received) = match &self.run {
             Some(run) => (run.expected(), run.received),
             None => (0, 0),
         };
-        let expected = self.expected_before + expected;
-        let received = self.received_before + received;
+        (self.expected_before + expected, self.received_before + received)
+    }
+
+    /// What is to be reported now; `None` while nothing came.
+    pub(crate) fn report(&mut self) -> Option<Reception> {
+        let run = self.run?;
+        let (expected, received) = self.totals();
+        let (expected_then, received_then) = self.reported;
+        self.reported = (expected, received);
+        let expected_since = expected.saturating_sub(expected_then);
+        let lost_since = expected_since.saturating_sub(received.saturating_sub(received_then));
+        let fraction = (lost_since * 256).checked_div(expected_since).unwrap_or(0).min(255);
+        Some(Reception {
+            ssrc: run.ssrc,
+            fraction: fraction as u8,
+            lost: i32::try_from(expected.cast_signed() - received.cast_signed())
+                .unwrap_or(i32::MAX),
+            // A run's numbers begin one turn of the sequence above zero.
+            highest: (run.highest as u32).wrapping_sub(1 << 16),
+            jitter: self.jitter().unwrap_or_default(),
+        })
+    }
+
+    /// The payload type that came last.
+    pub(crate) fn payload_type(&self) -> Option<u8> {
+        self.jitter.last.map(|last| last.payload_type)
+    }
+
+    /// Interarrival jitter.
+    pub(crate) fn jitter(&self) -> Option<Duration> {
+        self.jitter.micros.map(|micros| Duration::from_micros(micros as u64))
+    }
+
+    /// What was measured.
+    pub(crate) fn heard(&self, strangers: u64) -> Heard {
+        let (expected, received) = self.totals();
         Heard {
             packets: self.packets,
             bytes: self.bytes,
             lost: (self.packets > 0).then(|| expected.saturating_sub(received)),
             jitter_ms: self.jitter.milliseconds(),
             strangers,
+            ..Heard::default()
         }
     }
 }

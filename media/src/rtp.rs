@@ -2,6 +2,8 @@
 //!
 //! RFC 3550 §5.1; the split between RTP and RTCP on one port is RFC 5761 §4.
 
+use crate::guard::Kind;
+
 /// What a relay needs to know of an RTP packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -33,14 +35,23 @@ const FIXED: usize = 12;
 impl Datagram {
     /// Reads what `bytes` are.
     pub(crate) fn read(bytes: &[u8]) -> Self {
+        match Self::kind(bytes) {
+            Kind::Sound => Header::read(bytes).map_or(Self::Other, Self::Rtp),
+            Kind::Report => Self::Rtcp,
+            Kind::Other => Self::Other,
+        }
+    }
+
+    /// The same without the header: what encryption leaves readable is enough for it.
+    pub(crate) fn kind(bytes: &[u8]) -> Kind {
         match bytes {
             // The payload types 64 to 95 with the marker set are RTCP's packet types.
             [first, 192..=223, ..] if first >> 6 == 2 => match bytes.len() {
-                0..8 => Self::Other,
-                8.. => Self::Rtcp,
+                0..8 => Kind::Other,
+                8.. => Kind::Report,
             },
-            [first, ..] if first >> 6 == 2 => Header::read(bytes).map_or(Self::Other, Self::Rtp),
-            _ => Self::Other,
+            [first, ..] if first >> 6 == 2 => Kind::Sound,
+            _ => Kind::Other,
         }
     }
 }
@@ -68,6 +79,17 @@ impl Header {
             ssrc: u32::from_be_bytes([c0, c1, c2, c3]),
             payload_len: payload.len().checked_sub(padding)?,
         })
+    }
+
+    /// The payload of the packet that this was read from.
+    pub(crate) fn payload<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
+        let first = packet.first().copied().unwrap_or(0);
+        let mut at = FIXED + usize::from(first & 0x0f) * 4;
+        if first & 0x10 != 0 {
+            let words = packet.get(at + 2..at + 4).and_then(|words| words.first_chunk());
+            at += 4 + words.map_or(0, |words| usize::from(u16::from_be_bytes(*words))) * 4;
+        }
+        packet.get(at..at + self.payload_len).unwrap_or_default()
     }
 
     /// The clock of the static payload types (RFC 3551 §6); the others' is agreed in SDP.

@@ -1,21 +1,42 @@
 //! The calls of one worker: which side hears which, and where a datagram goes.
 
+mod outbox;
+mod quality;
+pub(crate) mod speech;
+mod timetable;
+pub(crate) mod watch;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use pbx::id::CallId;
-use pbx::media::{Event, Heard, Side};
+use pbx::media::{Event, Heard, Side, Terms};
 use pbx::moment::Moment;
 
 use crate::allowance::Pass;
-use crate::latch::Verdict;
-use crate::stream::{Aim, Look, Stream};
+use crate::counters::Secrecy;
+use crate::dtls::{Identity, Room};
+use crate::end::{End, Moved, Received, Surroundings};
+use crate::guard::Kind;
+use crate::packet::Packet;
+use crate::session::outbox::Outbox;
+use crate::session::timetable::Timetable;
+use crate::stream::{Aim, Look};
+use crate::transcode::mouth::{Change, Spoken};
 
 /// As many sides as [`Side`] says that a call may have.
 const SIDES_OF_A_CALL: usize = 64;
+/// How often peers that have fallen silent are looked for, while any side is open.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often handshakes that wait are asked whether something is to be repeated.
+const SHAKE_EVERY: Duration = Duration::from_millis(250);
+/// More at once are not begun: each costs a third of a millisecond, and sound waits meanwhile. Who
+/// says hello then says it again after a second.
+const HANDSHAKES: usize = 256;
 
 /// A side's place in the tables of its worker, as long as the side is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(u32);
 
 /// Which addresses a side can reach.
@@ -37,14 +58,29 @@ pub(crate) enum Port {
 /// Where a datagram goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// Out of this side's port of the same kind, to its peer.
-    To(Slot, SocketAddr),
+    /// Out of this side's port, to its peer.
+    To(Slot, Port, SocketAddr),
     /// Nobody listens: the side is joined to none, or that one's peer wants nothing.
     Unheard,
     /// Its peer sends more than any sound.
     Excess,
     /// It is not our peer's.
     Stranger,
+    /// Here: [`Sessions::take_secrecy`] counts it.
+    Ended,
+}
+
+/// What a side itself says, of checks and handshakes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// From which side.
+    pub(crate) slot: Slot,
+    /// From which of its ports.
+    pub(crate) port: Port,
+    /// Where to.
+    pub(crate) to: SocketAddr,
+    /// What.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// All open sides of a worker.
@@ -54,20 +90,26 @@ pub(crate) struct Sessions {
     free: Vec<Slot>,
     slots: BTreeMap<Side, Slot>,
     events: VecDeque<Event>,
-}
-
-#[derive(Debug)]
-struct End {
-    side: Side,
-    family: Family,
-    joined: Option<Slot>,
-    stream: Stream,
+    look_at: Moment,
+    secrecy: Secrecy,
+    timetable: Timetable,
+    outbox: Outbox,
+    identity: Option<Identity>,
+    /// Sides that shake hands now.
+    shaking: Vec<Slot>,
+    shake_at: Moment,
+    replies: VecDeque<Reply>,
 }
 
 impl Slot {
     /// As an index.
     pub(crate) fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// From a number.
+    pub(crate) fn of(number: u32) -> Self {
+        Self(number)
     }
 
     /// From [`Self::index`].
@@ -87,6 +129,11 @@ impl Family {
 }
 
 impl Sessions {
+    /// None, with a certificate for handshakes.
+    pub(crate) fn with_identity(identity: Identity) -> Self {
+        Self { identity: Some(identity), ..Self::default() }
+    }
+
     /// Opens a side; `None` if it [cannot be](Self::may_open).
     pub(crate) fn open(&mut self, side: Side, family: Family) -> Option<Slot> {
         if !self.may_open(side) {
@@ -105,8 +152,7 @@ impl Sessions {
 
     /// Opens a side in the place of one that was closed and not [freed](Self::free).
     pub(crate) fn open_in(&mut self, slot: Slot, side: Side, family: Family) -> Option<Slot> {
-        let end = Some(End { side, family, joined: None, stream: Stream::default() });
-        *self.ends.get_mut(slot.index())? = end;
+        *self.ends.get_mut(slot.index())? = Some(End::new(side, family));
         self.slots.insert(side, slot);
         Some(slot)
     }
@@ -133,17 +179,31 @@ impl Sessions {
 
     /// Signalling says where a side's peer is.
     pub(crate) fn aim(&mut self, now: Moment, side: Side, aim: Aim) {
-        let Some(end) = self.slot_of(side).and_then(|slot| self.end(slot)) else { return };
-        let reachable = |address: &SocketAddr| Family::of(address) == end.family;
-        let rtp = aim.rtp.filter(reachable);
-        let rtcp = aim.rtcp.filter(reachable);
-        end.stream.aim(now, Aim { rtp, rtcp, ..aim });
+        let Some(slot) = self.slot_of(side) else { return };
+        self.with(slot, |end, around| end.aim(now, aim, around));
+        self.watch(slot);
+    }
+
+    /// Signalling says what a side and its peer agreed on.
+    pub(crate) fn agree(&mut self, now: Moment, side: Side, terms: Box<Terms>) {
+        let Some(slot) = self.slot_of(side) else { return };
+        let Some(end) = self.end(slot) else { return };
+        let change = match end.terms.as_ref() == Some(&terms) {
+            true => Change::Join,
+            false => Change::Terms,
+        };
+        self.with(slot, |end, around| end.agree(now, terms, around));
+        self.open_mouth(now, slot);
+        self.reroute(slot, change);
     }
 
     /// Two sides of a call hear each other, and nobody else.
     pub(crate) fn join(&mut self, a: Side, b: Side) {
         let (Some(one), Some(other)) = (self.slot_of(a), self.slot_of(b)) else { return };
         if a.call != b.call || one == other {
+            return;
+        }
+        if self.end(one).is_some_and(|end| end.joined == Some(other)) {
             return;
         }
         self.part(one);
@@ -153,11 +213,15 @@ impl Sessions {
                 end.joined = Some(joined);
             }
         }
+        self.reroute(one, Change::Join);
+        self.watch(one);
     }
 
     fn part(&mut self, slot: Slot) {
-        let joined = self.end(slot).and_then(|end| end.joined.take());
-        if let Some(end) = joined.and_then(|joined| self.end(joined)) {
+        self.unroute(slot);
+        let Some(joined) = self.end(slot).and_then(|end| end.joined.take()) else { return };
+        self.unroute(joined);
+        if let Some(end) = self.end(joined) {
             end.joined = None;
         }
     }
@@ -168,7 +232,7 @@ impl Sessions {
         let slot = self.slots.remove(&side)?;
         self.part(slot);
         let end = self.ends.get_mut(slot.index())?.take()?;
-        Some((slot, end.stream.heard()))
+        Some((slot, end.heard()))
     }
 
     /// Anybody may have the place of a side that was closed.
@@ -176,47 +240,144 @@ impl Sessions {
         self.free.push(slot);
     }
 
-    /// A datagram came to one of a side's ports.
+    /// A datagram came to one of a side's ports. If it goes on, `packet` is what goes.
     pub(crate) fn handle_datagram(
         &mut self,
         now: Moment,
         (slot, port): (Slot, Port),
         source: SocketAddr,
-        datagram: &[u8],
+        packet: &mut Packet<'_>,
     ) -> Way {
         let end = self.ends.get_mut(slot.index()).and_then(Option::as_mut);
         let Some(end) = end else { return Way::Stranger };
-        let verdict = match port {
-            Port::Sound => end.stream.handle_sound(now, source, datagram),
-            Port::Reports => end.stream.handle_report(now, source, datagram),
-        };
-        let (side, joined) = (end.side, end.joined);
-        match verdict {
-            Verdict::Stranger => return Way::Stranger,
-            Verdict::Believed => {}
-            Verdict::Latched => {
-                let told = end.stream.peer().map(|peer| Event::Latched { side, peer });
-                self.events.extend(told);
+        let kind = match end.receive(now, port, source, packet) {
+            Received::Believed(kind) => kind,
+            Received::Latched(kind) => {
+                self.events.extend(end.latched());
+                kind
             }
-        }
+            Received::Check | Received::Handshake => {
+                self.converse(now, slot, source, packet.bytes());
+                return Way::Ended;
+            }
+            Received::Stranger => return Way::Stranger,
+            Received::Forged => {
+                self.secrecy.forged += 1;
+                return Way::Ended;
+            }
+            Received::Repeated => {
+                self.secrecy.repeated += 1;
+                return Way::Ended;
+            }
+        };
         if end.stream.take_allowance(now) == Pass::No {
             return Way::Excess;
         }
+        let guarded = end.is_guarded();
+        let word = end.word(now, kind, packet);
+        let joined = end.joined;
+        self.hear_keys(now, slot, word, packet);
         let Some(joined) = joined else { return Way::Unheard };
-        let goes_to = self.end(joined).and_then(|end| match port {
-            Port::Sound => end.stream.sound_goes_to(now),
-            Port::Reports => end.stream.reports_go_to(),
+        match self.speak(now, joined, word, packet) {
+            Spoken::Now => {}
+            Spoken::Later => return Way::Ended,
+            Spoken::Never => return Way::Unheard,
+        }
+        let way = self.end(joined).and_then(|end| match (kind, guarded || end.is_guarded()) {
+            (Kind::Other, true) => None,
+            (Kind::Sound | Kind::Report | Kind::Other, _) => end.send(now, (kind, port), packet),
         });
-        goes_to.map_or(Way::Unheard, |address| Way::To(joined, address))
+        way.map_or(Way::Unheard, |(port, address)| Way::To(joined, port, address))
+    }
+
+    /// What is meant for us came to a side's port for sound.
+    fn converse(&mut self, now: Moment, slot: Slot, source: SocketAddr, message: &[u8]) {
+        let moved = self.with(slot, |end, around| end.converse(now, source, message, around));
+        if moved == Some(Moved::Yes) {
+            let told = self.end(slot).and_then(|end| end.latched());
+            self.events.extend(told);
+        }
+    }
+
+    /// Does something with a side and what its worker lends it.
+    fn with<T>(
+        &mut self,
+        slot: Slot,
+        act: impl FnOnce(&mut End, &mut Surroundings<'_>) -> T,
+    ) -> Option<T> {
+        let end = self.ends.get_mut(slot.index())?.as_mut()?;
+        let was_shaking = end.is_shaking();
+        let room = match self.shaking.len() {
+            0..HANDSHAKES => Room::Free,
+            _ => Room::Full,
+        };
+        let (replies, secrecy) = (&mut self.replies, &mut self.secrecy);
+        let identity = self.identity.as_ref();
+        let done = act(end, &mut Surroundings { slot, identity, room, replies, secrecy });
+        if end.is_shaking() && !was_shaking && !self.shaking.contains(&slot) {
+            self.shaking.push(slot);
+        }
+        Some(done)
+    }
+
+    /// What is to be sent of checks and handshakes.
+    pub(crate) fn poll_reply(&mut self) -> Option<Reply> {
+        self.replies.pop_front()
+    }
+
+    /// What encryption did since this was asked last.
+    pub(crate) fn take_secrecy(&mut self) -> Secrecy {
+        std::mem::take(&mut self.secrecy)
+    }
+
+    /// When something is to be done, although nothing comes.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        let shake_at = (!self.shaking.is_empty()).then_some(self.shake_at);
+        let look_at = (self.len() > 0).then_some(self.look_at);
+        let due = [look_at, shake_at, self.timetable.deadline()];
+        due.into_iter().flatten().min()
+    }
+
+    /// Does what is due by now.
+    pub(crate) fn handle_deadline(&mut self, now: Moment) {
+        if self.look_at <= now {
+            self.look_at = now + LOOK_EVERY;
+            self.look(now);
+        }
+        if !self.shaking.is_empty() && self.shake_at <= now {
+            self.shake_at = now + SHAKE_EVERY;
+            for slot in std::mem::take(&mut self.shaking) {
+                self.with(slot, |end, around| end.handle_deadline(now, around));
+                if self.end(slot).is_some_and(|end| end.is_shaking())
+                    && !self.shaking.contains(&slot)
+                {
+                    self.shaking.push(slot);
+                }
+            }
+        }
+        self.handle_due(now);
     }
 
     /// Finds the peers that have fallen silent.
-    pub(crate) fn look(&mut self, now: Moment) {
-        for end in self.ends.iter_mut().flatten() {
-            if end.stream.look(now) == Look::FellSilent {
-                self.events.push_back(Event::Quiet { side: end.side });
+    fn look(&mut self, now: Moment) {
+        for index in 0..self.ends.len() {
+            let Some(slot) = Slot::from_index(index) else { return };
+            let seen = self.with(slot, |end, around| {
+                end.handle_deadline(now, around);
+                (end.stream.look(now), end.side)
+            });
+            if let Some((Look::FellSilent, side)) = seen {
+                self.events.push_back(Event::Quiet { side });
             }
         }
+        self.look_for_keys(now);
+        self.look_for_one_way(now);
+    }
+
+    /// Where a side's peer is, if sound comes from there and goes there.
+    pub(crate) fn settled_peer(&self, now: Moment, slot: Slot) -> Option<SocketAddr> {
+        let stream = &self.ends.get(slot.index())?.as_ref()?.stream;
+        stream.peer().filter(|peer| stream.sound_goes_to(now) == Some(*peer))
     }
 
     /// What happened that the call must know.
@@ -234,6 +395,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::packet::tests::room;
     use crate::rtp::tests::packet;
 
     const NOW: Moment = Moment::from_secs(1_000);
@@ -244,6 +406,18 @@ mod tests {
 
     fn at(text: &str) -> SocketAddr {
         text.parse().unwrap()
+    }
+
+    /// These bytes come to a port.
+    fn come(
+        sessions: &mut Sessions,
+        now: Moment,
+        at: (Slot, Port),
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Way {
+        let (mut room, len) = room(bytes);
+        sessions.handle_datagram(now, at, from, &mut Packet::new(&mut room, len).unwrap())
     }
 
     /// Sides 0, 1 and so on, aimed at these addresses, and their slots.
@@ -262,16 +436,18 @@ mod tests {
     fn sound_goes_to_the_joined_sides_peer_and_reports_to_the_port_above() {
         let (mut sessions, slots) = sessions(&["198.51.100.1:4000", "[2001:db8::2]:5000"]);
         let (ada, sound) = (at("198.51.100.1:4000"), packet(1, 1, 160));
-        let from_ada = |sessions: &mut Sessions| {
-            sessions.handle_datagram(NOW, (slots[0], Port::Sound), ada, &sound)
-        };
+        let from_ada =
+            |sessions: &mut Sessions| come(sessions, NOW, (slots[0], Port::Sound), ada, &sound);
         assert_eq!(from_ada(&mut sessions), Way::Unheard);
         sessions.join(side(0), side(1));
-        assert_eq!(from_ada(&mut sessions), Way::To(slots[1], at("[2001:db8::2]:5000")));
+        assert_eq!(
+            from_ada(&mut sessions),
+            Way::To(slots[1], Port::Sound, at("[2001:db8::2]:5000"))
+        );
         let report = [0x80, 200, 0, 1, 0, 0, 0, 1];
         let reports = (slots[0], Port::Reports);
-        let way = sessions.handle_datagram(NOW, reports, at("198.51.100.1:4001"), &report);
-        assert_eq!(way, Way::To(slots[1], at("[2001:db8::2]:5001")));
+        let way = come(&mut sessions, NOW, reports, at("198.51.100.1:4001"), &report);
+        assert_eq!(way, Way::To(slots[1], Port::Reports, at("[2001:db8::2]:5001")));
 
         sessions.close(side(1));
         assert_eq!(from_ada(&mut sessions), Way::Unheard);
@@ -284,24 +460,27 @@ mod tests {
         let report = [0x80, 201, 0, 1, 0, 0, 0, 1];
         let (ada, bob) = ((slots[0], Port::Reports), (slots[1], Port::Reports));
         let bobs = at("198.51.100.2:5001");
-        let to_ada = |sessions: &mut Sessions| sessions.handle_datagram(NOW, bob, bobs, &report);
-        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], at("192.168.1.5:4001")));
+        let to_ada = |sessions: &mut Sessions| come(sessions, NOW, bob, bobs, &report);
+        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], Port::Reports, at("192.168.1.5:4001")));
 
         for n in 0..5 {
             let now = NOW + Duration::from_millis(u64::from(n) * 20);
             let sound = packet(1, n, u32::from(n) * 160);
             let nat = at("203.0.113.9:30000");
-            sessions.handle_datagram(now, (slots[0], Port::Sound), nat, &sound);
+            come(&mut sessions, now, (slots[0], Port::Sound), nat, &sound);
         }
         let latched = Event::Latched { side: side(0), peer: at("203.0.113.9:30000") };
         assert_eq!(sessions.poll_event(), Some(latched));
-        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], at("203.0.113.9:30001")));
-        let thief = sessions.handle_datagram(NOW, ada, at("203.0.113.66:30001"), &report);
+        assert_eq!(
+            to_ada(&mut sessions),
+            Way::To(slots[0], Port::Reports, at("203.0.113.9:30001"))
+        );
+        let thief = come(&mut sessions, NOW, ada, at("203.0.113.66:30001"), &report);
         assert_eq!(thief, Way::Stranger);
         let adas = at("203.0.113.9:41234");
-        sessions.handle_datagram(NOW, ada, adas, &report);
-        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], adas));
-        let other = sessions.handle_datagram(NOW, ada, at("203.0.113.9:41235"), &report);
+        come(&mut sessions, NOW, ada, adas, &report);
+        assert_eq!(to_ada(&mut sessions), Way::To(slots[0], Port::Reports, adas));
+        let other = come(&mut sessions, NOW, ada, at("203.0.113.9:41235"), &report);
         assert_eq!(other, Way::Stranger, "somebody else behind the same NAT");
     }
 
@@ -312,7 +491,7 @@ mod tests {
         let aim = Aim { rtp: Some(at("[2001:db8::2]:5000")), rtcp: None, near: None };
         sessions.aim(NOW, side(1), aim);
         let ada = at("198.51.100.1:4000");
-        let way = sessions.handle_datagram(NOW, (slots[0], Port::Sound), ada, &packet(1, 1, 1));
+        let way = come(&mut sessions, NOW, (slots[0], Port::Sound), ada, &packet(1, 1, 1));
         assert_eq!(way, Way::Unheard);
     }
 
@@ -322,7 +501,7 @@ mod tests {
         let after = |seconds| NOW + Duration::from_secs(seconds);
         let speak = |sessions: &mut Sessions, seconds| {
             let (ada, sound) = (at("198.51.100.1:4000"), packet(1, seconds as u16, 160));
-            sessions.handle_datagram(after(seconds), (slots[0], Port::Sound), ada, &sound);
+            come(sessions, after(seconds), (slots[0], Port::Sound), ada, &sound);
         };
         let quiet = |sessions: &mut Sessions, seconds| {
             sessions.look(after(seconds));
@@ -371,9 +550,9 @@ mod tests {
         // What comes to side 0 leaves from side 1's port, and so comes to side 0 again.
         for _ in 0..1_000_000 {
             let from = at(ports_of_1);
-            match sessions.handle_datagram(NOW, (slots[0], Port::Sound), from, &sound) {
+            match come(&mut sessions, NOW, (slots[0], Port::Sound), from, &sound) {
                 Way::To(..) => turns += 1,
-                Way::Unheard | Way::Excess | Way::Stranger => break,
+                Way::Unheard | Way::Excess | Way::Stranger | Way::Ended => break,
             }
         }
         assert_eq!(turns, 501);

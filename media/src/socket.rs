@@ -11,8 +11,6 @@ use nix::sys::socket::{
 
 use crate::session::{Family, Port};
 
-/// The longest datagram that is relayed; a longer one is dropped.
-const LONGEST: usize = 2_048;
 /// What the kernel may hold for us: a second of the fattest sound, half a minute of reports.
 const SOUND_BUFFER: usize = 64 * 1_024;
 const REPORTS_BUFFER: usize = 16 * 1_024;
@@ -42,6 +40,29 @@ impl Pair {
         Ok(Self { sound, reports, port, family: Family::of(&address) })
     }
 
+    /// Any two sockets.
+    pub(crate) fn of(sound: UdpSocket, reports: UdpSocket) -> io::Result<Self> {
+        let address = sound.local_addr()?;
+        Ok(Self { sound, reports, port: address.port(), family: Family::of(&address) })
+    }
+
+    /// Another socket at the port for sound, connected to `peer`: the kernel gives it what comes from
+    /// there. Ports are shared with nobody else: only while this is done may another program that wants
+    /// to share it have the port too.
+    pub(crate) fn connected_to(&self, peer: SocketAddr) -> io::Result<UdpSocket> {
+        let local = self.sound.local_addr()?;
+        setsockopt(&self.sound, sockopt::ReuseAddr, &true)?;
+        let beside = make(&local, SOUND_BUFFER).and_then(|socket| {
+            setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+            bind(socket.as_raw_fd(), &SockaddrStorage::from(local))?;
+            socket.connect(peer)?;
+            setsockopt(&socket, sockopt::ReuseAddr, &false)?;
+            Ok(socket)
+        });
+        setsockopt(&self.sound, sockopt::ReuseAddr, &false)?;
+        beside
+    }
+
     /// One of the two.
     pub(crate) fn socket(&self, port: Port) -> &UdpSocket {
         match port {
@@ -61,6 +82,12 @@ fn bindable(local: IpAddr) -> IpAddr {
 }
 
 fn open(address: SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
+    let socket = make(&address, buffer)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(socket)
+}
+
+fn make(address: &SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
@@ -79,31 +106,5 @@ fn open(address: SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
         tracing::debug!(%error, "sound is not marked as expedited");
     }
     setsockopt(&fd, sockopt::RcvBuf, &buffer)?;
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(UdpSocket::from(fd))
-}
-
-/// Room for one datagram: made once a worker, so that no packet allocates.
-pub(crate) struct Room(Box<[u8; LONGEST + 1]>);
-
-impl Room {
-    pub(crate) fn new() -> Self {
-        Self(Box::new([0; LONGEST + 1]))
-    }
-
-    /// Reads the datagram that waits at a port; `None` if none waits, or one that is too long.
-    ///
-    /// One a call, although the kernel would give many: a phone sends one every 20 ms, so more wait
-    /// only after a stall or in a flood, and then other ports come first. `recvmmsg` was
-    /// measured and was not cheaper.
-    pub(crate) fn read(&mut self, socket: &UdpSocket) -> io::Result<Option<(SocketAddr, &[u8])>> {
-        match socket.recv_from(self.0.as_mut_slice()) {
-            Ok((len, source)) if len <= LONGEST => {
-                Ok(self.0.get(..len).map(|bytes| (source, bytes)))
-            }
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
 }

@@ -2,7 +2,8 @@
 //! short call costs here.
 //!
 //! A spare pair is still read, and what comes is dropped: so a pair is known to be at rest when
-//! nothing has come for a while, and nothing old is left in it for the next call.
+//! nothing has come for a while, and nothing old is left in it for the next call. Some that are at
+//! rest are [offered](crate::stock) to whoever opens a side.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -25,6 +26,11 @@ const ONE_IN: usize = 4;
 /// A worker keeps so many at most: 500 short calls a second need no more.
 const MOST: usize = 2_048;
 
+/// How long a pair that is not at rest yet is not looked at again.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// A worker offers so many at most: a burst of calls in one turn of a lane.
+const OFFERED: usize = 32;
+
 /// How many of all pairs one of so many workers may keep.
 pub(crate) fn most(pairs: usize, workers: usize) -> usize {
     (pairs / workers.max(1) / ONE_IN).min(MOST)
@@ -34,10 +40,14 @@ pub(crate) fn most(pairs: usize, workers: usize) -> usize {
 #[derive(Debug)]
 pub(crate) struct Spares {
     queue: VecDeque<Spare>,
+    /// Those that are offered, the oldest first.
+    offered: VecDeque<Spare>,
+    /// When one may be at rest that was not.
+    look_again_at: Moment,
     most: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Spare {
     slot: Slot,
     local: IpAddr,
@@ -47,18 +57,19 @@ struct Spare {
 impl Spares {
     /// None yet, and never more than `most`.
     pub(crate) fn new(most: usize) -> Self {
-        Self { queue: VecDeque::new(), most }
+        let (queue, offered) = (VecDeque::new(), VecDeque::new());
+        Self { queue, offered, look_again_at: Moment::EPOCH, most }
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.offered.len()
     }
 
     /// Keeps a pair that was just closed; false if there are enough.
     #[must_use]
     pub(crate) fn keep(&mut self, now: Moment, slot: Slot, local: IpAddr) -> bool {
-        let room = self.queue.len() < self.most;
+        let room = self.len() < self.most;
         if room {
             self.queue.push_back(Spare { slot, local, closed_at: now });
         }
@@ -72,11 +83,66 @@ impl Spares {
         local: IpAddr,
         heard_at: impl Fn(Slot) -> Moment,
     ) -> Option<Slot> {
-        let is_at_rest =
-            |spare: &Spare| spare.closed_at.max(heard_at(spare.slot)) + SILENT_FOR <= now;
-        let mut looked_at = self.queue.iter().take(LOOKED_AT);
-        let found = looked_at.position(|spare| spare.local == local && is_at_rest(spare))?;
+        let fits = |spare: &Spare| spare.local == local && is_at_rest(spare, now, &heard_at);
+        let found = self.queue.iter().take(LOOKED_AT).position(fits)?;
         self.queue.remove(found).map(|spare| spare.slot)
+    }
+
+    /// A pair at rest that is to be offered from now on, with its address; none if enough are.
+    pub(crate) fn offer(
+        &mut self,
+        now: Moment,
+        heard_at: impl Fn(Slot) -> Moment,
+    ) -> Option<(Slot, IpAddr)> {
+        if self.offered.len() >= self.most_offered() {
+            return None;
+        }
+        let rests = |spare: &Spare| is_at_rest(spare, now, &heard_at);
+        let Some(found) = self.queue.iter().take(LOOKED_AT).position(rests) else {
+            let due = self.queue.front().is_some_and(|spare| spare.closed_at + SILENT_FOR <= now);
+            // Something comes to it still.
+            self.look_again_at = if due { now + LOOK_AGAIN_AFTER } else { self.look_again_at };
+            return None;
+        };
+        let spare = self.queue.remove(found)?;
+        self.offered.push_back(Spare { closed_at: now, ..spare });
+        Some((spare.slot, spare.local))
+    }
+
+    fn most_offered(&self) -> usize {
+        OFFERED.min(self.most / 2)
+    }
+
+    /// Whether a pair is offered.
+    pub(crate) fn is_offered(&self, slot: Slot) -> bool {
+        self.offered.iter().any(|spare| spare.slot == slot)
+    }
+
+    /// The pair is not spare any more.
+    pub(crate) fn end_offer(&mut self, slot: Slot) {
+        self.offered.retain(|spare| spare.slot != slot);
+    }
+
+    /// Those that are offered.
+    pub(crate) fn offered(&self) -> impl Iterator<Item = Slot> {
+        self.offered.iter().map(|spare| spare.slot)
+    }
+
+    /// The pair that nobody has claimed for longest, if that is long.
+    pub(crate) fn stale_offer(&self, now: Moment) -> Option<Slot> {
+        let oldest = self.offered.front().filter(|spare| spare.closed_at + KEPT_FOR <= now);
+        oldest.map(|spare| spare.slot)
+    }
+
+    /// When a pair can be offered, or will have been wanted by nobody for long.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        let (front, offered) = (self.queue.front(), self.offered.front());
+        // Where some are offered, more are at the next turn for whatever reason.
+        let none = offered.is_none() && self.most_offered() > 0;
+        let rests = front.filter(|_| none).map(|spare| spare.closed_at + SILENT_FOR);
+        let rests_at = rests.map(|rests_at| rests_at.max(self.look_again_at));
+        let stale = front.into_iter().chain(offered).map(|spare| spare.closed_at + KEPT_FOR);
+        stale.chain(rests_at).min()
     }
 
     /// A pair that nobody wanted for long, or, where `pressed`, the one that was closed first.
@@ -88,6 +154,11 @@ impl Spares {
         let spare = self.queue.pop_front_if(|spare| spare.closed_at + keep_for <= now)?;
         Some(spare.slot)
     }
+}
+
+/// Whether nothing has come to a pair for a while.
+fn is_at_rest(spare: &Spare, now: Moment, heard_at: impl Fn(Slot) -> Moment) -> bool {
+    spare.closed_at.max(heard_at(spare.slot)) + SILENT_FOR <= now
 }
 
 /// Whether ports are wanted that are not there.
@@ -139,14 +210,40 @@ mod tests {
     }
 
     #[test]
+    fn half_of_them_at_most_are_offered_once_they_are_at_rest() {
+        let mut spares = Spares::new(4);
+        for index in 0..3 {
+            assert!(spares.keep(NOW, slot(index), V4));
+        }
+        let first_is_heard = |at: Slot| if at == slot(0) { NOW + SILENT_FOR } else { NOW };
+        assert_eq!(spares.offer(NOW, first_is_heard), None);
+        let rested = NOW + SILENT_FOR;
+        assert_eq!(spares.offer(rested, first_is_heard), Some((slot(1), V4)));
+        assert_eq!(spares.offer(rested, first_is_heard), Some((slot(2), V4)));
+        assert_eq!(spares.offer(rested + SILENT_FOR, first_is_heard), None, "half of four");
+        assert_eq!(spares.len(), 3, "they are still spare");
+        assert!(spares.is_offered(slot(1)));
+        spares.end_offer(slot(1));
+        assert!(!spares.is_offered(slot(1)));
+        assert_eq!(spares.stale_offer(rested + (KEPT_FOR - TICK)), None);
+        assert_eq!(spares.stale_offer(rested + KEPT_FOR), Some(slot(2)));
+        assert_eq!(spares.offered().collect::<Vec<_>>(), [slot(2)]);
+    }
+
+    #[test]
     fn there_are_never_too_many_and_none_for_ever() {
         let mut spares = Spares::new(2);
         assert!(spares.keep(NOW, slot(0), V4) && spares.keep(NOW, slot(1), V4));
         assert!(!spares.keep(NOW, slot(2), V4));
         assert_eq!(spares.give_up(NOW + (SILENT_FOR - TICK), Pressed::ForPorts), None);
         assert_eq!(spares.give_up(NOW + SILENT_FOR, Pressed::ForPorts), Some(slot(0)));
+        assert_eq!(spares.deadline(), Some(NOW + SILENT_FOR));
+        assert!(spares.offer(NOW + SILENT_FOR, |_| Moment::EPOCH).is_some());
+        assert_eq!(spares.deadline(), Some(NOW + SILENT_FOR + KEPT_FOR));
+        spares.end_offer(slot(1));
+        assert!(spares.keep(NOW, slot(1), V4));
         assert_eq!(spares.give_up(NOW + (KEPT_FOR - TICK), Pressed::No), None);
         assert_eq!(spares.give_up(NOW + KEPT_FOR, Pressed::No), Some(slot(1)));
-        assert_eq!(spares.len(), 0);
+        assert_eq!((spares.len(), spares.deadline()), (0, None));
     }
 }

@@ -10,6 +10,7 @@ use pbx::id::CallId;
 use pbx::media::{Heard, Side};
 use pbx::moment::Moment;
 
+use crate::packet::{LONGEST, Packet, ROOM};
 use crate::session::{Family, Port, Sessions, Slot, Way};
 use crate::stream::Aim;
 
@@ -38,6 +39,7 @@ pub struct Storm {
     ada: Slot,
     bob: Slot,
     now: Moment,
+    room: Box<[u8; ROOM]>,
 }
 
 impl Storm {
@@ -49,7 +51,7 @@ impl Storm {
         };
         let (ada, bob) = (open(Phone::Ada, Family::V4), open(Phone::Bob, Family::V6));
         sessions.join(side(Phone::Ada), side(Phone::Bob));
-        Self { sessions, ada, bob, now: Moment::from_secs(1_000) }
+        Self { sessions, ada, bob, now: Moment::from_secs(1_000), room: Box::new([0; ROOM]) }
     }
 
     /// Time passes.
@@ -68,7 +70,8 @@ impl Storm {
         self.sessions.aim(self.now, side(phone), Aim { rtp, rtcp, near });
     }
 
-    /// A datagram comes to a phone's side. Returns where it is sent on to, if anywhere.
+    /// A datagram comes to a phone's side. Returns where it is sent on to, if anywhere; one that is
+    /// too long is dropped, as where it would be read.
     pub fn handle_datagram(
         &mut self,
         phone: Phone,
@@ -84,11 +87,16 @@ impl Storm {
             At::Sound => Port::Sound,
             At::Reports => Port::Reports,
         };
-        let way = self.sessions.handle_datagram(self.now, (slot, port), source, datagram);
+        let read = datagram.len().min(LONGEST + 1);
+        for (place, byte) in self.room.iter_mut().zip(datagram) {
+            *place = *byte;
+        }
+        let mut packet = Packet::new(self.room.as_mut_slice(), read)?;
+        let way = self.sessions.handle_datagram(self.now, (slot, port), source, &mut packet);
         while self.sessions.poll_event().is_some() {}
         match way {
-            Way::To(_, address) => Some(address),
-            Way::Unheard | Way::Excess | Way::Stranger => None,
+            Way::To(_, _, address) => Some(address),
+            Way::Unheard | Way::Excess | Way::Stranger | Way::Ended => None,
         }
     }
 

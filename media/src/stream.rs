@@ -60,6 +60,11 @@ impl Stream {
         self.control.aim(aim.rtcp);
     }
 
+    /// Where the peer is, for who asks more than what its packets show.
+    pub(crate) fn latch(&mut self) -> &mut Latch {
+        &mut self.latch
+    }
+
     /// A datagram came to the port for sound.
     pub(crate) fn handle_sound(
         &mut self,
@@ -140,6 +145,34 @@ impl Stream {
     /// Where the peer is, once it is believed.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.latch.peer()
+    }
+
+    /// When the peer was heard last, unless it has fallen silent.
+    pub(crate) fn heard_at(&self) -> Option<Moment> {
+        match self.hearing {
+            Hearing::Heard { last_at } => Some(last_at),
+            Hearing::Nothing | Hearing::Quiet => None,
+        }
+    }
+
+    /// Whether the peer names an address for its sound.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.latch.is_wanted()
+    }
+
+    /// How evenly its packets come.
+    pub(crate) fn jitter(&self) -> Option<Duration> {
+        self.measure.jitter()
+    }
+
+    /// The payload type of its last packet.
+    pub(crate) fn payload_type(&self) -> Option<u8> {
+        self.measure.payload_type()
+    }
+
+    /// How its packets come.
+    pub(crate) fn measure(&mut self) -> &mut Measure {
+        &mut self.measure
     }
 
     /// What was heard from the peer.

@@ -3,129 +3,192 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use pbx::media::{Event, Heard, Side, Wish};
 use pbx::moment::Moment;
 
 use crate::clock::Clock;
 use crate::counters::{Counters, Tally};
+use crate::dtls::Identity;
 use crate::inbox::{Inbox, State};
+use crate::io::{Io, Kind, Wire};
 use crate::ports::Ports;
-use crate::session::{Port, Sessions, Slot, Way};
-use crate::socket::{Pair, Room};
+use crate::session::{Family, Reply, Sessions, Slot, Way};
+use crate::settling::Settling;
+use crate::socket::Pair;
 use crate::spare::{Pressed, Spares};
+use crate::stock::{Offer, Stock};
 use crate::stream::Aim;
 
-/// How many ready ports are served before wishes are looked at again.
-const READY: usize = 256;
 /// How many pairs are tried when others on this machine hold some of ours.
 const TRIES: usize = 32;
 /// How many wishes are served before packets have their turn.
 const WISHES: usize = 64;
-/// How often peers that have fallen silent are looked for, while any side is open.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// The token of the worker's inbox; no slot has it.
-const INBOX: u64 = u64::MAX;
 
 /// What a worker shares with whoever started it.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) inbox: Inbox,
     pub(crate) tally: Tally,
+    /// What anybody may claim before this worker hears of it.
+    pub(crate) stock: Stock,
     /// One for all workers, locked when a side opens or closes: a call that outlives a restart
     /// gets its port back whichever worker serves it.
     pub(crate) ports: Arc<Mutex<Ports>>,
     pub(crate) clock: Clock,
+    pub(crate) identity: Identity,
 }
 
 /// A side's pair, or a spare one.
 #[derive(Debug)]
 struct Held {
-    pair: Pair,
+    port: u16,
+    family: Family,
     local: IpAddr,
+    opened_at: Moment,
     /// When something last came while no side had it.
     late_at: Moment,
+}
+
+/// Which way a worker found to the network.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) kind: Kind,
+    /// Why it is not io_uring, where that was wanted.
+    pub(crate) no_ring: Option<io::Error>,
 }
 
 /// The thread's own.
 pub(crate) struct Worker<F> {
     shared: Arc<Shared>,
     events: F,
-    epoll: Epoll,
+    wire: Wire,
     sessions: Sessions,
     /// By slot.
-    pairs: Vec<Option<Held>>,
+    held: Vec<Option<Held>>,
     spares: Spares,
-    room: Room,
+    /// Offered pairs that something came to in this turn.
+    noisy: Vec<Slot>,
+    settling: Settling,
     wishes: VecDeque<Wish>,
     turn: Counters,
-    look_at: Moment,
 }
 
 impl<F: Fn(Event)> Worker<F> {
     /// Makes ready to run.
-    pub(crate) fn new(shared: Arc<Shared>, spare: usize, events: F) -> io::Result<Self> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(&shared.inbox, EpollEvent::new(EpollFlags::EPOLLIN, INBOX))?;
-        Ok(Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        spare: usize,
+        io: Io,
+        events: F,
+    ) -> io::Result<(Self, Found)> {
+        let (wire, no_ring) = Wire::new(io, shared.inbox.bell())?;
+        let found = Found { kind: wire.kind(), no_ring };
+        let sessions = Sessions::with_identity(shared.identity.clone());
+        let worker = Self {
             shared,
             events,
-            epoll,
-            sessions: Sessions::default(),
-            pairs: Vec::new(),
+            wire,
+            sessions,
+            held: Vec::new(),
             spares: Spares::new(spare),
-            room: Room::new(),
+            noisy: Vec::new(),
+            settling: Settling::default(),
             wishes: VecDeque::new(),
             turn: Counters::default(),
-            look_at: Moment::EPOCH,
-        })
+        };
+        Ok((worker, found))
     }
 
     /// Runs until its inbox is stopped.
     pub(crate) fn run(mut self) {
-        let mut ready = [EpollEvent::empty(); READY];
         loop {
-            let patience = match (self.wishes.is_empty(), self.sessions.len() + self.spares.len()) {
-                (true, 0) => EpollTimeout::NONE,
-                (true, _) => EpollTimeout::try_from(LOOK_EVERY).unwrap_or(EpollTimeout::NONE),
-                (false, _) => EpollTimeout::ZERO,
-            };
-            let count = match self.epoll.wait(&mut ready, patience) {
-                Ok(count) => count,
-                Err(Errno::EINTR) => continue,
-                Err(error) => {
-                    tracing::error!(%error, "a worker for sound cannot wait and ends");
-                    return;
-                }
-            };
-            let ready = ready.get(..count).unwrap_or_default();
-            let now = self.shared.clock.now();
-            if let State::Stopped = self.handle_wishes(now, ready) {
+            if let Err(error) = self.wire.wait(self.patience()) {
+                tracing::error!(%error, "a worker for sound cannot wait and ends");
                 return;
             }
-            for event in ready {
-                self.relay(now, event.data());
+            let now = self.shared.clock.now();
+            if let State::Stopped = self.handle_wishes(now) {
+                return;
             }
-            if self.look_at <= now {
-                self.look_at = now + LOOK_EVERY;
-                self.sessions.look(now);
-                while let Some(slot) = self.spares.give_up(now, Pressed::No) {
-                    self.let_go(now, slot);
-                }
-            }
+            self.relay(now);
+            self.handle_deadline(now);
             self.tell();
         }
     }
 
+    /// How long nothing is to be done if nothing comes; `None`: for ever.
+    fn patience(&self) -> Option<Duration> {
+        // The bell may have been heard for what was taken already, and rung for more meanwhile.
+        if !self.wishes.is_empty() || self.shared.inbox.is_filled() {
+            return Some(Duration::ZERO);
+        }
+        let settling = (self.sessions.len() > 0).then(|| self.settling.deadline());
+        let due_at = [self.sessions.deadline(), self.spares.deadline(), settling];
+        let due_at = due_at.into_iter().flatten().min()?;
+        Some(due_at.since(self.shared.clock.now()))
+    }
+
+    fn handle_deadline(&mut self, now: Moment) {
+        self.sessions.handle_deadline(now);
+        self.transmit();
+        while let Some(slot) = self.spares.give_up(now, Pressed::No) {
+            self.let_go(now, slot);
+        }
+        for index in self.settling.handle_deadline(now, self.held.len()) {
+            self.settle(now, index);
+        }
+        while let Some(slot) = self.spares.stale_offer(now) {
+            match self.end_offer(slot) {
+                Offer::Open => self.let_go(now, slot),
+                Offer::Claimed => break, // and the wish is about to come
+            }
+        }
+        let held = &self.held;
+        while let Some((slot, local)) = self.spares.offer(now, |slot| late_at(held, slot)) {
+            if let Some(port) = self.port_of(slot) {
+                self.shared.stock.offer(local, port);
+            }
+        }
+    }
+
+    /// Takes an offer back, unless somebody claims it just now.
+    fn end_offer(&mut self, slot: Slot) -> Offer {
+        let Some(port) = self.port_of(slot) else { return Offer::Claimed };
+        let offer = self.shared.stock.withdraw(port);
+        if offer == Offer::Open {
+            self.spares.end_offer(slot);
+        }
+        offer
+    }
+
+    fn settle(&mut self, now: Moment, index: usize) {
+        let Some(Some(Held { opened_at, port, .. })) = self.held.get(index) else { return };
+        let Some(slot) = Slot::from_index(index) else { return };
+        let Some(peer) = self.sessions.settled_peer(now, slot) else { return };
+        if self.wire.is_settled(slot, peer) || !self.settling.may_settle(now, *opened_at) {
+            return;
+        }
+        if let Err(error) = self.wire.settle(slot, peer) {
+            tracing::debug!(port, %error, "a peer has no socket of its own");
+        }
+    }
+
+    /// Sends what the sessions made themselves.
+    fn transmit(&mut self) {
+        while let Some(made) = self.sessions.poll_transmit() {
+            match self.wire.send((made.slot, made.port), made.to, made.bytes) {
+                Ok(()) => self.turn.made += 1,
+                Err(_) => self.turn.unsent += 1,
+            }
+        }
+    }
+
     /// Before the packets: a packet that was sent because of a wish must find it done.
-    fn handle_wishes(&mut self, now: Moment, ready: &[EpollEvent]) -> State {
-        let told = ready.iter().any(|event| event.data() == INBOX);
-        let state = match told && self.wishes.is_empty() {
+    fn handle_wishes(&mut self, now: Moment) -> State {
+        let state = match self.wishes.is_empty() && self.shared.inbox.is_filled() {
             true => self.shared.inbox.take(&mut self.wishes),
             false => State::Open,
         };
@@ -136,45 +199,55 @@ impl<F: Fn(Event)> Worker<F> {
         state
     }
 
+    /// Says what sides have to say of checks and handshakes.
+    fn reply(&mut self) {
+        while let Some(Reply { slot, port, to, bytes }) = self.sessions.poll_reply() {
+            if self.wire.send((slot, port), to, &bytes).is_err() {
+                self.turn.unsent += 1;
+            }
+        }
+    }
+
     fn tell(&mut self) {
+        self.reply();
         while let Some(event) = self.sessions.poll_event() {
             (self.events)(event);
         }
+        self.turn.secrecy = self.sessions.take_secrecy();
         self.turn.open = self.sessions.len() as u64;
         self.turn.spare = self.spares.len() as u64;
         self.shared.tally.add(&self.turn);
         self.turn = Counters::default();
     }
 
-    fn relay(&mut self, now: Moment, token: u64) {
-        let Some((slot, port)) = place(token) else { return };
-        let Some(Some(held)) = self.pairs.get_mut(slot.index()) else { return };
-        let read = match self.room.read(held.pair.socket(port)) {
-            Ok(read) => read,
-            Err(error) => {
-                // An error of the network, told once and gone: the port stays open.
-                tracing::debug!(port = held.pair.port, %error, "a port could not be read");
-                return;
-            }
-        };
-        // Level-triggered: what is left is told again, after the other ports had their turn.
-        let Some((source, datagram)) = read else { return };
-        match self.sessions.handle_datagram(now, (slot, port), source, datagram) {
-            Way::Stranger => {
-                self.turn.strangers += 1;
-                held.late_at = now;
-            }
-            Way::Unheard => self.turn.unheard += 1,
-            Way::Excess => self.turn.excess += 1,
-            Way::To(slot, address) => {
-                let out = self.pairs.get(slot.index()).and_then(Option::as_ref);
-                match out.map(|held| held.pair.socket(port).send_to(datagram, address)) {
-                    Some(Ok(_)) => {
-                        self.turn.relayed += 1;
-                        self.turn.relayed_bytes += datagram.len() as u64;
+    fn relay(&mut self, now: Moment) {
+        let Self { wire, sessions, held, turn, spares, noisy, .. } = self;
+        let carried = wire.relay(|at, source, packet| {
+            let way = sessions.handle_datagram(now, at, source, packet);
+            match way {
+                Way::To(slot, port, address) => return Some(((slot, port), address)),
+                Way::Unheard => turn.unheard += 1,
+                Way::Excess => turn.excess += 1,
+                Way::Ended => {}
+                Way::Stranger => {
+                    turn.strangers += 1;
+                    if let Some(Some(held)) = held.get_mut(at.0.index()) {
+                        held.late_at = now;
                     }
-                    Some(Err(_)) | None => self.turn.unsent += 1,
+                    if spares.is_offered(at.0) {
+                        noisy.push(at.0);
+                    }
                 }
+            }
+            None
+        });
+        turn.relayed += carried.relayed;
+        turn.relayed_bytes += carried.bytes;
+        turn.unsent += carried.unsent;
+        turn.starved += carried.starved;
+        while let Some(slot) = self.noisy.pop() {
+            if self.end_offer(slot) == Offer::Open {
+                self.keep(now, slot);
             }
         }
     }
@@ -182,24 +255,68 @@ impl<F: Fn(Event)> Worker<F> {
     fn serve(&mut self, now: Moment, wish: Wish) {
         match wish {
             Wish::Open { side, local, port } => {
-                let event = match self.open(now, side, local, port) {
-                    Some(port) => Event::Opened { side, port },
-                    None => {
-                        self.turn.no_ports += 1;
-                        Event::NoPorts { side }
-                    }
-                };
-                (self.events)(event);
+                if let Some(slot) = port.and_then(|port| self.claimed(now, port)) {
+                    return self.open_claimed(now, side, slot);
+                }
+                let opened = self.open(now, side, local, port);
+                self.tell_opened(side, opened);
             }
             Wish::Aim { side, rtp, rtcp, near } => {
                 self.sessions.aim(now, side, Aim { rtp, rtcp, near });
             }
+            Wish::Agree { side, terms } => self.sessions.agree(now, side, terms),
             Wish::Join { a, b } => self.sessions.join(a, b),
+            Wish::Press { side, digit, for_ms } => self.sessions.press(now, side, digit, for_ms),
+            Wish::Listen { side, tones } => self.sessions.listen(side, tones),
             Wish::Close { side } => {
                 let heard = self.close(now, side);
                 (self.events)(Event::Closed { side, heard });
             }
         }
+    }
+
+    /// The pair that was claimed by this number; offered, it comes to the same as any other.
+    fn claimed(&mut self, now: Moment, port: u16) -> Option<Slot> {
+        let slot = self.spares.offered().find(|slot| self.port_of(*slot) == Some(port))?;
+        match self.end_offer(slot) {
+            Offer::Claimed => {
+                self.spares.end_offer(slot);
+                Some(slot)
+            }
+            Offer::Open => {
+                self.let_go(now, slot);
+                None
+            }
+        }
+    }
+
+    /// Whoever claimed the pair knows its number already.
+    fn open_claimed(&mut self, now: Moment, side: Side, slot: Slot) {
+        let held = self.held.get_mut(slot.index()).and_then(Option::as_mut);
+        let family = held.map(|held| {
+            held.opened_at = now;
+            held.family
+        });
+        let opened = family
+            .filter(|_| self.sessions.may_open(side))
+            .and_then(|family| self.sessions.open_in(slot, side, family));
+        if opened.is_some() {
+            self.turn.opened += 1;
+            return;
+        }
+        self.keep(now, slot);
+        let port = self.sessions.slot_of(side).and_then(|slot| self.port_of(slot));
+        self.tell_opened(side, port);
+    }
+
+    fn tell_opened(&mut self, side: Side, port: Option<u16>) {
+        (self.events)(match port {
+            Some(port) => Event::Opened { side, port },
+            None => {
+                self.turn.no_ports += 1;
+                Event::NoPorts { side }
+            }
+        });
     }
 
     /// Opens a side, and says on which port; a side that is open stays as it is.
@@ -222,7 +339,7 @@ impl<F: Fn(Event)> Worker<F> {
     }
 
     fn port_of(&self, slot: Slot) -> Option<u16> {
-        self.pairs.get(slot.index())?.as_ref().map(|held| held.pair.port)
+        self.held.get(slot.index())?.as_ref().map(|held| held.port)
     }
 
     /// Its very own after a restart, unless another side has it.
@@ -233,12 +350,11 @@ impl<F: Fn(Event)> Worker<F> {
 
     /// In the place of a side that is closed, whose ports are still open.
     fn open_spare(&mut self, now: Moment, side: Side, local: IpAddr) -> Option<u16> {
-        let late_at = |slot: Slot| match self.pairs.get(slot.index()) {
-            Some(Some(held)) => held.late_at,
-            Some(None) | None => Moment::EPOCH,
-        };
-        let slot = self.spares.take(now, local, late_at)?;
-        let family = self.pairs.get(slot.index())?.as_ref()?.pair.family;
+        let held = &self.held;
+        let slot = self.spares.take(now, local, |slot| late_at(held, slot))?;
+        let held = self.held.get_mut(slot.index())?.as_mut()?;
+        held.opened_at = now;
+        let family = held.family;
         self.sessions.open_in(slot, side, family)?;
         self.port_of(slot)
     }
@@ -257,23 +373,24 @@ impl<F: Fn(Event)> Worker<F> {
     }
 
     fn hold(&mut self, now: Moment, side: Side, local: IpAddr, pair: Pair) -> Option<u16> {
-        let number = pair.port;
-        let Some(slot) = self.sessions.open(side, pair.family) else {
-            self.give_back(now, number);
+        let (port, family) = (pair.port, pair.family);
+        let Some(slot) = self.sessions.open(side, family) else {
+            self.give_back(now, port);
             return None;
         };
-        if let Err(error) = self.watch(slot, &pair) {
+        if let Err(error) = self.wire.open(slot, pair) {
             tracing::warn!(%error, "a port cannot be watched");
             self.sessions.close(side);
             self.sessions.free(slot);
-            self.give_back(now, number);
+            self.give_back(now, port);
             return None;
         }
-        if self.pairs.len() <= slot.index() {
-            self.pairs.resize_with(slot.index() + 1, || None);
+        if self.held.len() <= slot.index() {
+            self.held.resize_with(slot.index() + 1, || None);
         }
-        *self.pairs.get_mut(slot.index())? = Some(Held { pair, local, late_at: Moment::EPOCH });
-        Some(number)
+        *self.held.get_mut(slot.index())? =
+            Some(Held { port, family, local, opened_at: now, late_at: Moment::EPOCH });
+        Some(port)
     }
 
     fn bind_this(&self, now: Moment, local: IpAddr, port: u16) -> Option<Pair> {
@@ -305,29 +422,30 @@ impl<F: Fn(Event)> Worker<F> {
         pair
     }
 
-    fn watch(&self, slot: Slot, pair: &Pair) -> nix::Result<()> {
-        for port in [Port::Sound, Port::Reports] {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, token(slot, port));
-            self.epoll.add(pair.socket(port).as_fd(), event)?;
-        }
-        Ok(())
-    }
-
     /// Ends a side; of one that is not open nothing was heard.
     fn close(&mut self, now: Moment, side: Side) -> Heard {
+        self.sessions.say_goodbye(now, side);
+        self.transmit();
         let Some((slot, heard)) = self.sessions.close(side) else { return Heard::default() };
-        let local = self.pairs.get(slot.index()).and_then(Option::as_ref).map(|held| held.local);
+        self.turn.quality.add(&heard);
+        self.wire.unsettle(slot);
+        self.keep(now, slot);
+        heard
+    }
+
+    /// Keeps the pair of a slot that no side has, if there is room.
+    fn keep(&mut self, now: Moment, slot: Slot) {
+        let local = self.held.get(slot.index()).and_then(Option::as_ref).map(|held| held.local);
         if !local.is_some_and(|local| self.spares.keep(now, slot, local)) {
             self.let_go(now, slot);
         }
-        heard
     }
 
     /// Closes the ports of a slot that no side has.
     fn let_go(&mut self, now: Moment, slot: Slot) {
-        // Closing the last descriptor of a socket takes it out of the epoll set.
-        if let Some(held) = self.pairs.get_mut(slot.index()).and_then(Option::take) {
-            self.give_back(now, held.pair.port);
+        self.wire.close(slot);
+        if let Some(held) = self.held.get_mut(slot.index()).and_then(Option::take) {
+            self.give_back(now, held.port);
         }
         self.sessions.free(slot);
     }
@@ -341,20 +459,10 @@ impl<F: Fn(Event)> Worker<F> {
     }
 }
 
-fn token(slot: Slot, port: Port) -> u64 {
-    let kind = match port {
-        Port::Sound => 0,
-        Port::Reports => 1,
-    };
-    (slot.index() as u64) << 1 | kind
-}
-
-fn place(token: u64) -> Option<(Slot, Port)> {
-    let port = match token & 1 {
-        0 => Port::Sound,
-        _ => Port::Reports,
-    };
-    let slot = (token != INBOX).then_some(token >> 1)?;
-    let slot = usize::try_from(slot).ok().and_then(Slot::from_index)?;
-    Some((slot, port))
+/// When something last came to a pair while no side had it.
+fn late_at(held: &[Option<Held>], slot: Slot) -> Moment {
+    match held.get(slot.index()) {
+        Some(Some(held)) => held.late_at,
+        Some(None) | None => Moment::EPOCH,
+    }
 }

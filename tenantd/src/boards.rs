@@ -1,6 +1,8 @@
 //! Carries what switches show to the boards that the portal reads: gathered, and a few times a
 //! second, so that neither a busy switch nor a watching page pays for each change.
 
+mod watchers;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,6 +11,8 @@ use pbx::board::{Change, LiveCall, Phone, What};
 use pbx::id::{BindingId, CallId, TenantId};
 use tokio::time::{MissedTickBehavior, interval};
 use web::boards::Boards;
+
+pub use watchers::{Watchers, across};
 
 use crate::metrics::{Count, Tally};
 
@@ -35,7 +39,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Latest {
     cleared: bool,
-    phones: HashMap<BindingId, Option<Phone>>,
+    phones: HashMap<BindingId, Option<Box<Phone>>>,
     calls: HashMap<CallId, Option<LiveCall>>,
 }
 
@@ -129,11 +133,17 @@ pub async fn run(lanes: Vec<Arc<Gathered>>, boards: Boards) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+    use pbx::flow::{Path, Peer};
+    use pbx::id::NodeId;
     use pbx::moment::Moment;
     use uuid::Uuid;
 
     use super::*;
     use crate::metrics::Metrics;
+
+    const NOBODY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9));
 
     #[test]
     fn of_many_changes_of_one_phone_the_last_is_shown_and_the_viewer_hears_once() {
@@ -178,13 +188,13 @@ mod tests {
 
     fn phone(number: u128, second: u64) -> Change {
         let phone = Phone {
-            extension: "101".to_owned(),
-            user_agent: String::new(),
-            path: String::new(),
+            extension: "101".into(),
+            user_agent: "".into(),
+            path: Peer::from(&Path::udp(NodeId(1), NOBODY, NOBODY)),
             expires_at: Moment::from_secs(second),
             trouble: None,
         };
-        Change { tenant: tenant(), what: What::Phone(binding(number), phone) }
+        Change { tenant: tenant(), what: What::Phone(binding(number), Box::new(phone)) }
     }
 
     fn gone(number: u128) -> Change {

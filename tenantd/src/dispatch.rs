@@ -274,6 +274,7 @@ impl Dispatch {
     /// The tenant's home is lost, and another will take it within seconds: what is repeated until
     /// then is not refused.
     fn miss(&mut self, mail: Mail) {
+        self.lanes.miss(mail.tenant);
         match mail.flow.delivery() {
             Delivery::Unreliable => self.tally.count(Count::DroppedUnlinked),
             Delivery::Reliable => self.turn_away(mail),

@@ -11,22 +11,23 @@ use std::time::Duration;
 use pbx::edge::Served;
 use pbx::id::{NodeId, TenantId};
 use pbx::input::{Input, Storage};
-use pbx::record::Binding;
-use pbx::tenant::directory::{Algorithm, Directory, User};
-use store::node::calls::LiveCall;
 use store::node::feed::{Heard, Listener, Tenancy, fingerprint, versions};
 use store::node::nodes::Seen;
-use store::node::{bindings, calls, directory, nodes, upkeep};
+use store::node::{nodes, upkeep};
 use store::{ClusterKey, Failure};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
+mod load;
+
+use load::{LOADS, Loaded, Queue, Scope, Wanted, load, served};
+
 use crate::clock::Clock;
 use crate::homes::{Homes, Sight};
 use crate::lanes::inbox::Order;
-use crate::lanes::{Home, LaneId, Lanes, Witness};
+use crate::lanes::{Home, LaneId, Lanes, Neighbours, Stage, Witness};
 use crate::net::link::Links;
 use crate::nodes::Node;
 
@@ -35,9 +36,6 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Notifications that come close together are answered by one question.
 const GATHER_FOR: Duration = Duration::from_millis(10);
-
-/// Tenants loaded at once; each takes a connection.
-const LOADS: usize = 4;
 
 /// How often what grows is kept within its limits.
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
@@ -73,6 +71,14 @@ struct Settled {
     linked: BTreeSet<NodeId>,
 }
 
+/// What lanes are to be told of some tenants.
+#[derive(Debug, Default)]
+struct News {
+    of_homes: BTreeMap<LaneId, Vec<Order>>,
+    homes: Vec<(TenantId, LaneId)>,
+    of_doors: BTreeMap<LaneId, Vec<Order>>,
+}
+
 /// What the lanes know of a tenant.
 #[derive(Debug, Clone)]
 struct Known {
@@ -82,36 +88,6 @@ struct Known {
     weight: usize,
     numbers: Vec<String>,
     served: Served,
-}
-
-/// A tenant as it was loaded.
-struct Loaded {
-    tenant: TenantId,
-    /// `None` if it is gone again.
-    directory: Option<Box<Directory>>,
-    bindings: Vec<Binding>,
-    /// Calls whose sound is here, and calls whose sound went down with another node.
-    live: Vec<Vec<u8>>,
-    lost: Vec<Vec<u8>>,
-}
-
-/// What is needed of a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope {
-    /// It comes to this node: its registrations and calls too.
-    Whole,
-    /// It is here, or lives elsewhere, and its configuration changed.
-    Configuration,
-}
-
-/// A tenant to be loaded.
-#[derive(Debug, Clone, Copy)]
-struct Wanted {
-    tenant: TenantId,
-    version: i64,
-    scope: Scope,
-    /// Where it lives, if that is not here.
-    elsewhere: Option<Home>,
 }
 
 impl Feed {
@@ -173,6 +149,10 @@ impl Feed {
         self.node.stay().await?;
         let database = self.node.database();
         let others = nodes::all(database).await?;
+        self.lanes.signals().set_neighbours(match others.len() {
+            0 | 1 => Neighbours::None,
+            _ => Neighbours::Some,
+        });
         let now = Settled {
             fingerprint: fingerprint(database).await?,
             nodes: others.clone(),
@@ -237,12 +217,16 @@ impl Feed {
         tenancies: &[Tenancy],
         others: &[Seen],
     ) -> Result<usize, Failure> {
+        if self.lanes.signals().stage() >= Stage::Draining {
+            self.homes.drain();
+        }
         let linked = self.links.linked();
         let sight = Sight { tenancies, nodes: others, linked: &linked };
         let wanted = self.homes.wanted(Instant::now(), sight, &self.node.epochs());
+        let began_at = Instant::now();
         let taken = self.node.take(&wanted).await?;
         if taken > 0 {
-            info!(tenants = taken, "tenants come to this node");
+            info!(tenants = taken, took = ?began_at.elapsed(), "tenants come to this node");
         }
         Ok(taken)
     }
@@ -262,47 +246,82 @@ impl Feed {
         }
     }
 
-    /// Loads some at a time, and hands each over; one that cannot be loaded holds up no other.
+    /// Loads some at a time, and hands each over; one that cannot be loaded holds up no other, and
+    /// whoever has phones that ask for it now comes first.
     async fn load_all(&mut self, wanted: Vec<Wanted>) -> Result<(), Failure> {
-        let mut wanted = wanted.into_iter();
+        let mut queue = Queue::new(wanted);
         let mut loads = JoinSet::new();
         let (mut taken_over, mut outcome) = (vec![], Ok(()));
+        let began_at = Instant::now();
+        let mut stayed_at = began_at;
         loop {
+            queue.put_first(&self.lanes.missed());
             while loads.len() < LOADS
                 && outcome.is_ok()
-                && let Some(wanted) = wanted.next()
+                && let Some(batch) = queue.next()
             {
                 let (node, key, clock) = (self.node.clone(), self.key.clone(), self.clock);
-                loads.spawn(async move { (wanted, load(&node, &key, clock, wanted).await) });
+                loads.spawn(async move {
+                    let loaded = load(&node, &key, clock, &batch).await;
+                    (batch, loaded)
+                });
             }
             match loads.join_next().await {
                 None => break,
-                Some(Ok((wanted, Ok(loaded)))) => {
-                    taken_over.extend(self.hand_over(wanted, loaded).await);
-                }
+                Some(Ok((_, Ok(loaded)))) => taken_over.extend(self.hand_over(loaded).await),
                 Some(Ok((_, Err(failure)))) if failure.is_away() => outcome = Err(failure),
-                Some(Ok((Wanted { tenant, version, .. }, Err(failure)))) => {
-                    warn!(%tenant, version, %failure, "a configuration cannot be taken over");
-                    self.unfit.insert(tenant, version);
-                }
-                // It has panicked, which has been told; the tenant is tried again.
+                Some(Ok((batch, Err(failure)))) => match batch.as_slice() {
+                    [Wanted { tenant, version, .. }] => {
+                        warn!(%tenant, version, %failure, "a configuration cannot be taken over");
+                        self.unfit.insert(*tenant, *version);
+                    }
+                    _ => queue.put_back_singly(batch),
+                },
+                // It has panicked, which has been told; the tenants are tried again.
                 Some(Err(_)) => {}
+            }
+            // However much there is to load, others must not take us for dead.
+            if outcome.is_ok() && stayed_at.elapsed() >= ASK_EVERY {
+                outcome = self.node.stay().await;
+                stayed_at = Instant::now();
             }
         }
         if !taken_over.is_empty() {
             self.wait_for_lanes().await;
+            let (tenants, took) = (taken_over.len(), began_at.elapsed());
+            debug!(tenants, ?took, "tenants are served");
             nodes::serves(self.node.database(), &self.node.shown.name, &taken_over).await?;
         }
         outcome
     }
 
-    async fn hand_over(&mut self, wanted: Wanted, loaded: Loaded) -> Option<(TenantId, i64)> {
-        let tenant = loaded.tenant;
-        let directory = loaded.directory?;
+    /// Gives lanes what was loaded together; the answer is which versions they have now.
+    async fn hand_over(&mut self, loaded: Vec<Loaded>) -> Vec<(TenantId, i64)> {
+        let (mut news, mut taken_over) = (News::default(), vec![]);
+        for loaded in loaded {
+            taken_over.push(self.place(loaded, &mut news));
+        }
+        // Its own lane first: no message may come there before the tenant does.
+        for (lane, orders) in news.of_homes {
+            self.lanes.order_many(lane, orders).await;
+        }
+        for (tenant, lane) in news.homes {
+            self.links.set_home(tenant, Some(lane));
+        }
+        for (lane, orders) in news.of_doors {
+            self.lanes.order_many(lane, orders).await;
+        }
+        taken_over
+    }
+
+    /// Decides where a tenant lives, and what each lane must be told of it.
+    fn place(&mut self, loaded: Loaded, news: &mut News) -> (TenantId, i64) {
+        let Loaded { wanted, directory, bindings, live, lost } = loaded;
+        let tenant = directory.tenant;
         let (version, weight) = (directory.version, directory.users.len() + 1);
         let numbers: Vec<String> = directory.numbers.keys().cloned().collect();
         let served = served(&directory);
-        let before = self.known.get(&tenant).cloned();
+        let before = self.known.remove(&tenant);
         let lane_before = before.as_ref().and_then(|known| match known.home {
             Home::Lane(lane) => Some(lane),
             Home::Node(_) | Home::Nowhere => None,
@@ -315,26 +334,25 @@ impl Feed {
         if let Home::Lane(lane) = home {
             let input = match wanted.scope {
                 Scope::Configuration => Input::Configured(directory),
-                Scope::Whole => {
-                    let Loaded { bindings, live, lost, .. } = loaded;
-                    Input::Arrived { directory, bindings, live, lost }
-                }
+                Scope::Whole => Input::Arrived { directory, bindings, live, lost },
             };
-            // Its own lane first: no message may come there before the tenant does.
-            self.lanes.order(lane, Order::Tell(Box::new(input))).await;
-            self.links.set_home(tenant, Some(lane));
+            news.of_homes.entry(lane).or_default().push(Order::Tell(Box::new(input)));
+            news.homes.push((tenant, lane));
+            self.links.boards().come_home(tenant);
             let weight_before = lane_before.and(before.as_ref()).map_or(0, |known| known.weight);
             self.weigh(lane, weight, weight_before);
         }
+        let numbers_before = before.map_or(vec![], |before| before.numbers);
         for lane in self.lanes.ids() {
-            self.lanes.order(lane, Order::Learn(Box::new(served.clone()), home)).await;
-            if before.as_ref().is_none_or(|before| before.numbers != numbers) {
+            let orders = news.of_doors.entry(lane).or_default();
+            orders.push(Order::Learn(Box::new(served.clone()), home));
+            if numbers_before != numbers {
                 let numbers = Input::Numbers { tenant, numbers: numbers.clone() };
-                self.lanes.order(lane, Order::Tell(Box::new(numbers))).await;
+                orders.push(Order::Tell(Box::new(numbers)));
             }
         }
         self.known.insert(tenant, Known { version, home, weight, numbers, served });
-        Some((tenant, version))
+        (tenant, version)
     }
 
     async fn remove(&mut self, tenant: TenantId) {
@@ -403,26 +421,6 @@ async fn hear(listener: &mut Option<Listener>) -> Option<Heard> {
     }
 }
 
-async fn load(
-    node: &Node,
-    key: &ClusterKey,
-    clock: Clock,
-    Wanted { tenant, scope, .. }: Wanted,
-) -> Result<Loaded, Failure> {
-    let (database, name) = (node.database(), &node.shown.name);
-    let directory = directory::load(database, key, name, tenant).await?.map(Box::new);
-    let (bindings, calls) = match scope {
-        Scope::Whole => (
-            bindings::bindings_of(database, tenant, clock.now()).await?,
-            calls::live_calls_of(database, tenant).await?,
-        ),
-        Scope::Configuration => (vec![], vec![]),
-    };
-    let (live, lost): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| call.node == *name);
-    let facts = |calls: Vec<LiveCall>| calls.into_iter().map(|call| call.facts).collect();
-    Ok(Loaded { tenant, directory, bindings, live: facts(live), lost: facts(lost) })
-}
-
 /// Where each node that did not leave can be called.
 fn peers(nodes: &[Seen]) -> BTreeMap<NodeId, SocketAddr> {
     let called = |seen: &Seen| Some((seen.number, seen.shown.link.as_ref()?.parse().ok()?));
@@ -433,96 +431,4 @@ fn peers(nodes: &[Seen]) -> BTreeMap<NodeId, SocketAddr> {
 fn home_of(holder: Option<&str>, nodes: &[Seen]) -> Home {
     let holder = nodes.iter().find(|seen| Some(seen.shown.name.as_str()) == holder);
     holder.map_or(Home::Nowhere, |seen| Home::Node(seen.number))
-}
-
-/// What doors need of a tenant's configuration.
-fn served(directory: &Directory) -> Served {
-    let mut lists = Vec::<(&[Algorithm], usize)>::new();
-    for user in directory.users.values() {
-        match lists.iter_mut().find(|(list, _)| *list == user.digest) {
-            Some((_, users)) => *users += 1,
-            None => lists.push((&user.digest, 1)),
-        }
-    }
-    // Who does not exist is offered what most are, so that nobody learns who does.
-    let offered = lists.iter().max_by_key(|(_, users)| *users).map(|(list, _)| list.to_vec());
-    let offered = offered.unwrap_or_else(|| vec![Algorithm::Md5]);
-    let differs = |user: &&User| user.digest != offered;
-    let exceptions = directory.users.values().filter(differs).flat_map(|user| {
-        let names = [Some(&user.number), user.username.as_ref()];
-        names.into_iter().flatten().map(|name| (name.clone(), user.digest.clone()))
-    });
-    let exceptions = exceptions.collect();
-    Served {
-        tenant: directory.tenant,
-        route: directory.route,
-        realm: directory.domain.clone(),
-        domains: directory.aliases.iter().chain([&directory.domain]).cloned().collect(),
-        label: directory.label.as_ref().map(|label| label.to_ascii_lowercase()),
-        trusted: directory.trusted.clone(),
-        offered,
-        exceptions,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use pbx::id::UserId;
-    use pbx::tenant::directory::{Limits, Secrets};
-    use uuid::Uuid;
-
-    use super::*;
-
-    #[test]
-    fn a_name_that_does_not_exist_is_offered_what_most_are() {
-        let both = vec![Algorithm::Sha256, Algorithm::Md5];
-        let users = [
-            user(1, "101", None, vec![Algorithm::Md5]),
-            user(2, "102", Some("bob"), both.clone()),
-            user(3, "103", None, vec![Algorithm::Md5]),
-        ];
-        let served = served(&directory(users));
-        assert_eq!(served.offered, [Algorithm::Md5]);
-        let exceptions: Vec<_> = served.exceptions.iter().collect();
-        assert_eq!(exceptions, [(&"102".to_owned(), &both), (&"bob".to_owned(), &both)]);
-        assert_eq!(served.domains, ["alias.test", "x.test"]);
-    }
-
-    #[test]
-    fn a_company_without_extensions_is_offered_md5() {
-        assert_eq!(served(&directory([])).offered, [Algorithm::Md5]);
-    }
-
-    fn directory(users: impl IntoIterator<Item = User>) -> Directory {
-        Directory {
-            tenant: TenantId(Uuid::from_u128(7)),
-            version: 1,
-            route: 7,
-            name: "X".to_owned(),
-            domain: "x.test".to_owned(),
-            aliases: vec!["alias.test".to_owned()],
-            label: None,
-            trusted: vec![],
-            limits: Limits::default(),
-            users: users.into_iter().map(|user| (user.id, user)).collect(),
-            groups: BTreeMap::new(),
-            numbers: BTreeMap::new(),
-            names: BTreeMap::new(),
-            credentials: BTreeMap::new(),
-            sounds: BTreeMap::new(),
-        }
-    }
-
-    fn user(id: u128, number: &str, name: Option<&str>, digest: Vec<Algorithm>) -> User {
-        User {
-            id: UserId(Uuid::from_u128(id)),
-            number: number.to_owned(),
-            username: name.map(str::to_owned),
-            name: String::new(),
-            secrets: Secrets::new(number, "x.test", "secret"),
-            digest,
-            max_contacts: 1,
-            limits: Limits::default(),
-        }
-    }
 }

@@ -25,6 +25,15 @@ pub struct Homes {
     /// Since when Postgres has answered without a break; nobody can have been heard before.
     steady_since: Option<Instant>,
     free_since: BTreeMap<TenantId, Instant>,
+    takes: Takes,
+}
+
+/// What this node takes of what is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Tenants,
+    /// It is about to stop.
+    Nothing,
 }
 
 /// What Postgres and links say at one moment.
@@ -41,7 +50,13 @@ pub struct Sight<'a> {
 impl Homes {
     /// Nothing is known yet.
     pub fn new(me: Myself) -> Self {
-        Self { me, steady_since: None, free_since: BTreeMap::new() }
+        Self { me, steady_since: None, free_since: BTreeMap::new(), takes: Takes::Tenants }
+    }
+
+    /// This node is about to stop: whatever is free is left to others, or it would move twice.
+    pub fn drain(&mut self) {
+        self.takes = Takes::Nothing;
+        self.free_since.clear();
     }
 
     /// Postgres does not answer: when it is back, others get the time to say that they live.
@@ -57,6 +72,9 @@ impl Homes {
         sight: Sight<'_>,
         ours: &BTreeMap<TenantId, i64>,
     ) -> Vec<TenantId> {
+        if self.takes == Takes::Nothing {
+            return vec![];
+        }
         let steady_for = now - *self.steady_since.get_or_insert(now);
         let patience = steady_for >= HOLD_FOR;
         let free: Vec<TenantId> = sight
@@ -197,6 +215,22 @@ mod tests {
         let held = [tenancy(1, Some(2))];
         assert_eq!(wanted(&mut homes(1), 60, &held, &nodes, &[2]), []);
         assert_eq!(wanted(&mut homes(1), 60, &held, &nodes, &[]), [held[0].tenant]);
+    }
+
+    #[test]
+    fn a_node_that_drains_takes_nothing_and_another_does_soon() {
+        let nodes = [node(1, Life::Alive), node(2, Life::Alive)];
+        let mut free: Vec<_> = (0..50).map(|number| tenancy(number, None)).collect();
+        free.push(tenancy(99, Some(1)));
+        let mut draining = homes(1);
+        draining.drain();
+        assert_eq!(wanted(&mut draining, 60, &free, &nodes, &[]), []);
+        assert!(draining.is_settled(&nodes), "it need not look again");
+        free.pop();
+        let (mut other, start) = (homes(2), Instant::now());
+        wanted_at(&mut other, start, &free, &nodes, &[]);
+        let later = start + FIRST_CHOICE_FOR;
+        assert_eq!(wanted_at(&mut other, later, &free, &nodes, &[]).len(), 50);
     }
 
     #[test]

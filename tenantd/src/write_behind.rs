@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
 use crate::journal::{Appended, Journaled, Position, Tail};
-use crate::lanes::{LaneId, Lanes, Witness};
+use crate::lanes::{LaneId, Lanes, Neighbours, Witness};
 use crate::metrics::{Count, Tally};
 
 /// Records in one transaction at most. A group is whatever came while the one before was written,
@@ -34,6 +34,10 @@ const GATHER_FOR: Duration = Duration::from_millis(50);
 /// How much longer a group of calls waits for others: nobody ever waits for one, and a transaction
 /// costs more than what it holds.
 const GATHER_CALLS_FOR: Duration = Duration::from_millis(150);
+
+/// How long is gathered in all where other nodes would follow this one. They know what Postgres
+/// knows: an answered call that is not there yet when this node dies can be hung up by nobody.
+const GATHER_BESIDE_OTHERS_FOR: Duration = Duration::from_millis(5);
 
 /// Records of one kind that a lane keeps in memory.
 const IN_MEMORY: usize = 4_096;
@@ -134,11 +138,11 @@ impl Bell {
     }
 
     /// Until there is something, and others have had the time to join it.
-    async fn wait(&self) {
+    async fn wait(&self, gather_for: Duration) {
         if timeout(LOOK_AFTER, self.rung.notified()).await.is_err() {
             return;
         }
-        let give_up_at = Instant::now() + GATHER_FOR;
+        let give_up_at = Instant::now() + gather_for;
         while !self.hurry.swap(false, Ordering::AcqRel) {
             if timeout_at(give_up_at, self.rung.notified()).await.is_err() {
                 return;
@@ -182,57 +186,92 @@ pub struct Desk {
     pub tally: Arc<Tally>,
 }
 
-/// Writes until the lane has ended and all it left is in Postgres.
+/// A record on its way, with where it came from and who is told.
+struct Sent {
+    journaled: Journaled,
+    origin: Arc<Origin>,
+}
+
+struct Origin {
+    desk: Desk,
+    tail: Arc<Tail>,
+}
+
+/// Where all lanes put their registrations.
+#[derive(Clone)]
+pub struct Registrations(mpsc::Sender<Sent>);
+
+/// What all lanes have put there.
+pub struct AllRegistrations(mpsc::Receiver<Sent>);
+
+/// One queue for the registrations of all lanes: one full group costs less than several that are
+/// half empty, and phones wait for it.
+pub fn registrations() -> (Registrations, AllRegistrations) {
+    let (sender, receiver) = mpsc::channel(IN_MEMORY);
+    (Registrations(sender), AllRegistrations(receiver))
+}
+
+/// Writes the registrations of all lanes until all have ended and what they left is in Postgres.
 ///
-/// `write` writes one group in one transaction, and returns how many of its records it left out
+/// `write` writes one group in one transaction, and returns which of its records it left out
 /// because they can never be stored, such as those of a tenant that is gone.
-pub async fn run<W, F>(desk: Desk, mut inbound: Inbound, write: W)
+pub async fn run_registrations<W, F>(all: AllRegistrations, write: W)
 where
-    W: Fn(Arc<[Record]>) -> F + Clone + Send + 'static,
+    W: Fn(Arc<[Record]>) -> F,
+    F: Future<Output = Result<usize, Setback>>,
+{
+    write_all(all.0, || Duration::ZERO, write).await;
+}
+
+/// Writes a lane's calls, and puts its registrations where all go, until the lane has ended and its
+/// calls are in Postgres.
+pub async fn run<W, F>(desk: Desk, mut inbound: Inbound, registrations: Registrations, write: W)
+where
+    W: Fn(Arc<[Record]>) -> F + Send + 'static,
     F: Future<Output = Result<usize, Setback>> + Send,
 {
-    let (registrations, for_registrations) = mpsc::channel(IN_MEMORY);
     let (calls, for_calls) = mpsc::channel(IN_MEMORY);
-    let tail = &inbound.tail.clone();
+    let sorter = desk.clone();
+    let gatherer = desk.clone();
+    let origin = Arc::new(Origin { desk, tail: inbound.tail.clone() });
     let sort = async move {
-        let sorted = Sorted { registrations, calls };
-        while let Some(records) = inbound.next().await {
+        let sorted = Sorted { registrations: registrations.0, calls };
+        while let Some(records) = inbound.next(&sorter).await {
             for journaled in records {
-                sorted.send(journaled).await;
+                sorted.send(Sent { journaled, origin: origin.clone() }).await;
             }
         }
     };
-    let first = write_all(&desk, tail, for_registrations, Duration::ZERO, write.clone());
-    let second = write_all(&desk, tail, for_calls, GATHER_CALLS_FOR, write);
-    tokio::join!(sort, first, second);
+    let gather_for = || gatherer.gather_calls_for();
+    tokio::join!(sort, write_all(for_calls, gather_for, write));
 }
 
 /// One queue a kind, so that the one kind never waits for the other.
 struct Sorted {
-    registrations: mpsc::Sender<Journaled>,
-    calls: mpsc::Sender<Journaled>,
+    registrations: mpsc::Sender<Sent>,
+    calls: mpsc::Sender<Sent>,
 }
 
 impl Sorted {
-    async fn send(&self, journaled: Journaled) {
-        let queue = match &journaled.record.what {
+    async fn send(&self, sent: Sent) {
+        let queue = match &sent.journaled.record.what {
             Memory::Bound(_) | Memory::Unbound(_) => &self.registrations,
             Memory::Live { .. } | Memory::Ended(_) => &self.calls,
         };
         // Its receiver lives until this sender is gone.
-        let _ = queue.send(journaled).await;
+        let _ = queue.send(sent).await;
     }
 }
 
 impl Inbound {
     /// The next records, in order: those of a turn, or those that were left in the journal.
-    async fn next(&mut self) -> Option<Vec<Journaled>> {
+    async fn next(&mut self, desk: &Desk) -> Option<Vec<Journaled>> {
         loop {
             let records = if self.next < self.read_to {
                 self.read_again().await
             } else if let Some(turn) = self.in_hand.take() {
                 self.take(turn)
-            } else if self.wait().await.is_some() {
+            } else if self.wait(desk).await.is_some() {
                 continue;
             } else {
                 return None;
@@ -244,14 +283,14 @@ impl Inbound {
     }
 
     /// Waits until there is something to take or to read.
-    async fn wait(&mut self) -> Option<()> {
+    async fn wait(&mut self, desk: &Desk) -> Option<()> {
         let end = self.tail.end();
         self.in_hand = match self.turns.try_recv() {
             Ok(turn) => Some(turn),
             Err(TryRecvError::Disconnected) if self.next >= self.tail.end() => return None,
             Err(TryRecvError::Disconnected) => None,
             Err(TryRecvError::Empty) => {
-                self.bell.wait().await;
+                self.bell.wait(desk.gather_for()).await;
                 self.turns.try_recv().ok()
             }
         };
@@ -292,12 +331,26 @@ impl Inbound {
     }
 }
 
+impl Desk {
+    fn gather_for(&self) -> Duration {
+        match self.lanes.signals().neighbours() {
+            Neighbours::None => GATHER_FOR,
+            Neighbours::Some => GATHER_BESIDE_OTHERS_FOR,
+        }
+    }
+
+    fn gather_calls_for(&self) -> Duration {
+        match self.lanes.signals().neighbours() {
+            Neighbours::None => GATHER_CALLS_FOR,
+            Neighbours::Some => Duration::ZERO,
+        }
+    }
+}
+
 /// Writes one kind's records in groups, each of which waits `gather_for` for others to join it.
 async fn write_all<W, F>(
-    desk: &Desk,
-    tail: &Tail,
-    mut queue: mpsc::Receiver<Journaled>,
-    gather_for: Duration,
+    mut queue: mpsc::Receiver<Sent>,
+    gather_for: impl Fn() -> Duration,
     write: W,
 ) where
     W: Fn(Arc<[Record]>) -> F,
@@ -305,58 +358,70 @@ async fn write_all<W, F>(
 {
     let mut group = Vec::new();
     while queue.recv_many(&mut group, GROUP).await > 0 {
+        let gather_for = gather_for();
         if !gather_for.is_zero() && group.len() < GROUP && !queue.is_closed() {
             // Not one by one: each would wake this task.
             sleep(gather_for).await;
             while group.len() < GROUP
-                && let Ok(journaled) = queue.try_recv()
+                && let Ok(sent) = queue.try_recv()
             {
-                group.push(journaled);
+                group.push(sent);
             }
         }
-        let records: Arc<[Record]> = group.iter().map(|j| j.record.clone()).collect();
-        let skipped = write_until_done(desk, records, &write).await;
-        settle(desk, tail, &group, skipped);
+        write_until_done(&group, &write).await;
         group.clear();
     }
 }
 
-async fn write_until_done<W, F>(desk: &Desk, records: Arc<[Record]>, write: &W) -> usize
+async fn write_until_done<W, F>(group: &[Sent], write: &W)
 where
     W: Fn(Arc<[Record]>) -> F,
     F: Future<Output = Result<usize, Setback>>,
 {
+    let Some(lanes) = group.first().map(|sent| &sent.origin.desk.lanes) else { return };
+    let records: Arc<[Record]> = group.iter().map(|sent| sent.journaled.record.clone()).collect();
     let mut retry_after = RETRY_AFTER;
     loop {
         let why = match timeout(GIVE_UP_AFTER, write(records.clone())).await {
             Ok(Ok(skipped)) => {
-                desk.lanes.set_storage(Witness::Writer, Storage::Here, "");
-                return skipped;
+                lanes.set_storage(Witness::Writer, Storage::Here, "");
+                return settle(group, skipped);
             }
             Ok(Err(Setback(why))) => why,
             Err(_) => "no answer".to_owned(),
         };
         // Once may be chance, such as a deadlock between two groups.
         if retry_after > RETRY_AFTER {
-            desk.lanes.set_storage(Witness::Writer, Storage::Away, &why);
+            lanes.set_storage(Witness::Writer, Storage::Away, &why);
         }
         sleep(retry_after).await;
         retry_after = (retry_after * 2).min(RETRY_AT_LAST_AFTER);
     }
 }
 
-/// Records are done with: files may go, and who waits is told.
-fn settle(desk: &Desk, tail: &Tail, part: &[Journaled], skipped: usize) {
-    let mut segments = BTreeMap::<u32, u64>::new();
-    for segment in part.iter().filter_map(|journaled| journaled.segment) {
-        *segments.entry(segment).or_default() += 1;
+/// Records are done with: files may go, and who waits is told, each lane once.
+fn settle(group: &[Sent], mut skipped: usize) {
+    let mut origins = BTreeMap::<LaneId, (&Origin, Vec<&Journaled>)>::new();
+    for sent in group {
+        let (_, theirs) =
+            origins.entry(sent.origin.desk.lane).or_insert_with(|| (&sent.origin, vec![]));
+        theirs.push(&sent.journaled);
     }
-    segments.into_iter().for_each(|(segment, records)| tail.commit(segment, records));
-    let waited_for = part.iter().map(|j| &j.record).filter(|r| r.wait == Wait::ForCommit);
-    let missed = desk.lanes.kept(desk.lane, waited_for.map(|record| record.id));
-    desk.tally.add(Count::ReportsLost, missed as u64);
-    desk.tally.add(Count::RecordsSkipped, skipped as u64);
-    desk.tally.add(Count::RecordsKept, part.len().saturating_sub(skipped) as u64);
+    for (Origin { desk, tail }, part) in origins.into_values() {
+        let mut segments = BTreeMap::<u32, u64>::new();
+        for segment in part.iter().filter_map(|journaled| journaled.segment) {
+            *segments.entry(segment).or_default() += 1;
+        }
+        segments.into_iter().for_each(|(segment, records)| tail.commit(segment, records));
+        let waited_for = part.iter().map(|j| &j.record).filter(|r| r.wait == Wait::ForCommit);
+        let missed = desk.lanes.kept(desk.lane, waited_for.map(|record| record.id));
+        desk.tally.add(Count::ReportsLost, missed as u64);
+        // Whose they were is not known; lanes' counters are only seen as one sum.
+        let left_out = skipped.min(part.len());
+        skipped -= left_out;
+        desk.tally.add(Count::RecordsSkipped, left_out as u64);
+        desk.tally.add(Count::RecordsKept, (part.len() - left_out) as u64);
+    }
 }
 
 #[cfg(test)]
@@ -443,7 +508,7 @@ mod tests {
         };
         let started = Instant::now();
         tokio::select! {
-            () = run(desk, inbound.unwrap(), write) => panic!("the lane has not ended"),
+            () = run_all(desk, inbound.unwrap(), write) => panic!("the lane has not ended"),
             () = written.notified() => {}
         }
         assert!(started.elapsed() <= LOOK_AFTER + GATHER_FOR + Duration::from_millis(5));
@@ -469,7 +534,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = run(desk, inbound, write) => panic!("the call is still being written"),
+            () = run_all(desk, inbound, write) => panic!("the call is still being written"),
             () = stored.notified() => {}
         }
     }
@@ -479,12 +544,15 @@ mod tests {
         let waited = Record { wait: Wait::ForCommit, ..unbound(2) };
         let call = CallId(unbound(3).id.0);
         let live = Record { what: Memory::Live { call, facts: vec![] }, ..unbound(3) };
-        for (records, after) in [
-            (vec![unbound(1)], GATHER_FOR),
-            (vec![live], GATHER_FOR + GATHER_CALLS_FOR),
-            (vec![waited], Duration::ZERO),
+        let (none, some) = (Neighbours::None, Neighbours::Some);
+        for (records, neighbours, after) in [
+            (vec![unbound(1)], none, GATHER_FOR),
+            (vec![live.clone()], none, GATHER_FOR + GATHER_CALLS_FOR),
+            (vec![live], some, GATHER_BESIDE_OTHERS_FOR),
+            (vec![waited], none, Duration::ZERO),
         ] {
             let mut lane = Lane::new();
+            lane.desk.lanes.signals().set_neighbours(neighbours);
             let stored = Arc::new(Notify::new());
             let told = stored.clone();
             let write = move |_| {
@@ -492,7 +560,7 @@ mod tests {
                 std::future::ready(Ok(0))
             };
             let (inbound, desk) = (lane.inbound.take().unwrap(), lane.desk.clone());
-            let writer = tokio::spawn(run(desk, inbound, write));
+            let writer = tokio::spawn(run_all(desk, inbound, write));
             tokio::task::yield_now().await;
             let started = Instant::now();
             lane.remember(records);
@@ -512,6 +580,18 @@ mod tests {
         }
         assert_eq!(outbound.load(), (TURNS, TURNS));
         assert_eq!(outbound.hand_over(None, vec![unbound(1)]), Handed::Lost);
+    }
+
+    async fn run_all<W, F>(desk: Desk, inbound: Inbound, write: W)
+    where
+        W: Fn(Arc<[Record]>) -> F + Clone + Send + 'static,
+        F: Future<Output = Result<usize, Setback>> + Send,
+    {
+        let (registrations, all) = registrations();
+        tokio::join!(
+            run(desk, inbound, registrations, write.clone()),
+            run_registrations(all, write)
+        );
     }
 
     struct Lane {
@@ -558,7 +638,7 @@ mod tests {
                 }
                 std::future::ready(outcome)
             };
-            run(self.desk.clone(), self.inbound.take().unwrap(), write).await;
+            run_all(self.desk.clone(), self.inbound.take().unwrap(), write).await;
             written.lock().unwrap().drain(..).collect()
         }
     }

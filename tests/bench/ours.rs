@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(crate) struct Ours {
     binary: PathBuf,
     folder: PathBuf,
     place: Place,
+    /// What its configuration says besides.
+    more: String,
     program: Option<Program>,
 }
 
@@ -43,12 +46,18 @@ impl Ours {
         place: Place,
         population: Population,
     ) -> Outcome<Self> {
-        servers::empty(folder)?;
-        let mut ours =
-            Self { binary: binary.to_owned(), folder: folder.to_owned(), place, program: None };
-        fs::write(ours.config_file(), ours.config())?;
+        let mut ours = Self::prepare(binary, folder, place, "")?;
         ours.run()?;
         ours.apply(population)?;
+        Ok(ours)
+    }
+
+    /// Writes a configuration, with `more` in it, into an empty folder, and starts nothing yet.
+    pub(crate) fn prepare(binary: &Path, folder: &Path, place: Place, more: &str) -> Outcome<Self> {
+        servers::empty(folder)?;
+        let (binary, folder) = (binary.to_owned(), folder.to_owned());
+        let ours = Self { binary, folder, place, more: more.to_owned(), program: None };
+        fs::write(ours.config_file(), ours.config())?;
         Ok(ours)
     }
 
@@ -67,7 +76,8 @@ impl Ours {
         Ok(took)
     }
 
-    fn apply(&self, population: Population) -> Outcome {
+    /// Puts companies into it.
+    pub(crate) fn apply(&self, population: Population) -> Outcome {
         let mut text = String::new();
         for tenant in 0..population.tenants {
             let domain = domain(tenant);
@@ -110,13 +120,31 @@ impl Ours {
         let postmaster = text.lines().next().unwrap_or_default().trim().parse()?;
         Ok(Side {
             name: "tenantd".to_owned(),
-            address: local(self.ports().0),
+            address: self.address(),
             // Its private Postgres is its child.
             trees: vec![
                 Tree { name: "tenantd", root: program.pid(), without: Some(postmaster) },
                 Tree { name: "Postgres", root: postmaster, without: None },
             ],
         })
+    }
+
+    /// Where phones reach it.
+    pub(crate) fn address(&self) -> SocketAddrV4 {
+        local(self.ports().0)
+    }
+
+    /// Where health and metrics are.
+    pub(crate) fn admin(&self) -> SocketAddrV4 {
+        local(self.ports().2)
+    }
+
+    /// Ends its process this very moment.
+    pub(crate) fn kill(&mut self) -> Outcome {
+        match self.program.take() {
+            Some(mut program) => program.kill(),
+            None => Err(Failure::new("tenantd does not run")),
+        }
     }
 
     /// Stops it in good order.
@@ -140,17 +168,26 @@ impl Ours {
         }
     }
 
+    fn node(&self) -> &'static str {
+        match self.place {
+            Place::Alone | Place::First => "n1",
+            Place::Second => "n2",
+        }
+    }
+
     fn config(&self) -> String {
         let (sip, web, admin, sound) = self.ports();
         let data = self.folder.join("data");
         format!(
-            "data_dir = {data:?}\ndrain_for = \"1s\"\n{}\
+            "node = \"{}\"\ndata_dir = {data:?}\ndrain_for = \"1s\"\n{}\
              udp = [\"127.0.0.1:{sip}\"]\ntcp = []\ntls = []\n\
              [media]\nports = \"{sound}\"\nthreads = 2\n\
              [stun]\nudp = []\n\
              [web]\nhttp = [\"127.0.0.1:{web}\"]\nhttps = []\n\
-             [admin]\nlisten = [\"127.0.0.1:{admin}\"]\n",
+             [admin]\nlisten = [\"127.0.0.1:{admin}\"]\n{}",
+            self.node(),
             "[sip]\nunknown_domain = \"refuse\"\nlanes = 2\n",
+            self.more,
         )
     }
 }

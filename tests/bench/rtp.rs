@@ -1,11 +1,13 @@
 //! What a relayed packet of sound costs: many calls over loopback, ours and rtpengine under the same load.
 //!
-//! `cargo bench -p tests --bench rtp -- CALLS SECONDS THREADS [NG_ADDRESS PID]`
+//! `cargo bench -p tests --bench rtp -- CALLS SECONDS THREADS [WAY | bare WAY | NG_ADDRESS PID]`
 //!
 //! Each call is two phones that send a packet every 20 ms. The CPU time is that of the relay's threads
-//! alone, as the scheduler counts it. With the last two arguments the relay is a running rtpengine,
-//! spoken to over its ng protocol; start a fresh one for each run. The relay's threads run on
-//! cores 0 and 1, the phones on 2 and 3 (start rtpengine under `taskset -c 0,1`).
+//! alone, as the scheduler counts it. WAY is `auto`, `io_uring` or `epoll`; with `bare` the same way
+//! relays between fixed addresses and asks nothing, which is the floor. With an address and a process
+//! the relay is a running rtpengine, spoken to over its ng protocol; start a fresh one for each run.
+//! The relay's threads run on cores 0 and 1, the phones on 2 and 3 (start rtpengine under `taskset
+//! -c 0,1`).
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -18,7 +20,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use media::{Config, Media};
+use media::bare::Bare;
+use media::{Config, Io, Media};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pbx::chance::Chance;
 use pbx::id::CallId;
@@ -30,14 +33,30 @@ mod sound;
 
 use sound::{Phone, Talk, Traffic, pin};
 
-const SETTLES_FOR: Duration = Duration::from_secs(1);
+/// A call that lasts costs less a packet than one that has just begun; what is measured is the first kind.
+const SETTLES_FOR: Duration = Duration::from_secs(5);
 
 /// What to run.
 struct Plan {
     calls: usize,
     seconds: u64,
     threads: usize,
-    peer: Option<(SocketAddr, u32)>,
+    relay: Relay,
+}
+
+/// What relays.
+#[derive(Clone, Copy)]
+enum Relay {
+    Ours(Io),
+    Bare(Io),
+    Rtpengine { ng: SocketAddr, pid: u32 },
+}
+
+/// What relays, once it does, kept until it need not any more.
+enum Running {
+    Ours(Media),
+    Bare(Bare),
+    Rtpengine,
 }
 
 fn main() -> io::Result<()> {
@@ -52,18 +71,22 @@ fn main() -> io::Result<()> {
         .collect::<io::Result<Vec<_>>>()?;
     let addresses = sockets.iter().map(UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
     pin(&[0, 1])?;
-    let (targets, ours) = match plan.peer {
-        Some((ng, _)) => (through_rtpengine(ng, &addresses)?, None),
-        None => {
-            let (targets, media) = through_us(plan.threads, &addresses);
-            (targets, Some(media))
+    let (targets, running) = match plan.relay {
+        Relay::Rtpengine { ng, .. } => (through_rtpengine(ng, &addresses)?, Running::Rtpengine),
+        Relay::Ours(io) => {
+            let (targets, media) = through_us(plan.threads, io, &addresses);
+            (targets, Running::Ours(media))
+        }
+        Relay::Bare(io) => {
+            let (bare, targets) = Bare::start(io, plan.threads, &addresses)?;
+            (targets, Running::Bare(bare))
         }
     };
     let phones = sockets.into_iter().zip(targets).map(|(socket, target)| Phone { socket, target });
-    run(&plan, phones.collect(), ours.as_ref())
+    run(&plan, phones.collect(), running)
 }
 
-fn run(plan: &Plan, phones: Vec<Phone>, ours: Option<&Media>) -> io::Result<()> {
+fn run(plan: &Plan, phones: Vec<Phone>, running: Running) -> io::Result<()> {
     let mut halves = [Vec::new(), Vec::new()];
     for (number, phone) in phones.into_iter().enumerate() {
         if let Some(half) = halves.get_mut(number / 2 % 2) {
@@ -99,8 +122,10 @@ fn run(plan: &Plan, phones: Vec<Phone>, ours: Option<&Media>) -> io::Result<()> 
         delay(50),
         delay(99),
     );
-    if let Some(media) = ours {
-        println!("{:?}", media.counters());
+    match running {
+        Running::Ours(media) => println!("{:?}", media.counters()),
+        Running::Bare(bare) => drop(bare),
+        Running::Rtpengine => {}
     }
     Ok(())
 }
@@ -110,20 +135,30 @@ impl Plan {
         // Cargo adds `--bench`.
         let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
         let [calls, seconds, threads] = [arguments.next()?, arguments.next()?, arguments.next()?];
-        let peer = match (arguments.next(), arguments.next()) {
-            (Some(ng), Some(pid)) => Some((ng.parse().ok()?, pid.parse().ok()?)),
+        let way = |name: &str| match name {
+            "auto" => Some(Io::Auto),
+            "io_uring" => Some(Io::IoUring),
+            "epoll" => Some(Io::Epoll),
             _ => None,
         };
+        let relay = match (arguments.next().as_deref(), arguments.next().as_deref()) {
+            (None, _) => Relay::Ours(Io::Auto),
+            (Some(name), None) => Relay::Ours(way(name)?),
+            (Some("bare"), Some(name)) => Relay::Bare(way(name)?),
+            (Some(ng), Some(pid)) => {
+                Relay::Rtpengine { ng: ng.parse().ok()?, pid: pid.parse().ok()? }
+            }
+        };
         let (calls, seconds) = (calls.parse().ok()?, seconds.parse().ok()?);
-        Some(Self { calls, seconds, threads: threads.parse().ok()?, peer })
+        Some(Self { calls, seconds, threads: threads.parse().ok()?, relay })
     }
 }
 
 /// The time that the relay's threads have run.
 fn cpu(plan: &Plan) -> io::Result<Duration> {
-    let (pid, prefix) = match plan.peer {
-        Some((_, pid)) => (pid, ""),
-        None => (process::id(), "media-"),
+    let (pid, prefix) = match plan.relay {
+        Relay::Rtpengine { pid, .. } => (pid, ""),
+        Relay::Ours(_) | Relay::Bare(_) => (process::id(), "media-"),
     };
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -137,12 +172,20 @@ fn cpu(plan: &Plan) -> io::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// Memory of this process, in KiB; what the kernel keeps for sockets is not in it.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 /// Opens and joins both sides of each call, and says where each phone sends.
-fn through_us(threads: usize, phones: &[SocketAddr]) -> (Vec<SocketAddr>, Media) {
+fn through_us(threads: usize, io: Io, phones: &[SocketAddr]) -> (Vec<SocketAddr>, Media) {
     let (told, events) = mpsc::channel();
-    let config = Config { ports: 26_000..=54_000, threads };
+    let config = Config { ports: 26_000..=54_000, threads, io, ..Config::default() };
     let media = Media::start(&config, move |event| drop(told.send(event)));
     let media = media.expect("the range is free");
+    let empty = resident();
     let mut chance = Chance::from_seed([7; 32]);
     let calls = phones.chunks(2).map(|_| CallId(chance.uuid(Moment::from_secs(1))));
     let calls: Vec<CallId> = calls.collect();
@@ -164,6 +207,8 @@ fn through_us(threads: usize, phones: &[SocketAddr]) -> (Vec<SocketAddr>, Media)
             other => println!("{other:?}"),
         }
     }
+    let more = resident().saturating_sub(empty);
+    println!("{:.1} KiB of memory a call", more as f64 / calls.len().max(1) as f64);
     let targets = sides.iter().filter_map(|side| ports.get(side));
     let targets = targets.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port)));
     (targets.collect(), media)

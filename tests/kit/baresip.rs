@@ -45,6 +45,34 @@ pub struct Setup<'a> {
     pub password: Option<&'a str>,
     /// What it speaks to the proxy. (This version looks at no certificate, whatever it is told.)
     pub over: Over,
+    /// Whether and how it encrypts its sound.
+    pub encrypts: Encrypts,
+    /// The codecs it has, best first, as its configuration writes them. See [`lacks`].
+    pub codecs: &'a str,
+}
+
+/// Whether and how a phone encrypts its sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encrypts {
+    /// It does not.
+    Never,
+    /// With keys in its session descriptions, or not at all.
+    IfItCan,
+    /// With keys in its session descriptions.
+    ByKeys,
+    /// With keys from a handshake (DTLS).
+    ByHandshake,
+}
+
+impl Encrypts {
+    fn parameter(self) -> &'static str {
+        match self {
+            Self::Never => "",
+            Self::IfItCan => ";mediaenc=srtp",
+            Self::ByKeys => ";mediaenc=srtp-mand",
+            Self::ByHandshake => ";mediaenc=dtls_srtp",
+        }
+    }
 }
 
 /// What a phone speaks to its proxy.
@@ -105,9 +133,16 @@ impl<'a> Setup<'a> {
     /// A phone that answers by itself.
     pub fn new(company: &'a Company, number: &'a str, proxy: SocketAddr, tone: u32) -> Self {
         let answer = Answer::ByItself;
-        let (ip, over) = (here(proxy), Over::Udp);
-        Self { company, number, proxy, ip, tone, answer, expires: 600, password: None, over }
+        let (ip, over, encrypts) = (here(proxy), Over::Udp, Encrypts::Never);
+        let (expires, password, codecs) = (600, None, "pcmu,pcma");
+        Self { company, number, proxy, ip, tone, answer, expires, password, over, encrypts, codecs }
     }
+}
+
+/// The first of these modules for codecs (`g722`, `opus`) that is not installed here.
+pub fn lacks<'a>(modules: &[&'a str]) -> Option<&'a str> {
+    let is_there = |module: &str| Path::new(MODULES).join(format!("{module}.so")).exists();
+    modules.iter().copied().find(|module| !is_there(module))
 }
 
 impl Phone {
@@ -288,10 +323,23 @@ impl Phone {
     /// # Errors
     /// If a recording cannot be read.
     pub fn recordings(&self) -> Outcome<Vec<Sound>> {
+        self.recorded("-dec.wav")
+    }
+
+    /// What it said, as it was given to its codec: one recording a call, as with those of what it
+    /// heard. It may differ from the tone that it was told: this version's filters are rough.
+    ///
+    /// # Errors
+    /// If a recording cannot be read.
+    pub fn said(&self) -> Outcome<Vec<Sound>> {
+        self.recorded("-enc.wav")
+    }
+
+    fn recorded(&self, end: &str) -> Outcome<Vec<Sound>> {
         let mut paths: Vec<PathBuf> = fs::read_dir(self.folder.join("heard"))?
             .flatten()
             .map(|entry| entry.path())
-            .filter(|path| path.to_string_lossy().ends_with("-dec.wav"))
+            .filter(|path| path.to_string_lossy().ends_with(end))
             .collect();
         paths.sort();
         paths.iter().map(|path| Sound::read(path)).collect()
@@ -424,10 +472,12 @@ fn account(setup: &Setup<'_>) -> String {
     };
     format!(
         "<sip:{number}@{domain};transport={over}>;auth_pass={password};regint={expires};\
-         answermode={answer};audio_codecs=pcmu,pcma;mwi=no;\
+         answermode={answer};audio_codecs={codecs};mwi=no{encrypts};\
          outbound=\"sip:{proxy};transport={over}\"\n",
         domain = company.domain,
         over = setup.over.name(),
+        encrypts = setup.encrypts.parameter(),
+        codecs = setup.codecs,
     )
 }
 
@@ -435,7 +485,8 @@ fn account(setup: &Setup<'_>) -> String {
 /// to nowhere, and what comes is recorded on its way there.
 fn config(folder: &Path, tone: u32, at: SocketAddr, control: u16, rtp: (u16, u16)) -> String {
     let heard = folder.join("heard");
-    let modules = ["g711", "sndfile", "ausine", "aubridge"];
+    let codecs = ["g711", "g722", "opus"];
+    let modules = ["sndfile", "ausine", "aubridge", "srtp", "dtls_srtp"];
     let applications = ["contact", "debug_cmd", "menu", "ctrl_tcp"];
     let mut lines = vec![
         "poll_method epoll".to_owned(),
@@ -455,7 +506,8 @@ fn config(folder: &Path, tone: u32, at: SocketAddr, control: u16, rtp: (u16, u16
         format!("ctrl_tcp_listen 127.0.0.1:{control}"),
         format!("module_path {MODULES}"),
     ];
-    lines.extend(modules.map(|module| format!("module {module}.so")));
+    let codecs = codecs.into_iter().filter(|codec| lacks(&[codec]).is_none());
+    lines.extend(codecs.chain(modules).map(|module| format!("module {module}.so")));
     lines.extend(["uuid", "account"].map(|module| format!("module_tmp {module}.so")));
     lines.extend(applications.map(|module| format!("module_app {module}.so")));
     lines.join("\n") + "\n"

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use crate::company::Company;
 use crate::digest::{Login, answer_sha256};
 use crate::failure::{Failure, Outcome};
+use crate::listeners::Listeners;
 use crate::ports::Ports;
 use crate::postgres::Postgres;
 use crate::probe::Probe;
 use crate::scene::Scene;
-use crate::server::{Listeners, Server};
+use crate::server::Server;
 use crate::wait::{self, SOON};
 
 /// Two linked servers. Dropping it kills them and stops their Postgres.
@@ -42,6 +43,7 @@ impl Cluster {
     /// # Errors
     /// If anything is not there in time.
     pub fn start(scene: &Scene, companies: &[&Company]) -> Outcome<Self> {
+        let played = &scene.folder;
         let postgres = Postgres::start(&scene.folder)?;
         let key = scene.folder.write("cluster.key", &format!("{}\n", "5a".repeat(32)))?;
         let mut cluster = Self { nodes: vec![], postgres: Some(postgres), scenes: vec![] };
@@ -56,6 +58,7 @@ impl Cluster {
             let more =
                 format!("{database}[secrets]\nkey_file = {key:?}\n[link]\nlisten = [\"{link}\"]\n");
             let mut server = Server::prepare(&scene.folder, at, &more)?;
+            server.report_to(played);
             let config = fs::read_to_string(server.config_file())?;
             let config = config.replace("tcp = []", &format!("tcp = [\"{}\"]", at.sip));
             fs::write(server.config_file(), format!("node = \"n{number}\"\n{config}"))?;

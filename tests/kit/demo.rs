@@ -8,9 +8,10 @@ use std::process::{Command, Output};
 use store::cluster::Cluster;
 
 use crate::failure::{Failure, Outcome};
+use crate::listeners::Listeners;
 use crate::program::Program;
 use crate::scene::Scene;
-use crate::server::{Listeners, tenantd};
+use crate::server::tenantd;
 use crate::wait::{self, SOON, START};
 
 /// A demo, running or not. Dropping it kills both it and its Postgres.

@@ -4,7 +4,7 @@
 //! RFC 3261 §18.3.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
@@ -54,10 +54,13 @@ impl Line {
     /// # Errors
     /// If there is none.
     pub fn udp(server: SocketAddr) -> Outcome<Self> {
-        let socket = match server {
-            SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?,
-            SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::LOCALHOST, 0))?,
+        let from: IpAddr = match (server.ip().is_loopback(), server) {
+            (true, SocketAddr::V4(_)) => Ipv4Addr::LOCALHOST.into(),
+            (true, SocketAddr::V6(_)) => Ipv6Addr::LOCALHOST.into(),
+            (false, SocketAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            (false, SocketAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
         };
+        let socket = UdpSocket::bind((from, 0))?;
         socket.connect(server)?;
         let local = socket.local_addr()?;
         Ok(Self { local, server, way: Way::Udp(socket), unread: vec![] })

@@ -1,5 +1,6 @@
 //! What the tests are made with.
 
+pub mod alg;
 pub mod baresip;
 pub mod browser;
 pub mod cell;
@@ -17,6 +18,7 @@ pub mod ladder;
 pub mod licence;
 pub mod line;
 pub mod linphone;
+pub mod listeners;
 pub mod metadata;
 pub mod netns;
 pub mod pjsua;

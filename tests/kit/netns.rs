@@ -6,12 +6,13 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sched::{CloneFlags, setns};
 
+use crate::alg;
 use crate::failure::{Failure, Outcome};
 
 /// The address of every phone behind a router.
@@ -25,6 +26,7 @@ pub struct Internet {
     tag: String,
     wan: Namespace,
     inside: Vec<Namespace>,
+    algs: Vec<alg::Alg>,
 }
 
 /// A host, or a router, with a network stack of its own.
@@ -60,8 +62,10 @@ pub enum Nat {
 /// Whether a router rewrites SIP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alg {
-    /// It does: the kernel's own helper.
-    On,
+    /// It does: the kernel's own helper, where there is one.
+    Kernel,
+    /// It does what [`crate::alg`] does to whatever is for this server.
+    Ours(SocketAddr),
     /// It does not.
     Off,
 }
@@ -87,7 +91,7 @@ impl Internet {
                 return Ok(None);
             }
         };
-        let internet = Self { tag, wan, inside: vec![] };
+        let internet = Self { tag, wan, inside: vec![], algs: vec![] };
         internet.wan.ip("link add wan type bridge")?;
         internet.wan.ip("link set wan up")?;
         Ok(Some(internet))
@@ -126,12 +130,16 @@ impl Internet {
             fs::write(format!("{of_udp}_stream"), &remembers)?;
             Ok(fs::write("/proc/sys/net/ipv4/ip_forward", "1")?)
         })?;
+        if let Alg::Ours(server) = router.alg {
+            self.algs.push(place.inside(|| alg::Alg::start(address, server))?);
+        }
         Ok(phone)
     }
 }
 
 impl Drop for Internet {
     fn drop(&mut self) {
+        self.algs.clear();
         for namespace in self.inside.iter().chain([&self.wan]) {
             // What is left over is seen with `ip netns`, and harms nobody.
             let _ = run(&["netns", "del", &namespace.name]);
@@ -162,6 +170,14 @@ impl Namespace {
             scope.spawn(inside).join()
         });
         done.map_err(|_| Failure::new(format!("a thread in {} has panicked", self.name)))?
+    }
+
+    /// Pulls its cable: nobody hears of it, and nothing comes or goes any more.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn unplug(&self) -> Outcome {
+        self.ip("link set eth0 down")
     }
 
     /// A cable from a bridge of ours to `other`, whose end there is `eth0`.
@@ -209,6 +225,10 @@ fn said(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().replace('\n', "; ")
 }
 
+const KERNELS: &str = "ct helper sip5060 { type \"sip\" protocol udp; }\n\
+    chain alg { type filter hook prerouting priority 0;\n\
+    udp dport 5060 ct helper set \"sip5060\"\n}";
+
 /// The kernel's own NAT is port restricted. `fully-random` draws a port for each peer; a full cone
 /// hands everything to its only phone.
 fn rules(router: &Router) -> String {
@@ -227,17 +247,17 @@ fn rules(router: &Router) -> String {
         0 => String::new(),
         percent => format!("meta l4proto udp numgen random mod 100 < {percent} drop"),
     };
-    let alg = match router.alg {
-        Alg::Off => "",
-        Alg::On => {
-            "ct helper sip5060 { type \"sip\" protocol udp; }\n\
-             chain alg { type filter hook prerouting priority 0;\n\
-             udp dport 5060 ct helper set \"sip5060\"\n}"
-        }
+    let rewriting = match router.alg {
+        Alg::Ours(_) => format!("iifname lan udp dport 5060 redirect to :{}", alg::PORT),
+        Alg::Off | Alg::Kernel => String::new(),
+    };
+    let helper = match router.alg {
+        Alg::Kernel => KERNELS,
+        Alg::Off | Alg::Ours(_) => "",
     };
     format!(
-        "table ip nat {{\n{alg}\n\
-         chain before {{ type nat hook prerouting priority -100;\n{cone}\n}}\n\
+        "table ip nat {{\n{helper}\n\
+         chain before {{ type nat hook prerouting priority -100;\n{rewriting}\n{cone}\n}}\n\
          chain after {{ type nat hook postrouting priority 100;\noifname eth0 {masquerade}\n}}\n\
          chain between {{ type filter hook forward priority 0; policy drop;\n{loss}\n\
          iifname lan accept\nct state established,related accept\n{cone_in}\n}}\n}}\n"

@@ -20,13 +20,17 @@ import time
 import pjsua2 as pj
 
 TICK_MS = 10
-CODECS = ["PCMU/8000", "PCMA/8000"]
 SOUND = {
     pj.PJSUA_CALL_MEDIA_NONE: "none",
     pj.PJSUA_CALL_MEDIA_ACTIVE: "both_ways",
     pj.PJSUA_CALL_MEDIA_LOCAL_HOLD: "held_by_us",
     pj.PJSUA_CALL_MEDIA_REMOTE_HOLD: "held_by_them",
     pj.PJSUA_CALL_MEDIA_ERROR: "broken",
+}
+SRTP = {
+    "off": pj.PJMEDIA_SRTP_DISABLED,
+    "optional": pj.PJMEDIA_SRTP_OPTIONAL,
+    "mandatory": pj.PJMEDIA_SRTP_MANDATORY,
 }
 
 
@@ -97,7 +101,9 @@ class Phone:
         # All happens in this thread, between two commands.
         config.uaConfig.threadCnt = 0
         config.uaConfig.mainThreadOnly = True
-        config.medConfig.clockRate = 8000
+        # As fast as its best codec, or nothing wide would pass through its bridge.
+        rate = 8000 if settings["codecs"][0].endswith("/8000") else 16000
+        config.medConfig.clockRate = rate
         config.medConfig.noVad = True
         config.medConfig.ecTailLen = 0
         self.endpoint.libInit(config)
@@ -106,10 +112,10 @@ class Phone:
         self.endpoint.audDevManager().setNullDev()
         for codec in self.endpoint.codecEnum2():
             self.endpoint.codecSetPriority(codec.codecId, 0)
-        for rank, codec in enumerate(CODECS):
+        for rank, codec in enumerate(settings["codecs"]):
             self.endpoint.codecSetPriority(codec, 200 - rank)
         self.tone = pj.ToneGenerator()
-        self.tone.createToneGenerator(8000, 1)
+        self.tone.createToneGenerator(rate, 1)
         sine = pj.ToneDesc()
         sine.freq1, sine.on_msec, sine.off_msec = settings["tone"], 30000, 0
         tones = pj.ToneDescVector()
@@ -145,6 +151,8 @@ class Phone:
         media.transportConfig.boundAddress = settings["ip"]
         media.transportConfig.port = settings["sound"]
         media.transportConfig.portRange = 10
+        media.srtpUse = SRTP[settings["srtp"]]
+        media.srtpSecureSignaling = 1 if settings["srtp"] == "mandatory" else 0
         if settings["strict"]:
             call.prackUse = pj.PJSUA_100REL_MANDATORY
             call.timerUse = pj.PJSUA_SIP_TIMER_REQUIRED

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::baresip::Over;
+use crate::baresip::{Encrypts, Over};
 use crate::company::Company;
 use crate::failure::{Failure, Outcome};
 use crate::program::Program;
@@ -41,7 +41,14 @@ pub struct Setup<'a> {
     pub authority: PathBuf,
     /// What it insists on.
     pub insists: Insists,
+    /// Whether it encrypts its sound, with keys in its session descriptions.
+    pub encrypts: Encrypts,
+    /// The codecs it has, best first, as the library names them (`G722/16000`).
+    pub codecs: &'a [&'a str],
 }
+
+/// What every phone has.
+pub const G711: &[&str] = &["PCMU/8000", "PCMA/8000"];
 
 /// What a phone insists on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,17 +100,23 @@ impl Pjsua {
     /// # Errors
     /// If it cannot be started.
     pub fn start(scene: &mut Scene, setup: &Setup<'_>) -> Outcome<Self> {
-        let Setup { company, number, proxy, over, tone, authority, insists } = setup;
+        let Setup { company, number, proxy, over, tone, authority, .. } = setup;
         let (sip, (sound, _)) = (scene.ports.one()?, scene.ports.many(10)?);
         let name = format!("pjsua-{number}-{}-{sip}", company.domain);
         let folder = scene.folder.path().join(&name);
         std::fs::create_dir_all(&folder)?;
         let ip: IpAddr = crate::baresip::here(*proxy);
+        let srtp = match setup.encrypts {
+            Encrypts::Never | Encrypts::ByHandshake => "off",
+            Encrypts::IfItCan => "optional",
+            Encrypts::ByKeys => "mandatory",
+        };
         let settings = serde_json::json!({
             "number": number, "domain": company.domain, "password": company.password(number),
             "proxy": proxy.to_string(), "over": over.name(), "ip": ip.to_string(), "port": sip,
             "sound": sound, "tone": tone, "authority": authority.display().to_string(),
-            "strict": *insists == Insists::OnExtensions, "log": folder.join("sip.log"),
+            "strict": setup.insists == Insists::OnExtensions, "srtp": srtp, "log": folder.join("sip.log"),
+            "codecs": setup.codecs,
         });
         let package = package()?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kit/pjsua.py");

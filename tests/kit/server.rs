@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -16,133 +16,12 @@ use crate::company::Company;
 use crate::failure::{Failure, Outcome};
 use crate::folder::Folder;
 use crate::http::{self, Page};
+use crate::listeners::Listeners;
 use crate::postgres;
 use crate::program::Program;
 use crate::scene::{FOUND, Scene};
 use crate::twins::{self, Twins};
 use crate::wait::{self, START};
-
-/// How many ports the server gets for sound: each side of a call needs two.
-const MEDIA_PORTS: u16 = 120;
-
-/// Where a server listens, on 127.0.0.1.
-#[derive(Debug, Clone, Copy)]
-pub struct Listeners {
-    /// For phones.
-    pub sip: SocketAddr,
-    /// For browsers.
-    pub web: SocketAddr,
-    /// For health and metrics.
-    pub admin: SocketAddr,
-    media: (u16, u16),
-    doors: Doors,
-}
-
-/// Which doors are open beside those.
-#[derive(Debug, Clone, Copy)]
-enum Doors {
-    /// None.
-    Datagrams,
-    /// Everything that a phone or browser can come by, on both families of loopback.
-    Everything { tls: u16, https: u16, ipv6: Ipv6 },
-}
-
-/// Whether this machine has IPv6 at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ipv6 {
-    /// It has a loopback address.
-    Here,
-    /// What needs it is skipped, with a visible line.
-    Missing,
-}
-
-impl Listeners {
-    /// Free ones.
-    ///
-    /// # Errors
-    /// If the scene has no ports left.
-    pub fn new(scene: &mut Scene) -> Outcome<Self> {
-        let mut next = || -> Outcome<SocketAddr> {
-            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, scene.ports.one()?)))
-        };
-        let (sip, web, admin) = (next()?, next()?, next()?);
-        let media = scene.ports.many(MEDIA_PORTS)?;
-        Ok(Self { sip, web, admin, media, doors: Doors::Datagrams })
-    }
-
-    /// Free ones for all transports and both families.
-    ///
-    /// # Errors
-    /// If the scene has no ports left.
-    pub fn everywhere(scene: &mut Scene) -> Outcome<Self> {
-        let here = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
-        let ipv6 = if here { Ipv6::Here } else { Ipv6::Missing };
-        let (tls, https) = (scene.ports.one()?, scene.ports.one()?);
-        Ok(Self { doors: Doors::Everything { tls, https, ipv6 }, ..Self::new(scene)? })
-    }
-
-    /// Whether IPv6 is open; says so where it is not.
-    pub fn ipv6(&self) -> Ipv6 {
-        match self.doors {
-            Doors::Everything { ipv6: Ipv6::Here, .. } => Ipv6::Here,
-            Doors::Everything { ipv6: Ipv6::Missing, .. } | Doors::Datagrams => {
-                eprintln!("SKIPPED: this machine has no IPv6");
-                Ipv6::Missing
-            }
-        }
-    }
-
-    /// Where SIP is spoken over TLS.
-    pub fn tls(&self) -> SocketAddr {
-        match self.doors {
-            Doors::Everything { tls, .. } => SocketAddr::new(self.sip.ip(), tls),
-            Doors::Datagrams => self.sip,
-        }
-    }
-
-    /// Where pages are encrypted.
-    pub fn https(&self) -> SocketAddr {
-        match self.doors {
-            Doors::Everything { https, .. } => SocketAddr::new(self.web.ip(), https),
-            Doors::Datagrams => self.web,
-        }
-    }
-
-    /// The same port on IPv6.
-    pub fn on_ipv6(address: SocketAddr) -> SocketAddr {
-        SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()))
-    }
-
-    /// Phones reach it at this address, for as long as there is nobody else at it.
-    ///
-    /// # Errors
-    /// If the scene has no ports left.
-    pub fn in_the_open(scene: &mut Scene, ip: Ipv4Addr) -> Outcome<Self> {
-        Ok(Self { sip: SocketAddr::from((ip, 5060)), ..Self::new(scene)? })
-    }
-
-    /// The part of a configuration that says so, and opens nothing else.
-    pub fn config(&self) -> String {
-        let Self { sip, web, admin, media: (first, last), doors } = self;
-        let (datagrams, tcp, tls, https) = match doors {
-            Doors::Datagrams => (format!("\"{sip}\""), String::new(), String::new(), String::new()),
-            Doors::Everything { ipv6, .. } => {
-                let both = |address: SocketAddr| match ipv6 {
-                    Ipv6::Here => format!("\"{address}\", \"{}\"", Self::on_ipv6(address)),
-                    Ipv6::Missing => format!("\"{address}\""),
-                };
-                (both(*sip), both(*sip), both(self.tls()), both(self.https()))
-            }
-        };
-        format!(
-            "[sip]\nudp = [{datagrams}]\ntcp = [{tcp}]\ntls = [{tls}]\nlanes = 2\n\
-             [media]\nports = \"{first}-{last}\"\nthreads = 1\n\
-             [stun]\nudp = []\n\
-             [web]\nhttp = [\"{web}\"]\nhttps = [{https}]\n\
-             [admin]\nlisten = [\"{admin}\"]\n"
-        )
-    }
-}
 
 /// A server: its files, and its process while it runs. Dropping it kills both it and its Postgres.
 ///
@@ -151,6 +30,8 @@ impl Listeners {
 #[derive(Debug)]
 pub struct Server {
     folder: PathBuf,
+    /// Where what is noticed next door is written, for whoever plays the test.
+    found: PathBuf,
     /// Where it listens.
     pub at: Listeners,
     program: Option<Program>,
@@ -199,6 +80,7 @@ impl Server {
     pub fn prepare(folder: &Folder, at: Listeners, more: &str) -> Outcome<Self> {
         let server = Self {
             folder: folder.path().to_owned(),
+            found: folder.path().join(FOUND),
             at,
             program: None,
             twins: OnceLock::new(),
@@ -206,6 +88,11 @@ impl Server {
         };
         folder.write("tenantd.toml", &server.config(more))?;
         Ok(server)
+    }
+
+    /// Several servers play in one test: what is noticed is told there, and not in each one's folder.
+    pub fn report_to(&mut self, folder: &Folder) {
+        self.found = folder.path().join(FOUND);
     }
 
     /// The file of this name in its data directory.
@@ -317,7 +204,7 @@ impl Server {
             return;
         }
         if let Err(found) = self.check_next_door() {
-            let file = fs::File::options().create(true).append(true).open(self.folder.join(FOUND));
+            let file = fs::File::options().create(true).append(true).open(&self.found);
             let written = file.and_then(|mut file| writeln!(file, "{found}"));
             written.expect("the folder of a test can be written to");
         }

@@ -44,6 +44,18 @@ pub fn seconds_of_others(sound: &Sound, hz: f64) -> f64 {
     seconds(windows(sound, hz).filter(|heard| *heard == Heard::Other).count())
 }
 
+/// How loud the tone is where it is heard: its effective value, in decibels of full scale. Nothing if
+/// it is not heard.
+pub fn level_of(sound: &Sound, hz: f64) -> Option<f64> {
+    let length = (sound.rate * WINDOW_MS / 1_000).max(1) as usize;
+    let chunks = sound.samples.chunks_exact(length);
+    let tones = chunks.zip(windows(sound, hz)).filter(|(_, heard)| *heard == Heard::Tone);
+    let samples: Vec<f64> =
+        tones.flat_map(|(chunk, _)| chunk).map(|sample| f64::from(*sample) / 32_768.0).collect();
+    let energy: f64 = samples.iter().map(|sample| sample * sample).sum();
+    (!samples.is_empty()).then(|| 10.0 * (energy / samples.len() as f64).log10())
+}
+
 /// A tone at half of full scale.
 pub fn sine(rate: u32, hz: f64, samples: usize) -> Sound {
     let sample = |n: usize| 16_000.0 * (TAU * hz * n as f64 / f64::from(rate)).sin();
@@ -94,6 +106,17 @@ mod tests {
         });
         let noise = Sound { rate: 8_000, samples: noise.take(8_000).collect() };
         assert_eq!(seconds_of(&noise, 440.0), 0.0);
+    }
+
+    #[test]
+    fn a_tone_is_as_loud_as_it_was_made_and_what_is_no_tone_has_no_level() {
+        let mut sound = sine(16_000, 1_000.0, 16_000);
+        // 16 000 of 32 768, and a sine's effective value.
+        let level = level_of(&sound, 1_000.0).unwrap();
+        assert!((level + 9.24).abs() < 0.05, "{level}");
+        sound.samples.extend([0; 16_000]);
+        assert_eq!(level_of(&sound, 1_000.0), Some(level), "silence is no part of it");
+        assert_eq!(level_of(&sound, 440.0), None);
     }
 
     #[test]

@@ -12,8 +12,9 @@ use kit::company::Company;
 use kit::failure::Outcome;
 use kit::handset::{Handset, status};
 use kit::line::Line;
+use kit::listeners::Listeners;
 use kit::scene::{Scene, play};
-use kit::server::{Listeners, Server};
+use kit::server::Server;
 use kit::tls::{Authority, Trust, hello};
 use kit::wait::{self, SOON};
 

@@ -5,8 +5,9 @@ use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use kit::baresip::{Phone, Setup};
 use kit::company::Company;
 use kit::failure::Outcome;
+use kit::listeners::Listeners;
 use kit::scene::{Scene, play};
-use kit::server::{Listeners, Server};
+use kit::server::Server;
 
 /// A server that phones reach over IPv4 and IPv6, and its address on the latter.
 fn dual(scene: &mut Scene, external: &str) -> Outcome<(Server, SocketAddr)> {

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use kit::baresip::{Phone, Setup};
 use kit::company::Company;
 use kit::failure::{Failure, Outcome};
+use kit::listeners::Listeners;
 use kit::plain_phone::{self, Answering, PlainPhone};
 use kit::postgres::Postgres;
 use kit::probe::Probe;
 use kit::scene::{Scene, play};
-use kit::server::{Listeners, Server, can_mount};
+use kit::server::{Server, can_mount};
 use kit::wait::{self, SOON, START};
 use nix::sys::signal::Signal;
 

@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kit::baresip::{self, Over, Phone};
+use kit::baresip::{self, Encrypts, Over, Phone};
 use kit::company::Company;
 use kit::ear::Ear;
 use kit::failure::Outcome;
 use kit::linphone::{self, Linphone};
+use kit::listeners::{Ipv6, Listeners};
 use kit::pjsua::{self, Insists, Pjsua};
 use kit::scene::{Scene, play};
-use kit::server::{Ipv6, Listeners, Server};
+use kit::server::Server;
 use kit::sipp::{self, Sipp};
 use kit::tls::Authority;
 use kit::wait::{self, SOON};
@@ -110,6 +111,8 @@ impl Stage {
             tone: 440,
             authority: self.authority.clone(),
             insists: Insists::OnNothing,
+            encrypts: Encrypts::Never,
+            codecs: pjsua::G711,
         }
     }
 

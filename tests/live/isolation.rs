@@ -9,9 +9,10 @@ use std::process::Command;
 
 use kit::company::Company;
 use kit::failure::{Failure, Outcome};
+use kit::listeners::Listeners;
 use kit::postgres::{Postgres, ask};
 use kit::scene::play;
-use kit::server::{Listeners, Server};
+use kit::server::Server;
 use store::database::Role;
 use store::query::Query;
 

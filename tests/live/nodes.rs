@@ -1,11 +1,13 @@
 //! Two servers on one Postgres: a phone on one, its company's home on the other; a home that is
 //! killed, a Postgres that is stopped, a company that is deleted.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use kit::baresip::{self, Over, Phone, Setup};
+use kit::browser::Browser;
 use kit::cluster::{Caller, Cluster, Places};
 use kit::company::Company;
 use kit::failure::{Failure, Outcome};
@@ -13,6 +15,7 @@ use kit::handset::{Handset, status};
 use kit::line::Line;
 use kit::scene::{Scene, play};
 use kit::wait::{self, SOON, START};
+use nix::sys::signal::Signal;
 
 /// A company with one extension more, for a program that calls.
 fn alpha() -> Company {
@@ -203,6 +206,95 @@ fn when_the_home_is_killed_calls_work_again_within_five_seconds() {
         bob.wait_for("CALL_ESTABLISHED")?;
         dora.hang_up()?;
         bob.wait_for("CALL_CLOSED").map(drop)
+    });
+}
+
+#[test]
+fn a_page_of_any_node_shows_a_companys_phones_and_calls_or_says_that_its_home_is_away() {
+    play("boards", |scene| {
+        let (alpha, beta) = (Company::new("alpha.test"), Company::new("beta.test"));
+        let mut cluster = Cluster::start(scene, &[&alpha, &beta])?;
+        let Places { home, edge } = cluster.places(&alpha)?;
+        let mut ada = phone(scene, &cluster, &alpha, "101", (edge, 440))?;
+        let mut bob = phone(scene, &cluster, &alpha, "102", (edge, 700))?;
+        let _twin = phone(scene, &cluster, &beta, "101", (edge, 1_000))?;
+        let rows = |count: usize| {
+            format!("document.querySelectorAll('#live tbody tr').length === {count}")
+        };
+        let mut browser = Browser::start(scene)?;
+        let page = format!("http://{}/", cluster.nodes[edge].at.web);
+        let (email, password) = alpha.admin();
+        browser.open(&page)?;
+        browser.wait_for("location.pathname === '/login'")?;
+        browser.fill("email", &email)?;
+        browser.fill("password", &password)?;
+        browser.click("button")?;
+        browser.wait_for(&rows(2))?;
+
+        ada.dial("102")?;
+        bob.wait_for("CALL_ESTABLISHED")?;
+        browser.wait_for(&rows(3))?;
+        browser.wait_for_text("talking")?;
+        ada.hang_up()?;
+        bob.wait_for("CALL_CLOSED")?;
+        browser.wait_for(&rows(2))?;
+
+        // Its home becomes the node that is looked at, and what was seen from afar is not in the way.
+        cluster.nodes[home].cut_off()?;
+        wait::until("the other as its home", SOON, || {
+            Ok((cluster.places(&alpha)?.home == edge).then_some(()))
+        })?;
+        ada.dial("102")?;
+        bob.wait_for("CALL_ESTABLISHED")?;
+        browser.wait_for(&rows(3))?;
+
+        // And the other way round.
+        cluster.nodes[home].run()?;
+        cluster.wait_for_links(1.0)?;
+        browser.open(&format!("http://{}/login", cluster.nodes[home].at.web))?;
+        browser.wait_for("document.querySelector('form') !== null")?;
+        browser.fill("email", &email)?;
+        browser.fill("password", &password)?;
+        browser.click("button")?;
+        browser.wait_for(&rows(3))?;
+
+        // It goes on living there, but cannot be reached any more.
+        let config = cluster.nodes[edge].config_file();
+        let text = fs::read_to_string(&config)?;
+        fs::write(&config, text.replace("[link]\nlisten", "[link]\n# listen"))?;
+        cluster.nodes[edge].strike()?;
+        cluster.nodes[edge].run()?;
+        browser.wait_for_text("cannot be seen at present")?;
+        assert_eq!(cluster.places(&alpha)?.home, edge);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_node_that_drains_leaves_new_companies_to_the_other() {
+    play("drains", |scene| {
+        let alpha = Company::new("alpha.test");
+        let mut cluster = Cluster::start(scene, &[&alpha])?;
+        let Places { home, edge } = cluster.places(&alpha)?;
+        let mut ada = phone(scene, &cluster, &alpha, "101", (edge, 440))?;
+        let mut bob = phone(scene, &cluster, &alpha, "102", (edge, 700))?;
+        ada.dial("102")?;
+        bob.wait_for("CALL_ESTABLISHED")?;
+        // The call holds it up for as long as it may drain.
+        cluster.nodes[home].running()?.signal(Signal::SIGTERM)?;
+        wait::until("a node that drains", SOON, || {
+            Ok((cluster.nodes[home].admin("/readyz")?.status == 503).then_some(()))
+        })?;
+        let names = ["b.test", "c.test", "d.test", "e.test", "f.test", "g.test"];
+        let late: Vec<Company> = names.into_iter().map(Company::new).collect();
+        let text: String = late.iter().map(Company::provisioning).collect();
+        cluster.nodes[edge].apply(&text, &[])?;
+        for company in &late {
+            let places = wait::until("a home", SOON, || Ok(cluster.places(company).ok()))?;
+            assert_eq!(places.home, edge, "{}", company.domain);
+        }
+        assert_eq!(cluster.places(&alpha)?.home, home, "it was still draining");
+        Ok(())
     });
 }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use kit::baresip::{Phone, Setup};
 use kit::company::Company;
 use kit::failure::{Failure, Outcome};
+use kit::listeners::Listeners;
 use kit::postgres::Postgres;
 use kit::scene::play;
-use kit::server::{Listeners, Server};
+use kit::server::Server;
 use kit::wait::{self, SOON, START};
 use nix::sys::signal::Signal;
 

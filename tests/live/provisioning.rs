@@ -32,6 +32,28 @@ fn an_extension_that_is_added_to_a_running_server_can_be_used_at_once() {
 }
 
 #[test]
+fn a_company_that_wants_encryption_has_it_from_the_next_call_on() {
+    play("wanted", |scene| {
+        let mut alpha = Company::new("alpha.test");
+        let server = Server::start_with(scene, &[&alpha])?;
+        let mut ada = Phone::registered(scene, &Setup::new(&alpha, "101", server.at.sip, 440))?;
+        let mut bob = Phone::registered(scene, &Setup::new(&alpha, "102", server.at.sip, 700))?;
+        alpha.settings = "srtp = \"required\"\n".to_owned();
+        server.provision(&[&alpha])?;
+        ada.dial("102")?;
+        let closed = ada.wait_for("CALL_CLOSED")?;
+        assert!(closed.contains("488"), "{closed}");
+        alpha.settings = "srtp = \"optional\"\n".to_owned();
+        server.provision(&[&alpha])?;
+        ada.dial("102")?;
+        bob.wait_for("CALL_ESTABLISHED")?;
+        ada.hang_up()?;
+        bob.wait_for("CALL_CLOSED")?;
+        Ok(())
+    });
+}
+
+#[test]
 fn an_extension_that_is_pruned_is_gone_and_so_is_its_phone() {
     play("pruned", |scene| {
         let mut alpha = Company::new("alpha.test");
@@ -61,6 +83,7 @@ fn a_bad_file_is_refused_with_its_line_and_changes_nothing() {
         for (text, reason) in [
             (text.clone() + "password = \"150\"\n", "password"),
             (text.clone() + "password = \"Secret-150\"\ncolour = \"red\"\n", "colour"),
+            (text.clone() + "password = \"Secret-150\"\nsrtp = \"yes\"\n", "and not \"yes\""),
             (text.clone() + "password = \"Secret-150\"\nmax_contacts = \"many\"\n", ":27: "),
         ] {
             let output = server.apply(&text, &[])?;

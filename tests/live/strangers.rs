@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use kit::company::Company;
 use kit::failure::Outcome;
+use kit::listeners::Listeners;
 use kit::probe::Probe;
 use kit::scene::play;
-use kit::server::{Listeners, Server};
+use kit::server::Server;
 use kit::wait::SOON;
 
 /// An answer on loopback takes less than a thousandth of this.

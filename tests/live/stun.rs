@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use kit::company::Company;
 use kit::failure::{Failure, Outcome};
+use kit::listeners::Listeners;
 use kit::scene::{Scene, play};
-use kit::server::{Listeners, Server};
+use kit::server::Server;
 use kit::wait::{SOON, START};
 
 /// Vovida's client, which knows RFC 3489 alone.

@@ -187,3 +187,16 @@ fn an_invite_that_says_nothing_new_is_answered_here_and_one_without_an_offer_goe
     assert!(ladder.contains("pbx -> bob         INVITE"), "{ladder}");
     assert_eq!(world.load().calls, 1);
 }
+
+#[test]
+fn a_key_pressed_by_a_message_is_heard_in_the_sound_of_the_other_phone() {
+    let mut world = talking();
+    let relay = [(Name::ContentType, "application/dtmf-relay")];
+    let body = "Signal=5\r\nDuration=250\r\n";
+    world.tell("alice", |phone, now| phone.ask_within(now, Method::Info, &relay, body));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.pressed, [(1, '5', 250)]);
+    assert_eq!(answers(&world, "alice"), "200 INFO");
+    let asked = world.phones["bob"].last_request.as_ref();
+    assert!(asked.is_none_or(|asked| asked.method() != Method::Info), "Bob is asked nothing");
+}

@@ -9,5 +9,7 @@ mod nat;
 mod nodes;
 mod phones;
 mod reliable;
+mod secrecy;
+mod sound;
 mod timers;
 mod vanish;

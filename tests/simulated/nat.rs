@@ -51,7 +51,7 @@ fn asked(world: &mut World) -> usize {
 
 fn trouble(world: &World) -> Option<Trouble> {
     let board = &world.boards[&world.tenants()[0]];
-    let bob = board.phones.values().find(|phone| phone.extension == "102");
+    let bob = board.phones.values().find(|phone| &*phone.extension == "102");
     bob.expect("bob is on the board").trouble
 }
 

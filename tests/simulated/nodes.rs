@@ -222,3 +222,59 @@ fn a_call_of_a_home_that_was_given_up_ends_on_both_sides_and_is_noted_once() {
     assert_eq!(call.ending, Ending::ServerStopped);
     assert_eq!((world.sides.len(), world.load().transactions), (0, 0));
 }
+
+#[test]
+fn at_whatever_step_of_a_call_its_home_dies_nobody_is_left_with_half_of_it() {
+    const STEP: Duration = Duration::from_millis(2);
+    /// What is gathered beside other nodes, and a commit.
+    const WRITTEN_AFTER: Duration = Duration::from_millis(8);
+    let (mut orphans, mut recorded, mut unknown) = (0, 0, 0);
+    for step in 0..170 {
+        let mut world = world();
+        world.gather_for = WRITTEN_AFTER;
+        world.phones.get_mut("bob").expect("a phone").habit =
+            Habit::Answer(Duration::from_millis(150));
+        world.tell("alice", |phone, now| phone.call(now, "102"));
+        world.run_for(STEP * step);
+        let told = !world.live.is_empty();
+        world.kill(0);
+        world.run_for(Duration::from_secs(3));
+        let both_talked =
+            (state(&world, "alice"), state(&world, "bob")) == (State::Talking, State::Talking);
+        if state(&world, "bob") == State::Talking {
+            orphans += 1;
+        }
+        world.take_over(0, 1);
+        world.run_for(Duration::from_secs(5));
+        let what = format!("step {step}: {}", world.take_ladder());
+        if both_talked && !told {
+            // Its answer went out in the last milliseconds: no node knows, and the next word of
+            // either phone is told so.
+            unknown += 1;
+            assert!(world.calls.is_empty(), "{what}");
+        } else if !told {
+            // Either it was repeated and is a whole call of the new home, or there is none.
+            let whole = !world.live.is_empty() && state(&world, "alice") == State::Talking;
+            assert_eq!(state(&world, "bob") == State::Talking, whole, "{what}");
+        }
+        if told {
+            recorded += 1;
+            assert_eq!(world.calls.len(), 1, "{what}");
+            assert_eq!(world.calls[0].ending, Ending::ServerStopped, "{what}");
+            for name in ["alice", "bob"] {
+                assert_ne!(state(&world, name), State::Talking, "{what}");
+            }
+        }
+        for name in ["alice", "bob"] {
+            world.tell(name, |phone, now| phone.hang_up(now));
+        }
+        world.run_for(Duration::from_secs(70));
+        let load = world.load();
+        assert_eq!((load.calls, load.transactions, world.sides.len()), (0, 0, 0), "{what}");
+        for name in ["alice", "bob"] {
+            assert!(world.phones[name].is_quiet(), "{name}, {what}");
+        }
+    }
+    assert!(orphans > 10 && recorded > 10, "the steps are too few: {orphans} {recorded}");
+    assert!(unknown <= 6, "{unknown} steps of 2 ms");
+}

@@ -247,3 +247,20 @@ fn whoever_vanishes_over_a_bad_line_leaves_nothing_behind() {
     }
     assert!(talked > 100, "only {talked} calls were answered: the test shows little");
 }
+
+#[test]
+fn sound_that_goes_one_way_is_told_once_and_never_of_a_call_on_hold() {
+    let mut world = talking("INVITE");
+    let told = Event::OneWay { number: "102".to_owned() };
+    let count = |world: &World| world.notes.iter().filter(|note| note.event == told).count();
+    world.be_unheard(1);
+    world.be_unheard(1);
+    assert_eq!(count(&world), 1);
+    assert_eq!(world.load().calls, 1);
+
+    let mut world = talking("INVITE");
+    world.tell("alice", |phone, now| phone.hold(now, "sendonly"));
+    world.run_for(Duration::from_secs(2));
+    world.be_unheard(1);
+    assert_eq!(count(&world), 0, "nobody is to be heard");
+}

@@ -1,4 +1,8 @@
 //! Live boards, for whoever looks: each tenant's newest picture, and word when there is a newer one.
+//!
+//! A tenant that lives on another node is seen as long as somebody looks (`away`).
+
+mod away;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,12 +11,17 @@ use pbx::board::{Board, Change, What};
 use pbx::id::TenantId;
 use tokio::sync::watch;
 
+pub use away::{Seen, Sight};
+
+use self::away::Away;
+
 /// All tenants' boards. A clone shows the same ones.
 ///
 /// There is a board for each tenant that has shown something or been looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Boards {
     tenants: Arc<Mutex<BTreeMap<TenantId, watch::Sender<Arc<Board>>>>>,
+    away: Arc<Away>,
 }
 
 impl Boards {
@@ -55,12 +64,17 @@ impl Boards {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
     use pbx::board::Phone;
-    use pbx::id::BindingId;
+    use pbx::flow::{Path, Peer};
+    use pbx::id::{BindingId, NodeId};
     use pbx::moment::Moment;
     use uuid::Uuid;
 
     use super::*;
+
+    const NOBODY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9));
 
     #[test]
     fn who_watches_a_tenant_hears_of_its_changes_and_of_no_others() {
@@ -103,12 +117,12 @@ mod tests {
 
     fn phone(of: u128, number: u128) -> Change {
         let phone = Phone {
-            extension: "101".to_owned(),
-            user_agent: String::new(),
-            path: String::new(),
+            extension: "101".into(),
+            user_agent: "".into(),
+            path: Peer::from(&Path::udp(NodeId(1), NOBODY, NOBODY)),
             expires_at: Moment::EPOCH,
             trouble: None,
         };
-        Change { tenant: tenant(of), what: What::Phone(binding(number), phone) }
+        Change { tenant: tenant(of), what: What::Phone(binding(number), Box::new(phone)) }
     }
 }

@@ -43,6 +43,7 @@ pub(crate) fn sentence(language: Language, event: &Event) -> String {
             fill("story.sound_found", &[("number", number), ("from", from)])
         }
         Event::FellSilent { number } => fill("story.fell_silent", &[("number", number)]),
+        Event::OneWay { number } => fill("story.one_way", &[("number", number)]),
         Event::Vanished { number } => fill("story.vanished", &[("number", number)]),
         Event::LimitReached { number, limit } if number.is_empty() => {
             fill("story.limit_company", &[("limit", &limit.to_string())])
@@ -90,6 +91,19 @@ fn rest(language: Language, event: &Event) -> String {
         Event::RequestRefused { method, status } => {
             fill("story.request_refused", &[("method", method), ("status", &status.to_string())])
         }
+        Event::Encrypted { number, how } => {
+            fill("story.encrypted", &[("number", number), ("how", how)])
+        }
+        Event::KeysReadable { number } => fill("story.keys_readable", &[("number", number)]),
+        Event::NotEncrypted { number, device } => {
+            fill("story.not_encrypted", &[("number", number), ("device", device)])
+        }
+        Event::KeysRefused { number, device } => {
+            fill("story.keys_refused", &[("number", number), ("device", device)])
+        }
+        Event::EncryptionRefused { number, device } => {
+            fill("story.encryption_refused", &[("number", number), ("device", device)])
+        }
         _ => String::new(),
     }
 }
@@ -112,6 +126,7 @@ pub(crate) fn key_of(ending: Ending) -> &'static str {
         Ending::Vanished => "vanished",
         Ending::ServerStopped => "server_stopped",
         Ending::ServerFailed => "server_failed",
+        Ending::NotEncrypted => "not_encrypted",
     }
 }
 

@@ -2,8 +2,12 @@
 //!
 //! RFC 8489 and its elder RFC 5389 (Binding requests), RFC 3489 (phones older still), and, for
 //! servers with two addresses, RFC 5780, by which a phone finds out what kind of router it is
-//! behind. There are no passwords: what is told is what everybody on the way sees anyway.
+//! behind. There are no passwords: what is told is what everybody on the way sees anyway. Calls' own
+//! ports answer only who knows a password (`check`).
 
+#[cfg(test)]
+pub(crate) mod asker;
+pub(crate) mod check;
 mod place;
 mod request;
 mod response;

@@ -15,16 +15,16 @@ pub(super) const HEADER: usize = 20;
 pub(super) const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
 pub(super) const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 /// Types below need to be understood, others may be passed over (RFC 8489 §14).
-const OPTIONAL: u16 = 0x8000;
+pub(super) const OPTIONAL: u16 = 0x8000;
 /// Beyond this many, unknown attributes are not listed any more.
-const MOST_UNKNOWN: usize = 16;
+pub(super) const MOST_UNKNOWN: usize = 16;
 
 const CHANGE_REQUEST: u16 = 0x0003;
-const MESSAGE_INTEGRITY: u16 = 0x0008;
+pub(super) const MESSAGE_INTEGRITY: u16 = 0x0008;
 const MESSAGE_INTEGRITY_SHA256: u16 = 0x001c;
 const PADDING: u16 = 0x0026;
 const RESPONSE_PORT: u16 = 0x0027;
-const FINGERPRINT: u16 = 0x8028;
+pub(super) const FINGERPRINT: u16 = 0x8028;
 
 /// What else RFC 8489 names: credentials, which nobody is asked for, and what belongs in answers.
 const KNOWN: [u16; 9] = [0x0001, 0x0006, 0x0009, 0x000a, 0x0014, 0x0015, 0x001d, 0x001e, 0x0020];
@@ -153,7 +153,7 @@ fn change(value: &[u8]) -> Option<Change> {
 }
 
 /// The first attribute: its type, its value, and what comes after its padding.
-fn split_attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+pub(super) fn split_attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let (kind, rest) = bytes.split_first_chunk::<2>()?;
     let (length, rest) = rest.split_first_chunk::<2>()?;
     let length = usize::from(u16::from_be_bytes(*length));
@@ -162,7 +162,7 @@ fn split_attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     Some((u16::from_be_bytes(*kind), value, after))
 }
 
-fn is_right(datagram: &[u8], value: &[u8]) -> bool {
+pub(super) fn is_right(datagram: &[u8], value: &[u8]) -> bool {
     let value: Option<[u8; 4]> = value.try_into().ok();
     let text = get_input_text::<Fingerprint>(datagram);
     value.zip(text).is_some_and(|(value, text)| Fingerprint::from(value).validate(&text))

@@ -1,11 +1,10 @@
 //! Finds out what a file is, decodes it, and mixes its channels into one.
 //!
 //! Containers and most codecs are `symphonia`'s, which is Rust throughout; Opus, which it only takes
-//! out of its container, is `opus-pure`'s (RFC 7845 for Ogg).
+//! out of its container (RFC 7845 for Ogg), is decoded as that of phones is.
 
 use std::io::{Cursor, ErrorKind};
 
-use opus_pure::OpusDecoder;
 use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
@@ -17,14 +16,17 @@ use symphonia::core::packet::Packet;
 
 use super::resample::Resampler;
 use super::{Limits, RATE, Refusal};
+use crate::codec::{LONGEST_MS, Rate, opus};
 
 /// What recordings have: from a telephone's to a studio's.
 const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
 const MOST_CHANNELS: usize = 8;
 /// Opus counts at this rate, whatever it holds (RFC 7845 §4).
 const OPUS_CLOCK: u32 = 48_000;
-/// The longest that an Opus packet lasts, in samples of ours (RFC 6716 §3.2.5).
-const OPUS_PACKET: usize = 120 * RATE as usize / 1_000;
+/// Our rate, at which Opus can be decoded whatever it holds.
+const OPUS_RATE: Rate = Rate::Wide;
+/// The longest that an Opus packet lasts, in samples of ours.
+const OPUS_PACKET: usize = LONGEST_MS * OPUS_RATE.per_ms();
 /// A recording may lack so much of what it claims, as many tools count badly.
 const MAY_LACK_MS: u64 = 1_000;
 
@@ -115,7 +117,7 @@ enum Heard {
 /// What turns packets into samples.
 enum Voice {
     Plain { decoder: Box<dyn AudioDecoder>, form: Option<Form>, room: Vec<f32> },
-    Opus { decoder: Box<OpusDecoder>, room: Vec<f32> },
+    Opus { decoder: Box<opus::Decoder>, room: Vec<i16> },
 }
 
 /// What a recording claims to be, and keeps to.
@@ -141,9 +143,8 @@ impl Voice {
             if channels.is_some_and(|count| count > 2) {
                 return Err(Refusal::Unsupported);
             }
-            let decoder =
-                OpusDecoder::new(RATE.cast_signed(), 1).map_err(|_| Refusal::Unsupported)?;
-            return Ok(Self::Opus { decoder: Box::new(decoder), room: vec![0.0; OPUS_PACKET] });
+            let decoder = opus::Decoder::new(OPUS_RATE).ok_or(Refusal::Unsupported)?;
+            return Ok(Self::Opus { decoder: Box::new(decoder), room: vec![0; OPUS_PACKET] });
         }
         let decoder = symphonia::default::get_codecs()
             .make_audio_decoder(about, &AudioDecoderOptions::default())
@@ -157,15 +158,17 @@ impl Voice {
     fn hear(&mut self, packet: &Packet, samples: &mut Vec<f32>) -> Result<Heard, Refusal> {
         match self {
             Self::Opus { decoder, room } => {
-                let Ok(long) = decoder.decode(&packet.data, room.len(), room) else {
-                    return Ok(Heard::Damage);
+                let long = match decoder.decode(&packet.data, room) {
+                    0 => return Ok(Heard::Damage),
+                    long => long,
                 };
                 let step = u64::from(OPUS_CLOCK / RATE);
                 let skip =
                     |units: u64| usize::try_from(units / step).unwrap_or(usize::MAX).min(long);
                 let (start, end) = (skip(packet.trim_start.get()), skip(packet.trim_end.get()));
                 let kept = start..long.saturating_sub(end).max(start);
-                samples.extend(room.get(kept).unwrap_or_default().iter().copied().map(sane));
+                let kept = room.get(kept).unwrap_or_default().iter();
+                samples.extend(kept.map(|sample| f32::from(*sample) / 32_768.0));
                 Ok(Heard::Sound)
             }
             Self::Plain { decoder, form, room } => {

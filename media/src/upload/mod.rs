@@ -13,8 +13,10 @@ mod resample;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use crate::codec::Rate;
+
 /// Samples a second of what is kept.
-pub const RATE: u32 = 16_000;
+pub const RATE: u32 = Rate::Wide.hertz();
 
 /// How much is taken at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

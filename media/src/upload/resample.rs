@@ -1,9 +1,12 @@
 //! Sound of any rate at the one rate in which it is kept.
 //!
 //! A sine under a window, as wide as the lower of the two rates lets through. It is read from a table
-//! between whose entries a straight line is good enough for 90 dB.
+//! between whose entries a straight line is good enough for 90 dB. Calls have few rates, whose ratios
+//! are whole numbers, and their filter (`codec::resample`) is made of that.
 
 use std::f64::consts::PI;
+
+use crate::codec::resample::bessel;
 
 /// Zero crossings of the sine on each side.
 const CROSSINGS: usize = 24;
@@ -118,16 +121,6 @@ impl Resampler {
             self.first += old as u64;
         }
     }
-}
-
-/// The modified Bessel function of order zero, by its series.
-fn bessel(x: f64) -> f64 {
-    let (mut term, mut sum) = (1.0, 1.0);
-    for n in 1..50 {
-        term *= (x / 2.0 / f64::from(n)).powi(2);
-        sum += term;
-    }
-    sum
 }
 
 #[cfg(test)]

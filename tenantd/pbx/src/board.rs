@@ -2,29 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::flow::Peer;
 use crate::id::{BindingId, CallId, TenantId};
 use crate::moment::Moment;
 
 /// A tenant's live picture.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Board {
-    /// Phones that are registered, by binding.
-    pub phones: BTreeMap<BindingId, Phone>,
+    /// Phones that are registered, by binding. Boxed: they are many, and trees are half empty.
+    pub phones: BTreeMap<BindingId, Box<Phone>>,
     /// Calls under way.
     pub calls: BTreeMap<CallId, LiveCall>,
 }
 
 /// A registered phone.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Phone {
     /// The extension's number.
-    pub extension: String,
+    pub extension: Box<str>,
     /// What the phone calls itself (User-Agent), at most 100 characters.
-    pub user_agent: String,
-    /// Where its REGISTER came from, as `udp 198.51.100.7:5060`.
-    pub path: String,
+    pub user_agent: Box<str>,
+    /// Where its REGISTER came from, shown as `udp 198.51.100.7:5060`.
+    pub path: Peer,
     /// When the registration ends unless it is refreshed.
     pub expires_at: Moment,
     /// What its owner should know and do something about.
@@ -32,7 +33,7 @@ pub struct Phone {
 }
 
 /// What can be wrong with a registered phone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trouble {
     /// It no longer answers, and is not called until it does.
     NotAnswering,
@@ -41,7 +42,7 @@ pub enum Trouble {
 }
 
 /// A call under way.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LiveCall {
     /// Who calls: an extension's number, or a public number.
     pub caller: String,
@@ -58,7 +59,7 @@ pub struct LiveCall {
 }
 
 /// How far a live call is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// Phones ring, or are about to.
     Ringing,
@@ -78,10 +79,10 @@ pub struct Change {
 }
 
 /// What changed on a board.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum What {
     /// A phone came, or its registration was refreshed.
-    Phone(BindingId, Phone),
+    Phone(BindingId, Box<Phone>),
     /// A phone left.
     PhoneGone(BindingId),
     /// A call began or went on.
@@ -104,9 +105,33 @@ impl Board {
         }
     }
 
+    /// What must be told to somebody who sees `before` so that this is seen.
+    pub fn changes_since(&self, before: &Self) -> Vec<What> {
+        let phones = self.phones.iter().filter(|(id, phone)| before.phones.get(id) != Some(phone));
+        let calls = self.calls.iter().filter(|(id, call)| before.calls.get(id) != Some(call));
+        let gone = before.phones.keys().filter(|id| !self.phones.contains_key(id));
+        let ended = before.calls.keys().filter(|id| !self.calls.contains_key(id));
+        phones
+            .map(|(id, phone)| What::Phone(*id, phone.clone()))
+            .chain(gone.map(|id| What::PhoneGone(*id)))
+            .chain(calls.map(|(id, call)| What::Call(*id, call.clone())))
+            .chain(ended.map(|id| What::CallEnded(*id)))
+            .collect()
+    }
+
+    /// How much is seen.
+    pub fn len(&self) -> usize {
+        self.phones.len() + self.calls.len()
+    }
+
+    /// Whether nothing is seen.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// A refresh changes when a phone ends and hardly ever more: what stays is kept where it is, or
     /// each storm of refreshes would leave new pieces all over the memory that it needed.
-    fn show(&mut self, id: BindingId, phone: Phone) {
+    fn show(&mut self, id: BindingId, phone: Box<Phone>) {
         let Some(shown) = self.phones.get_mut(&id) else {
             self.phones.insert(id, phone);
             return;
@@ -115,5 +140,49 @@ impl Board {
         if *shown != phone {
             *shown = phone;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn who_is_told_the_changes_sees_the_same() {
+        let phone = |second| {
+            Box::new(Phone {
+                extension: "101".into(),
+                user_agent: "".into(),
+                path: "udp 192.0.2.1:5060".parse().unwrap(),
+                expires_at: Moment::from_secs(second),
+                trouble: None,
+            })
+        };
+        let call = |stage| LiveCall {
+            caller: "101".to_owned(),
+            dialled: "102".to_owned(),
+            answered_by: String::new(),
+            stage,
+            began_at: Moment::EPOCH,
+            answered_at: None,
+        };
+        let binding = |number| BindingId(Uuid::from_u128(number));
+        let (one, two) = (CallId(Uuid::from_u128(1)), CallId(Uuid::from_u128(2)));
+        let before = Board {
+            phones: [(binding(1), phone(1)), (binding(2), phone(1)), (binding(3), phone(1))].into(),
+            calls: [(one, call(Stage::Ringing))].into(),
+        };
+        let after = Board {
+            phones: [(binding(1), phone(1)), (binding(2), phone(9)), (binding(4), phone(1))].into(),
+            calls: [(two, call(Stage::Talking))].into(),
+        };
+        let changes = after.changes_since(&before);
+        assert_eq!(changes.len(), 5, "what is the same is not told: {changes:?}");
+        let mut seen = before;
+        changes.into_iter().for_each(|what| seen.apply(what));
+        assert_eq!(seen, after);
+        assert_eq!(after.changes_since(&after), []);
     }
 }

@@ -4,10 +4,12 @@
 //! the same after a restart; a stream has a number that dies with its connection. Either names the
 //! node whose socket it is: the tenant may be at home on another.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{NodeId, TenantId};
 
@@ -111,6 +113,92 @@ impl Path {
     }
 }
 
+/// A peer's address, packed, for tables of very many: IPv4 as IPv6 writes it, then the port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Packed([u8; 18]);
+
+impl From<SocketAddr> for Packed {
+    fn from(address: SocketAddr) -> Self {
+        let octets = match address.ip() {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        };
+        let mut packed = [0; 18];
+        packed[..16].copy_from_slice(&octets);
+        packed[16..].copy_from_slice(&address.port().to_be_bytes());
+        Self(packed)
+    }
+}
+
+impl From<Packed> for SocketAddr {
+    fn from(Packed(packed): Packed) -> Self {
+        let [octets @ .., high, low] = packed;
+        let address = Ipv6Addr::from(octets).to_canonical();
+        Self::new(address, u16::from_be_bytes([high, low]))
+    }
+}
+
+/// The far end of a path, packed, as boards keep it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// `None`: datagrams.
+    transport: Option<Transport>,
+    address: Packed,
+}
+
+impl From<&Path> for Peer {
+    fn from(path: &Path) -> Self {
+        let transport = match path.link {
+            Link::Udp => None,
+            Link::Stream { transport, .. } => Some(transport),
+        };
+        Self { transport, address: path.peer.into() }
+    }
+}
+
+/// As its path is shown.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.transport {
+            None => "udp",
+            Some(Transport::Tcp) => "tcp",
+            Some(Transport::Tls) => "tls",
+        };
+        write!(f, "{transport} {}", SocketAddr::from(self.address))
+    }
+}
+
+impl Serialize for Peer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// From what [`Serialize`] wrote: boards travel between nodes.
+impl<'de> Deserialize<'de> for Peer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl FromStr for Peer {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const SHAPE: &str = "a transport, a space and an address with its port";
+        let (transport, address) = text.split_once(' ').ok_or(SHAPE)?;
+        let transport = match transport {
+            "udp" => None,
+            "tcp" => Some(Transport::Tcp),
+            "tls" => Some(Transport::Tls),
+            _ => return Err(SHAPE),
+        };
+        let address: SocketAddr = address.parse().map_err(|_| SHAPE)?;
+        Ok(Self { transport, address: address.into() })
+    }
+}
+
 /// As logs and pages show it: `udp 192.0.2.1:5060`.
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -192,6 +280,21 @@ pub fn within(address: IpAddr, network: IpAddr, length: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_packed_far_end_is_shown_as_its_path_is() {
+        for (peer, shown) in
+            [("192.0.2.1:5060", "tls 192.0.2.1:5060"), ("[2001:db8::1]:9", "tls [2001:db8::1]:9")]
+        {
+            let peer: SocketAddr = peer.parse().unwrap();
+            let link = Link::Stream { transport: Transport::Tls, boot: 1, number: 2 };
+            let path = Path { node: NodeId(1), link, local: peer, peer };
+            assert_eq!(path.to_string(), shown);
+            let shown_peer = Peer::from(&path);
+            assert_eq!((shown_peer.to_string().as_str(), shown.parse()), (shown, Ok(shown_peer)));
+            assert_eq!(SocketAddr::from(Packed::from(peer)), peer);
+        }
+    }
 
     #[test]
     fn local_phones_get_the_local_address_and_others_the_public_one_of_their_family() {

@@ -170,4 +170,6 @@ pub enum Ending {
     ServerStopped,
     /// No port, no room, or another failure of ours.
     ServerFailed,
+    /// The sound's encryption is not what was asked for.
+    NotEncrypted,
 }

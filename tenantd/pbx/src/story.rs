@@ -243,6 +243,44 @@ pub enum Event {
     },
     /// The node that carried the call's sound was lost, and the call with it.
     NodeLost,
+    /// A side's sound is encrypted.
+    Encrypted {
+        /// Whose sound.
+        number: String,
+        /// How, as `SDES AES_CM_128_HMAC_SHA1_80` or `DTLS-SRTP`.
+        how: String,
+    },
+    /// The keys of a side's sound came over signalling that anybody on the way can read.
+    KeysReadable {
+        /// Whose sound.
+        number: String,
+    },
+    /// A phone does not encrypt its sound, though that is required.
+    NotEncrypted {
+        /// Its extension.
+        number: String,
+        /// Its device name or address.
+        device: String,
+    },
+    /// A phone's keys were not taken, because anybody on the way can read them.
+    KeysRefused {
+        /// Its extension.
+        number: String,
+        /// Its device name or address.
+        device: String,
+    },
+    /// A phone demands an encryption that is switched off, or not possible.
+    EncryptionRefused {
+        /// Its extension.
+        number: String,
+        /// Its device name or address.
+        device: String,
+    },
+    /// Nothing comes from a side, though the other is heard and both should be.
+    OneWay {
+        /// Whose sound is missing.
+        number: String,
+    },
 }
 
 /// Why a registration ended.

@@ -33,6 +33,8 @@ pub(super) const KEYS: &[(&str, &str, Form)] = &[
     ("sip", "flood_per_source", Form::Number),
     ("media", "ports", Form::Text),
     ("media", "threads", Form::Number),
+    ("media", "io", Form::Text),
+    ("media", "pin", Form::Flag),
     ("media", "external", Form::List),
     ("stun", "udp", Form::List),
     ("web", "http", Form::List),
@@ -72,6 +74,7 @@ pub(super) enum Form {
     Text,
     List,
     Number,
+    Flag,
 }
 
 /// One variable that is a key's value.
@@ -151,6 +154,9 @@ fn setting(variable: &str, value: OsString) -> Result<Setting, Problem> {
         Form::Text => Value::String(text),
         Form::Number => Value::Integer(
             text.trim().parse().map_err(|_| problem(&format!("{text:?} is no number")))?,
+        ),
+        Form::Flag => Value::Boolean(
+            text.trim().parse().map_err(|_| problem("it is neither true nor false"))?,
         ),
         Form::List => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());

@@ -142,10 +142,26 @@ pub enum UnknownDomain {
 pub struct Media {
     /// Ports for RTP and RTCP.
     pub ports: PortRange,
-    /// Threads for sound; 0: one a core that is free for it.
+    /// Threads for sound; 0: two, or one on a machine with one core.
     pub threads: u16,
+    /// How packets come in and go out.
+    pub io: SoundIo,
+    /// Whether each thread stays on a core.
+    pub pin: bool,
     /// Our public addresses for sound; absent: those of `[sip]`.
     pub external: Vec<External>,
+}
+
+/// How packets of sound come in and go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SoundIo {
+    /// io_uring where it works, else epoll.
+    Auto,
+    /// io_uring, or no start.
+    IoUring,
+    /// epoll.
+    Epoll,
 }
 
 /// `[stun]`
@@ -347,7 +363,7 @@ impl Default for Sip {
 impl Default for Media {
     fn default() -> Self {
         let ports = PortRange { first: 26_000, last: 54_000 };
-        Self { ports, threads: 0, external: Vec::new() }
+        Self { ports, threads: 0, io: SoundIo::Auto, pin: false, external: Vec::new() }
     }
 }
 

@@ -9,10 +9,11 @@ mod sound;
 mod start;
 mod world;
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pbx::id::{NodeId, RecordId};
+use pbx::id::{NodeId, RecordId, TenantId};
 use pbx::input::Storage;
 use pbx::switch::Load;
 use tokio::time::sleep;
@@ -21,7 +22,7 @@ use tracing::info;
 pub use fair::Fair;
 pub use herald::Herald;
 pub use running::Running;
-pub use signals::{Signals, Stage, Witness};
+pub use signals::{Neighbours, Signals, Stage, Witness};
 pub use sound::Sounds;
 pub use start::{Failure, JOURNAL_QUOTA, Link, Listeners, Own, Prepared, Setup, prepare};
 pub use world::{Disk, Memory, Wishes, World};
@@ -30,6 +31,9 @@ use self::inbox::{Order, Post, Report};
 
 /// A lane whose ring of orders is full is tried again this soon.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(1);
+
+/// Missed tenants that are noted; of further ones it is not known that they are in a hurry.
+const MISSED: usize = 10_000;
 
 /// Which lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +56,8 @@ pub struct Lanes {
     posts: Vec<Post>,
     signals: Signals,
     hands: Mutex<Vec<Hand>>,
+    /// Tenants whose phones asked while their home was lost.
+    missed: Mutex<BTreeSet<TenantId>>,
 }
 
 /// What a lane last said that it has in hand.
@@ -65,7 +71,7 @@ impl Lanes {
     /// Lanes behind these posts, in the order of their ids.
     pub fn new(posts: Vec<Post>) -> Self {
         let hands = Mutex::new(vec![Hand::default(); posts.len()]);
-        Self { posts, signals: Signals::default(), hands }
+        Self { posts, signals: Signals::default(), hands, missed: Mutex::default() }
     }
 
     /// The post of one lane.
@@ -80,6 +86,19 @@ impl Lanes {
             post.wake();
             order = refused;
             sleep(TRY_AGAIN_AFTER).await;
+        }
+        post.wake();
+    }
+
+    /// Has a lane do all of these, and wakes it for as many at a time as it has room for.
+    pub async fn order_many(&self, lane: LaneId, orders: Vec<Order>) {
+        let Some(post) = self.post(lane) else { return };
+        for mut order in orders {
+            while let Err(refused) = post.order(order) {
+                post.wake();
+                order = refused;
+                sleep(TRY_AGAIN_AFTER).await;
+            }
         }
         post.wake();
     }
@@ -122,6 +141,20 @@ impl Lanes {
             bindings: sum.bindings + load.bindings,
             waiting: sum.waiting + load.waiting,
         })
+    }
+
+    /// A phone of this tenant asked, and nobody could answer: whoever brings tenants home takes it
+    /// before others.
+    pub fn miss(&self, tenant: TenantId) {
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        if missed.len() < MISSED {
+            missed.insert(tenant);
+        }
+    }
+
+    /// Those that were missed since this was last asked.
+    pub fn missed(&self) -> BTreeSet<TenantId> {
+        std::mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn hands(&self) -> MutexGuard<'_, Vec<Hand>> {

@@ -1,7 +1,7 @@
-//! What concerns every lane and must never be lost: whether Postgres is there, and how far the
-//! server has come. Each lane reads it once a turn.
+//! What concerns every lane and must never be lost: whether Postgres is there, how far the server
+//! has come, and whether there are other nodes. Each lane reads it once a turn.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use pbx::input::Storage;
 
@@ -29,17 +29,28 @@ pub enum Witness {
     Reader,
 }
 
+/// Whether other nodes would follow this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Neighbours {
+    /// This node's own next process takes up what it leaves.
+    None,
+    /// They know what Postgres knows, and not what is in the journal here.
+    Some,
+}
+
 /// The signals.
 #[derive(Debug)]
 pub struct Signals {
     stage: AtomicU8,
     /// A bit for each witness to whom Postgres is away.
     away: AtomicU8,
+    neighbours: AtomicBool,
 }
 
 impl Default for Signals {
     fn default() -> Self {
-        Self { stage: AtomicU8::new(Stage::Opening as u8), away: AtomicU8::new(0) }
+        let stage = AtomicU8::new(Stage::Opening as u8);
+        Self { stage, away: AtomicU8::new(0), neighbours: AtomicBool::new(false) }
     }
 }
 
@@ -58,6 +69,19 @@ impl Signals {
     /// Goes on.
     pub fn advance(&self, stage: Stage) {
         self.stage.fetch_max(stage as u8, Ordering::SeqCst);
+    }
+
+    /// Whether other nodes would follow this one.
+    pub fn neighbours(&self) -> Neighbours {
+        match self.neighbours.load(Ordering::Relaxed) {
+            true => Neighbours::Some,
+            false => Neighbours::None,
+        }
+    }
+
+    /// There are other nodes, or none.
+    pub fn set_neighbours(&self, neighbours: Neighbours) {
+        self.neighbours.store(neighbours == Neighbours::Some, Ordering::Relaxed);
     }
 
     /// Whether Postgres is there, for everybody.

@@ -39,7 +39,12 @@ impl Sounds {
                     let mut homes = self.homes();
                     homes.entry(side.call).or_insert(Home { lane, sides: 0 }).sides += 1;
                 }
-                Wish::Aim { .. } | Wish::Join { .. } | Wish::Close { .. } => {}
+                Wish::Aim { .. }
+                | Wish::Agree { .. }
+                | Wish::Join { .. }
+                | Wish::Press { .. }
+                | Wish::Listen { .. }
+                | Wish::Close { .. } => {}
             }
         }
     }
@@ -70,7 +75,11 @@ impl Sounds {
         let home = homes.get_mut(&call)?;
         let lane = home.lane;
         match event {
-            Event::Opened { .. } | Event::Latched { .. } | Event::Quiet { .. } => {}
+            Event::Opened { .. }
+            | Event::Latched { .. }
+            | Event::Quiet { .. }
+            | Event::OneWay { .. }
+            | Event::Digit { .. } => {}
             Event::NoPorts { .. } | Event::Closed { .. } => {
                 home.sides = home.sides.saturating_sub(1);
                 if home.sides == 0 {

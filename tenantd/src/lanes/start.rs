@@ -23,7 +23,6 @@ use store::{ClusterKey, Database, Failure as StoreFailure};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::error;
-use web::boards::Boards;
 
 use super::inbox::{Inbox, Post, inbox};
 use super::running::{Running, Tasks};
@@ -42,7 +41,10 @@ use crate::net::tcp::Speech;
 use crate::net::tls::link::{Failure as LinkFailure, Files, Tls};
 use crate::net::udp::{self, Socket};
 use crate::nodes::{HOLD_FOR, Node};
-use crate::write_behind::{Desk, Inbound, Setback, between, run};
+use crate::write_behind::{
+    AllRegistrations, Desk, Inbound, Registrations, Setback, between, registrations, run,
+    run_registrations,
+};
 
 /// What the disk may hold for Postgres while it is away.
 pub const JOURNAL_QUOTA: u64 = 1 << 30;
@@ -270,18 +272,24 @@ impl Prepared {
         let lanes = Arc::new(Lanes::new(posts));
         let common = Common::new(setup, clock, keys, (lanes, means), retired, metrics)?;
         let (mut tasks, mut shown) = (Tasks::default(), vec![]);
+        let (registrations, of_all) = registrations();
+        tasks.writers.spawn(write_registrations(node.clone(), of_all));
         let ids = common.lanes.ids();
         for (lane, (sockets, inbox)) in ids.zip(listeners.by_lane.into_iter().zip(inboxes)) {
             let begun = begin_lane(&common, lane, sockets, inbox, metrics)?;
             shown.push(begun.shown);
             tasks.threads.push(begun.thread);
-            tasks.writers.spawn(write(node.clone(), begun.desk, begun.inbound));
+            let (node, registrations) = (node.clone(), registrations.clone());
+            tasks.writers.spawn(write(node, begun.desk, begun.inbound, registrations));
         }
+        // From here on the lanes alone have it, and it ends with the last.
+        drop(registrations);
         watch_shared(metrics, &common);
-        let boards = Boards::default();
-        tasks.helpers.spawn(boards::run(shown, boards.clone()));
         tasks.helpers.spawn(async move { while to_drop.recv().await.is_some() {} });
         let Common { lanes, links, media, connections, .. } = common;
+        let boards = links.boards().clone();
+        tasks.helpers.spawn(boards::run(shown, boards.clone()));
+        tasks.helpers.spawn(boards::across(links.clone()));
         tasks.helpers.spawn(links.clone().tell_lanes());
         for listener in listeners.link {
             tasks.helpers.spawn(link::listen(listener, links.clone()));
@@ -383,6 +391,7 @@ fn begin_lane(
         media: setup.sound.clone(),
         own: setup.own.sound.clone(),
         inner: setup.own.inner,
+        fingerprint: Some(common.media.fingerprint()),
         policy: setup.policy,
         unknown_domain: setup.unknown_domain,
     });
@@ -427,12 +436,16 @@ impl Drop for Guard {
     }
 }
 
-async fn write(node: Arc<Node>, desk: Desk, inbound: Inbound) {
-    let write = move |records: Arc<[Record]>| {
-        let node = node.clone();
-        async move { node.write(&records).await.map_err(|failure| Setback(failure.to_string())) }
-    };
-    run(desk, inbound, write).await;
+async fn write(node: Arc<Node>, desk: Desk, inbound: Inbound, registrations: Registrations) {
+    run(desk, inbound, registrations, move |records| write_group(node.clone(), records)).await;
+}
+
+async fn write_registrations(node: Arc<Node>, all: AllRegistrations) {
+    run_registrations(all, move |records| write_group(node.clone(), records)).await;
+}
+
+async fn write_group(node: Arc<Node>, records: Arc<[Record]>) -> Result<usize, Setback> {
+    node.write(&records).await.map_err(|failure| Setback(failure.to_string()))
 }
 
 /// Every queue of a lane is seen from outside.

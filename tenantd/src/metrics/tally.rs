@@ -128,6 +128,11 @@ series! {
         "Calls that ended, by why.";
     EndedServerFailed = "tenantd_calls_ended_total"["ending": "server_failed"],
         "Calls that ended, by why.";
+    OneWay = "tenantd_sound_one_way_total", "Sides that heard, and were not heard themselves.";
+    EndedNotEncrypted = "tenantd_calls_ended_total"["ending": "not_encrypted"],
+        "Calls that ended, by why.";
+    KeysReadable = "tenantd_sound_keys_readable_total",
+        "Sides whose keys for sound came over signalling that anybody can read.";
     Registered = "tenantd_registrations_added_total", "Phones that registered anew or moved.";
     Unregistered = "tenantd_registrations_ended_total",
         "Registrations that ended: by the phone, replaced, run out, or the extension gone.";
@@ -215,6 +220,8 @@ impl Tally {
             Event::Unregistered { .. } => self.count(Count::Unregistered),
             Event::NotAnswering { .. } => self.count(Count::NotAnswering),
             Event::SipAlg { .. } => self.count(Count::SipAlg),
+            Event::OneWay { .. } => self.count(Count::OneWay),
+            Event::KeysReadable { .. } => self.count(Count::KeysReadable),
             Event::WrongPassword { .. } => self.count(Count::WrongPassword),
             Event::SlowedDown { .. } => self.count(Count::SlowedDown),
             Event::RequestRefused { .. } => self.count(Count::RequestsRefused),
@@ -250,6 +257,7 @@ fn ended(ending: Ending) -> Count {
         Ending::Vanished => Count::EndedVanished,
         Ending::ServerStopped => Count::EndedServerStopped,
         Ending::ServerFailed => Count::EndedServerFailed,
+        Ending::NotEncrypted => Count::EndedNotEncrypted,
     }
 }
 

@@ -6,7 +6,7 @@ use pbx::edge;
 use pbx::flow::Advertised;
 use pbx::registrar::Policy;
 
-use crate::config::{Config, External, Link, Network, Role, UnknownDomain};
+use crate::config::{Config, External, Link, Network, Role, SoundIo, UnknownDomain};
 use crate::lanes::{self, Herald};
 use crate::net::tls;
 use crate::net::tls::link::Files;
@@ -27,6 +27,15 @@ pub(super) fn setup(config: &Config, addresses: Addresses) -> lanes::Setup {
         media: media::Config {
             ports: config.media.ports.first..=config.media.ports.last,
             threads: usize::from(config.media.threads),
+            io: match config.media.io {
+                SoundIo::Auto => media::Io::Auto,
+                SoundIo::IoUring => media::Io::IoUring,
+                SoundIo::Epoll => media::Io::Epoll,
+            },
+            pinning: match config.media.pin {
+                true => media::Pinning::Pinned,
+                false => media::Pinning::Free,
+            },
         },
         policy: Policy::default(),
         unknown_domain: match config.sip.unknown_domain {

@@ -8,9 +8,39 @@ use crate::metrics::Metrics;
 
 type Read = fn(&Counters) -> u64;
 
-const COUNTERS: [(&str, &str, Read); 8] = [
+const COUNTERS: [(&str, &str, Read); 19] = [
     ("tenantd_sound_packets_relayed_total", "Datagrams of sound relayed.", |c| c.relayed),
     ("tenantd_sound_bytes_relayed_total", "Bytes of sound relayed.", |c| c.relayed_bytes),
+    (
+        "tenantd_sound_packets_made_total",
+        "Datagrams of our own: sound packed anew, digits, reports.",
+        |c| c.made,
+    ),
+    (
+        "tenantd_sound_packets_heard_total",
+        "Packets of sound that came from phones whose calls are over.",
+        |c| c.quality.heard,
+    ),
+    (
+        "tenantd_sound_packets_lost_total",
+        "Packets of sound of such phones that did not come.",
+        |c| c.quality.lost,
+    ),
+    (
+        "tenantd_sound_packets_reported_lost_total",
+        "Packets of sound for such phones that they say did not come.",
+        |c| c.quality.reported_lost,
+    ),
+    (
+        "tenantd_sound_opinions_total",
+        "Such phones of which an opinion could be formed (ITU-T G.107).",
+        |c| c.quality.opinions,
+    ),
+    (
+        "tenantd_sound_opinions_hundredths_total",
+        "The sum of these opinions, in hundredths: 100 to 450 each.",
+        |c| c.quality.opinion_hundredths,
+    ),
     (
         "tenantd_sound_packets_of_strangers_total",
         "Datagrams from addresses that are no peer's, dropped.",
@@ -31,9 +61,30 @@ const COUNTERS: [(&str, &str, Read); 8] = [
         "Datagrams that the kernel did not take, dropped.",
         |c| c.unsent,
     ),
+    (
+        "tenantd_sound_ports_starved_total",
+        "How often packets of sound had to wait because every buffer was in use.",
+        |c| c.starved,
+    ),
     ("tenantd_sound_sides_opened_total", "Sides of calls that got ports for sound.", |c| c.opened),
     ("tenantd_sound_without_ports_total", "Sides of calls that found no port for sound.", |c| {
         c.no_ports
+    }),
+    (
+        "tenantd_sound_packets_forged_total",
+        "Datagrams without a right tag where encryption was agreed on, dropped.",
+        |c| c.secrecy.forged,
+    ),
+    (
+        "tenantd_sound_packets_repeated_total",
+        "Encrypted datagrams that had come before, dropped.",
+        |c| c.secrecy.repeated,
+    ),
+    ("tenantd_sound_handshakes_total", "DTLS handshakes that ended with keys.", |c| {
+        c.secrecy.handshakes
+    }),
+    ("tenantd_sound_handshakes_failed_total", "DTLS handshakes that ended without.", |c| {
+        c.secrecy.handshakes_failed
     }),
 ];
 

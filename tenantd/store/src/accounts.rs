@@ -12,7 +12,7 @@ use pbx::moment::Moment;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::database::{Database, HOUSE, storable};
+use crate::database::{BEGIN, Database, HOUSE, begin, storable};
 use crate::failure::Failure;
 use crate::id::fresh;
 use crate::query::Query;
@@ -100,7 +100,7 @@ pub async fn sign_in(
     let right = check(database, hash, password.to_owned()).await?;
     let Some(account) = account.filter(|_| right) else { return Ok(None) };
     let token = hex(&rand::random::<[u8; 32]>());
-    let mut transaction = database.provider.begin().await?;
+    let mut transaction = begin(&database.provider, BEGIN).await?;
     let made = sqlx::query(OPEN)
         .bind(account)
         .bind(hashed(&token))
@@ -145,7 +145,7 @@ pub async fn sign_out(database: &Database, token: &str) -> Result<(), Failure> {
 /// If Postgres is away.
 pub async fn add_provider(database: &Database, email: &str, password: &str) -> Result<(), Failure> {
     let hash = hash(database, password.to_owned()).await?;
-    let mut transaction = database.provider.begin().await?;
+    let mut transaction = begin(&database.provider, BEGIN).await?;
     let query = sqlx::query_scalar(ADD).bind(fresh()).bind(storable(&email.trim().to_lowercase()));
     let account: Uuid = query.bind(hash).fetch_one(&mut *transaction).await?;
     let join = sqlx::query(JOIN).bind(HOUSE.0).bind(fresh()).bind(account).bind("provider");

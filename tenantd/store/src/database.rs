@@ -1,13 +1,14 @@
 //! The ways into Postgres: one pool a role, so that each part reaches only what is its own.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pbx::id::TenantId;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Postgres, Transaction};
+use sqlx::{Connection, Postgres, Transaction};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -18,15 +19,20 @@ pub const HOUSE: TenantId = TenantId(Uuid::from_u128(0x0000_0000_0000_7000_8000_
 
 /// How long somebody waits for a connection: longer than a restart of Postgres is away.
 const WAIT_FOR: Duration = Duration::from_secs(5);
+/// How long a connection that nobody uses is believed to live.
+const TRUST_FOR: Duration = Duration::from_secs(1);
 /// Password checks that may wait for their turn; beyond it a sign-in is told to come back.
 pub(crate) const SIGN_INS_WAITING: usize = 64;
 
 const TAKE_ROLE: &str = "SELECT set_config('role', $1, false),
     set_config('statement_timeout', '30s', false),
-    set_config('idle_in_transaction_session_timeout', '60s', false)";
+    set_config('idle_in_transaction_session_timeout', '60s', false),
+    set_config('plan_cache_mode', $2, false)";
 const ENTER: &str = "SELECT set_config('tenantd.tenant', $1, true),
     set_config('tenantd.who', $2, true)";
 const PROBE: &str = "SELECT 1";
+/// As everybody begins who wants nothing else.
+pub(crate) const BEGIN: &str = "BEGIN";
 
 /// Where the database is. Each login is the role itself or a member of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -79,6 +85,15 @@ impl Role {
             Self::Tenant => "tenantd_tenant",
             Self::Node => "tenantd_node",
             Self::Provider => "tenantd_provider",
+        }
+    }
+
+    /// How its queries are planned. The switches' write many rows of unknown number with the same
+    /// few plans; Postgres would make a new one each time, because it knows the number then.
+    const fn planning(self) -> &'static str {
+        match self {
+            Self::Node => "force_generic_plan",
+            Self::Owner | Self::Tenant | Self::Provider => "auto",
         }
     }
 }
@@ -138,10 +153,23 @@ impl Database {
         tenant: TenantId,
         who: &str,
     ) -> Result<Transaction<'static, Postgres>, Failure> {
-        let mut transaction = self.web.begin().await?;
+        let mut transaction = begin(&self.web, BEGIN).await?;
         go_in(&mut transaction, tenant, who).await?;
         Ok(transaction)
     }
+}
+
+/// Begins a transaction, in a task of its own: whoever gives up waiting for Postgres must not end it
+/// between our BEGIN and its answer. sqlx counts a transaction from the answer on; before that it would
+/// give the connection back with one open that nobody knows of, and what the next one writes would
+/// be in it, acknowledged, and then gone.
+pub(crate) async fn begin(
+    pool: &PgPool,
+    statement: &'static str,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
+    begun.map_err(|ended| sqlx::Error::Io(io::Error::other(ended)))?
 }
 
 /// From here to the end of the transaction, `tenant`'s rows are seen, and `who` is written down.
@@ -170,9 +198,20 @@ fn pool(what: &'static str, url: &str, role: Role, size: u32) -> Result<PgPool, 
     let take_role = PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(WAIT_FOR)
+        // A connection in use is not asked first whether it lives: that would be half of the work.
+        .test_before_acquire(false)
+        .before_acquire(|connection, used| {
+            Box::pin(async move {
+                match used.idle_for < TRUST_FOR {
+                    true => Ok(true),
+                    false => connection.ping().await.map(|()| true),
+                }
+            })
+        })
         .after_connect(move |connection, _| {
             Box::pin(async move {
-                sqlx::query(TAKE_ROLE).bind(role.name()).execute(connection).await.map(drop)
+                let take = sqlx::query(TAKE_ROLE).bind(role.name()).bind(role.planning());
+                take.execute(connection).await.map(drop)
             })
         });
     Ok(take_role.connect_lazy_with(options(what, url)?))

@@ -19,6 +19,7 @@ mod packets;
 mod scale;
 mod start;
 mod storm;
+mod takeover;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,7 @@ pub(crate) const ALL: &[(&str, &str, Run)] = &[
     ("growth", "memory after many registrations and calls", growth::growth),
     ("scale", "REGISTER and call with 1 company and with 10,000", scale::scale),
     ("start", "start with many registered phones", start::start),
+    ("takeover", "a node with 10,000 companies is killed; and its start", takeover::takeover),
 ];
 
 impl Verdict {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pbx::edge::Served;
 use pbx::id::{GroupId, TenantId, UserId};
 use pbx::sip::digest::Algorithm;
-use pbx::tenant::directory::{Directory, Group, Limits, Place, Secrets, User};
+use pbx::tenant::directory::{Directory, Encryption, Group, Limits, Place, Secrets, Srtp, User};
 use uuid::Uuid;
 
 /// A tenant of a simulation.
@@ -30,6 +30,7 @@ pub fn company(number: u8, domain: &str) -> Company {
         label: None,
         trusted: vec![],
         limits: Limits::default(),
+        encryption: Encryption::default(),
         users: BTreeMap::new(),
         groups: BTreeMap::new(),
         numbers: BTreeMap::from([(format!("+43{number}101"), "101".to_owned())]),
@@ -52,6 +53,7 @@ pub fn company(number: u8, domain: &str) -> Company {
             digest: vec![Algorithm::Md5],
             max_contacts: 3,
             limits: Limits::default(),
+            srtp: Srtp::default(),
         };
         directory.users.insert(user, entry);
     }

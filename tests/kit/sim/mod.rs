@@ -9,13 +9,14 @@ pub mod nodes;
 pub mod phone;
 pub mod router;
 pub mod trunk;
+mod turns;
 mod twins;
 pub mod world;
 
 pub use company::{Company, company};
 pub use network::Network;
-pub use phone::skills::{Power, Pracks, Rings, Skills};
+pub use phone::skills::{Power, Pracks, Rings, Skills, Tongue};
 pub use phone::{Habit, Phone, State};
 pub use router::Router;
 pub use trunk::{Brought, CARRIER, Offer};
-pub use world::{Closing, World};
+pub use world::{Closing, FINGERPRINT, World};

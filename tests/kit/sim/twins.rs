@@ -158,7 +158,7 @@ impl Twins {
     /// Takes over a change of its page: a phone of its own.
     pub(super) fn show(&mut self, what: What) {
         let own = match &what {
-            What::Phone(_, phone) => phone.path.contains(OUTSIDE),
+            What::Phone(_, phone) => phone.path.to_string().contains(OUTSIDE),
             What::PhoneGone(_) | What::Cleared => true,
             What::Call(..) | What::CallEnded(_) => false,
         };

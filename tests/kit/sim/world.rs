@@ -1,23 +1,21 @@
 //! The world around a switch, and the ladder of what was said in it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use pbx::board::Board;
-use pbx::edge::{self, Edge, Placed, UnknownDomain};
-use pbx::flow::{Advertised, Flow, FlowId, InnerPath, Link, Path, Transport};
-use pbx::id::{BindingId, CallId, NodeId, TenantId};
-use pbx::input::{Input, Placement};
-use pbx::media::{Event as Sound, Heard, Side, Wish};
+use pbx::edge::{Placed, UnknownDomain};
+use pbx::flow::{Flow, Link, Path, Transport};
+use pbx::id::{BindingId, CallId, TenantId};
+use pbx::input::Input;
+use pbx::media::{Side, Terms};
 use pbx::moment::Moment;
-use pbx::output::Output;
-use pbx::record::{Binding, CallRecord, Memory, Record, Wait};
-use pbx::registrar::Policy;
+use pbx::record::{Binding, CallRecord, Wait};
 use pbx::sip::message::Message;
 use pbx::story::Note;
-use pbx::switch::{Load, Setup, Switch};
+use pbx::switch::Load;
 
 use super::Company;
 use super::network::{Datagram, Network};
@@ -27,8 +25,13 @@ use super::router::Router;
 use super::trunk::CARRIER;
 use super::twins::Twins;
 
-const TOKEN_KEY: [u8; 16] = [3; 16];
-const NONCE_KEY: [u8; 16] = [4; 16];
+mod stage;
+mod wishes;
+
+pub(super) use stage::Stage;
+
+/// Of the certificate that sound is encrypted with.
+pub const FINGERPRINT: [u8; 32] = [0xab; 32];
 
 /// A switch, its phones and what lies between; and next door a company whose phones look the same,
 /// which must notice nothing, whatever the scenario (see `twins`).
@@ -42,6 +45,8 @@ pub struct World {
     pub phones: BTreeMap<String, Phone>,
     /// How long a commit takes; `None`: the database is away and nothing is said.
     pub commit_after: Option<Duration>,
+    /// How long what nobody waits for is gathered before it is stored.
+    pub gather_for: Duration,
     /// Records of calls that are over.
     pub calls: Vec<CallRecord>,
     /// What was told the log.
@@ -54,12 +59,18 @@ pub struct World {
     pub routers: BTreeMap<String, Router>,
     /// Sound that is open, with its port.
     pub sides: BTreeMap<Side, u16>,
+    /// What each side of it agreed on.
+    pub terms: BTreeMap<Side, Terms>,
+    /// Keys that sides are to let their phones hear: the leg, the key, and for how long.
+    pub pressed: Vec<(u16, char, u16)>,
     /// Whether sound tells at once that a side is closed.
     pub closing: Closing,
     /// What each company sees.
     pub boards: BTreeMap<TenantId, Board>,
     /// Phones that are connected over TCP, and the number of their connection.
-    connections: BTreeMap<SocketAddr, u32>,
+    pub(super) connections: BTreeMap<SocketAddr, u32>,
+    /// Those of them whose connection is encrypted.
+    pub(super) encrypted: BTreeSet<SocketAddr>,
     pub(super) twins: Twins,
     pub(super) unknown_domain: UnknownDomain,
     pub(super) companies: Vec<Company>,
@@ -78,24 +89,6 @@ pub enum Closing {
     TooLate,
 }
 
-/// The switch and what it waits for.
-#[derive(Debug)]
-pub(super) struct Stage {
-    pub(super) node: NodeId,
-    pub(super) switch: Switch,
-    pub(super) edge: Edge,
-    pub(super) address: SocketAddr,
-    pub(super) boot: u32,
-    pub(super) life: Life,
-    /// Sound that it carries.
-    pub(super) sides: BTreeSet<Side>,
-    /// Which tenants it believes to be at home here, and since which epoch.
-    pub(super) epochs: BTreeMap<TenantId, u64>,
-    kept: VecDeque<(Moment, Record)>,
-    inner: VecDeque<(InnerPath, Bytes)>,
-    ports: u16,
-}
-
 impl World {
     /// A world with these tenants on one switch.
     pub fn new(companies: Vec<Company>) -> Self {
@@ -112,15 +105,19 @@ impl World {
             network: Network::new(1),
             phones: BTreeMap::new(),
             commit_after: Some(Duration::from_millis(3)),
+            gather_for: Duration::ZERO,
             calls: vec![],
             notes: vec![],
             live: BTreeMap::new(),
             bindings: BTreeMap::new(),
             routers: BTreeMap::new(),
             sides: BTreeMap::new(),
+            terms: BTreeMap::new(),
+            pressed: Vec::new(),
             closing: Closing::AtOnce,
             boards: BTreeMap::new(),
             connections: BTreeMap::new(),
+            encrypted: BTreeSet::new(),
             twins,
             unknown_domain: UnknownDomain::Drop,
             companies,
@@ -222,28 +219,6 @@ impl World {
         self.settle();
     }
 
-    /// From now on a phone speaks over a connection of this number.
-    pub fn connect(&mut self, name: &str, number: u32) {
-        self.connections.insert(self.phones[name].address, number);
-    }
-
-    /// A phone's connection breaks; until it is connected again nothing reaches it.
-    pub fn disconnect(&mut self, name: &str) {
-        let number = self.connections.insert(self.phones[name].address, 0);
-        let number = number.expect("it is connected");
-        let at = self.phones[name].switch();
-        let stage = self.stages.iter().find(|stage| stage.address == at);
-        let Stage { node, boot, .. } = *stage.expect("a phone's node is there");
-        self.input(|| Input::FlowGone(FlowId { node, boot, number }));
-    }
-
-    /// The sound of a leg stops: media tells so after a while.
-    pub fn fall_silent(&mut self, leg: u16) {
-        let side = self.sides.keys().copied().find(|side| side.leg == leg);
-        let side = side.expect("sound of this leg is open");
-        self.input(|| Input::Media(Sound::Quiet { side }));
-    }
-
     /// Ends the process in an instant and starts it again with what was written down.
     pub fn restart(&mut self) {
         for (node, stage) in self.stages.iter_mut().enumerate() {
@@ -251,6 +226,7 @@ impl World {
         }
         self.leases = Leases::default();
         self.sides.clear();
+        self.terms.clear();
         self.boards.clear();
         self.twins.board = Board::default();
         self.say("pbx -> pbx", "killed and started again".to_owned());
@@ -365,7 +341,9 @@ impl World {
             {
                 if let Some((_, record)) = self.stages[node].kept.pop_front() {
                     self.store(node, &record);
-                    self.stages[node].switch.handle_input(now, Input::Kept(record.id));
+                    if record.wait == Wait::ForCommit {
+                        self.stages[node].switch.handle_input(now, Input::Kept(record.id));
+                    }
                 }
             }
         }
@@ -387,7 +365,13 @@ impl World {
             let Stage { node: number, boot, .. } = self.stages[node];
             let link = match self.connections.get(&from) {
                 Some(0) => return,
-                Some(number) => Link::Stream { transport: Transport::Tcp, boot, number: *number },
+                Some(number) => {
+                    let transport = match self.encrypted.contains(&from) {
+                        true => Transport::Tls,
+                        false => Transport::Tcp,
+                    };
+                    Link::Stream { transport, boot, number: *number }
+                }
                 None => Link::Udp,
             };
             let flow = Flow::Net(Path { node: number, link, local: to, peer: from });
@@ -448,142 +432,10 @@ impl World {
         }
     }
 
-    /// SIP as data: from one tenant's switch to the other's, wherever it is.
-    fn hand_over(&mut self, node: usize, path: InnerPath, bytes: Bytes) {
-        let message = Message::parse(bytes).expect("a switch writes what can be read");
-        let (tenant, flow) = (path.there, Flow::Inner(path.reversed()));
-        assert!(![path.here, tenant].contains(&self.twins.tenant()), "a twin takes part: {path:?}");
-        let by = Placement::Inner;
-        self.forward(node, tenant, Input::Received { tenant, by, flow, message });
-    }
-
     /// The node on which a tenant lives: they are dealt out in order.
     pub(super) fn home_of(&self, domain: &str) -> usize {
         let place = self.companies.iter().position(|company| company.directory.domain == domain);
         place.unwrap_or(0) % self.stages.len()
-    }
-
-    fn perform(&mut self, node: usize, output: Output) {
-        match output {
-            Output::Remember(record) => self.remember(node, record),
-            Output::Send { flow, bytes } => self.send(node, flow, bytes),
-            Output::Media(wish) => self.sound(node, wish),
-            Output::Note(note) if note.tenant == self.twins.tenant() => {
-                self.twins.hear(&note.event);
-            }
-            Output::Note(note) => {
-                self.twins.check_unnamed(&format!("{note:?}"));
-                self.notes.push(note);
-            }
-            // A home that was given up shows nobody anything.
-            Output::Show(change) if self.home(change.tenant) != node => {}
-            Output::Show(change) if change.tenant == self.twins.tenant() => {
-                self.twins.show(change.what);
-            }
-            Output::Show(change) => {
-                self.boards.entry(change.tenant).or_default().apply(change.what);
-            }
-            Output::Retire(_) => {}
-        }
-    }
-
-    fn send(&mut self, node: usize, flow: Flow, bytes: Bytes) {
-        match flow {
-            Flow::Net(path) if !self.is_linked(node, path.node) => {}
-            Flow::Net(Path { local, peer, .. }) if self.twins.live_at(peer) => {
-                self.twins.send(self.now, Datagram { from: local, to: peer, bytes });
-            }
-            Flow::Net(path @ Path { local, peer, .. }) => {
-                let open = self.connections.get(&peer).copied();
-                let number = path.stream().map(|stream| stream.number);
-                if open.is_some() && open != number {
-                    return;
-                }
-                self.twins.check_unnamed(&String::from_utf8_lossy(&bytes));
-                let name = self.name_of(peer).unwrap_or_else(|| peer.to_string());
-                self.say(&format!("pbx -> {name}"), summary(&bytes));
-                self.network.send(self.now, Datagram { from: local, to: peer, bytes });
-            }
-            Flow::Inner(path) => {
-                self.say("pbx -> pbx", summary(&bytes));
-                self.stages[node].inner.push_back((path, bytes));
-            }
-        }
-    }
-
-    /// The phone that has this address, or whose router has it.
-    fn name_of(&self, peer: SocketAddr) -> Option<String> {
-        let behind = self.routers.iter().find(|(_, router)| router.outside == peer);
-        let open =
-            |phone: &&Phone| phone.address == peer && !self.routers.contains_key(&phone.name);
-        let phone = || self.phones.values().find(open).map(|phone| phone.name.clone());
-        behind.map(|(name, _)| name.clone()).or_else(phone)
-    }
-
-    fn remember(&mut self, node: usize, record: Record) {
-        match (record.wait, self.commit_after) {
-            (Wait::ForCommit, Some(after)) => {
-                self.stages[node].kept.push_back((self.now + after, record));
-            }
-            (Wait::ForCommit, None) | (Wait::No, _) => self.store(node, &record),
-        }
-    }
-
-    fn store(&mut self, node: usize, record: &Record) {
-        let tenant = record.tenant;
-        if tenant == self.twins.tenant() {
-            if self.may_write(node, record) {
-                self.twins.store(record);
-            }
-            return;
-        }
-        if !self.may_write(node, record) {
-            return self.leases.refused.push(record.clone());
-        }
-        match &record.what {
-            Memory::Bound(binding) => {
-                self.bindings.insert(binding.id, (**binding).clone());
-            }
-            Memory::Unbound(id) => drop(self.bindings.remove(id)),
-            Memory::Live { call, facts } => {
-                assert!(facts.len() < 12 * 1024, "a stored call is under 12 KiB");
-                self.live.insert(*call, (tenant, facts.clone()));
-            }
-            Memory::Ended(record) => {
-                self.live.remove(&record.call);
-                let line =
-                    format!("call {} to {}: {:?}", record.caller, record.dialled, record.ending);
-                self.say("pbx -> store", line);
-                self.calls.push((**record).clone());
-            }
-        }
-    }
-
-    fn sound(&mut self, node: usize, wish: Wish) {
-        let event = match wish {
-            Wish::Open { side, port, .. } => {
-                self.stages[node].ports += 2;
-                let port = port.unwrap_or(self.stages[node].ports);
-                self.sides.insert(side, port);
-                self.stages[node].sides.insert(side);
-                Sound::Opened { side, port }
-            }
-            Wish::Close { side } => {
-                let carried = self.stages[node].sides.remove(&side);
-                assert!(carried, "closed twice, or never opened");
-                self.sides.remove(&side);
-                if self.closing == Closing::TooLate {
-                    return;
-                }
-                Sound::Closed { side, heard: Heard::default() }
-            }
-            Wish::Aim { rtp, near, .. } => {
-                self.twins.check_sound(rtp.map(|address| address.ip()));
-                return self.twins.check_sound(near);
-            }
-            Wish::Join { .. } => return,
-        };
-        self.stages[node].switch.handle_input(self.now, Input::Media(event));
     }
 
     pub(super) fn say(&mut self, who: &str, what: String) {
@@ -602,51 +454,6 @@ impl World {
     pub fn tenants(&self) -> Vec<TenantId> {
         let all = self.companies.iter().map(Company::tenant);
         all.filter(|tenant| *tenant != self.twins.tenant()).collect()
-    }
-}
-
-impl Stage {
-    pub(super) fn new(node: usize, boot: u32, unknown_domain: UnknownDomain) -> Self {
-        let number = u8::try_from(node + 1).unwrap_or(u8::MAX);
-        let node = NodeId(number.into());
-        let address = SocketAddr::from(([203, 0, 113, number], 5060));
-        let mut seed = [number; 32];
-        seed[0] = u8::try_from(boot % 251).unwrap_or(0);
-        let advertised = Advertised::default();
-        let setup = Setup {
-            node,
-            boot,
-            seed,
-            token_key: TOKEN_KEY,
-            nonce_key: NONCE_KEY,
-            sip: advertised.clone(),
-            media: advertised.clone(),
-            own: vec![address.ip()],
-            inner: address.ip(),
-            policy: Policy::default(),
-            unknown_domain,
-        };
-        let edge = edge::Setup {
-            token_key: TOKEN_KEY,
-            nonce_key: NONCE_KEY,
-            boot,
-            seed: [number.wrapping_add(100); 32],
-            advertised,
-            unknown_domain,
-        };
-        Self {
-            node,
-            switch: Switch::new(setup),
-            edge: Edge::new(edge),
-            address,
-            boot,
-            life: Life::Alive,
-            sides: BTreeSet::new(),
-            epochs: BTreeMap::new(),
-            kept: VecDeque::new(),
-            inner: VecDeque::new(),
-            ports: 26_000,
-        }
     }
 }
 

@@ -24,8 +24,9 @@ struct Row {
     id: TenantId,
     name: String,
     domain: String,
-    phones: usize,
-    calls: usize,
+    /// `None`: it lives on another node, and its own page shows it.
+    phones: Option<usize>,
+    calls: Option<usize>,
 }
 
 pub(crate) async fn show(
@@ -41,8 +42,9 @@ pub(crate) async fn show(
     let tenants = stored::tenants(&portal.database).await;
     let tenants = tenants.map_err(|failure| Problem::Away(t, failure))?;
     let row = |(id, name, domain)| {
-        let board = portal.boards.now(id);
-        Row { id, name, domain, phones: board.phones.len(), calls: board.calls.len() }
+        let board = portal.boards.glance(id);
+        let (phones, calls) = board.map(|board| (board.phones.len(), board.calls.len())).unzip();
+        Row { id, name, domain, phones, calls }
     };
     let rows = tenants.into_iter().map(row).collect();
     let frame = Frame::new(&portal, &viewer, t.get("companies.title"));

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Frame, local};
 use crate::Portal;
+use crate::boards::{Seen, Sight};
 use crate::catalogue::Language;
 use crate::error::{Problem, page};
 use crate::guard::Viewer;
@@ -31,6 +32,7 @@ struct FirstPage {
 #[template(path = "live.html")]
 struct Live {
     t: Language,
+    sight: Sight,
     phones: Vec<Phone>,
     calls: Vec<Call>,
 }
@@ -70,7 +72,7 @@ pub(crate) async fn show(
     let calls = stored::calls(&portal.database, tenant, &viewer.account.email, RECENT).await;
     let calls = calls.map_err(|failure| Problem::Away(t, failure))?;
     let recent = calls.into_iter().map(|call| recent(t, &about.time_zone, call)).collect();
-    let live = fragment(&portal, t, tenant, &about.time_zone).0;
+    let live = fragment(&portal, t, tenant, &about.time_zone).await.0;
     let frame = Frame::new(&portal, &viewer, &about.name).of(tenant);
     Ok(page(&FirstPage { t, frame, tenant, live, recent }).into_response())
 }
@@ -82,7 +84,7 @@ pub(crate) async fn live(
 ) -> Result<Html<String>, Problem> {
     let tenant = TenantId(tenant);
     let about = about(&portal, &viewer, tenant).await?;
-    Ok(fragment(&portal, viewer.language, tenant, &about.time_zone))
+    Ok(fragment(&portal, viewer.language, tenant, &about.time_zone).await)
 }
 
 /// The company, if this viewer may see it.
@@ -97,12 +99,12 @@ pub(crate) async fn about(
     about.ok_or(Problem::NotFound(viewer.language))
 }
 
-fn fragment(portal: &Portal, t: Language, tenant: TenantId, zone: &str) -> Html<String> {
-    let board = portal.boards.now(tenant);
+async fn fragment(portal: &Portal, t: Language, tenant: TenantId, zone: &str) -> Html<String> {
+    let Seen { board, sight } = portal.boards.look(tenant).await;
     let phone = |phone: &pbx::board::Phone| Phone {
-        extension: phone.extension.clone(),
-        device: phone.user_agent.clone(),
-        path: phone.path.clone(),
+        extension: phone.extension.to_string(),
+        device: phone.user_agent.to_string(),
+        path: phone.path.to_string(),
         until: local(phone.expires_at, zone, "%H:%M:%S"),
         trouble: phone.trouble.map(|trouble| match trouble {
             Trouble::NotAnswering => t.get("phone.not_answering"),
@@ -120,9 +122,9 @@ fn fragment(portal: &Portal, t: Language, tenant: TenantId, zone: &str) -> Html<
         }),
         since: local(call.began_at, zone, "%H:%M:%S"),
     };
-    let mut phones: Vec<Phone> = board.phones.values().map(phone).collect();
+    let mut phones: Vec<Phone> = board.phones.values().map(|shown| phone(shown)).collect();
     phones.sort_by(|a, b| (&a.extension, &a.path).cmp(&(&b.extension, &b.path)));
-    page(&Live { t, phones, calls: board.calls.values().map(call).collect() })
+    page(&Live { t, sight, phones, calls: board.calls.values().map(call).collect() })
 }
 
 fn recent(t: Language, zone: &str, call: PastCall) -> Recent {
@@ -172,8 +174,21 @@ mod tests {
             until: "now".into(),
             trouble: None,
         }];
-        let html = page(&Live { t: Language::English, phones, calls: vec![] }).0;
+        let html =
+            page(&Live { t: Language::English, sight: Sight::Clear, phones, calls: vec![] }).0;
         assert!(!html.contains("<script>") && html.contains("alert(1)"), "{html}");
+    }
+
+    #[test]
+    fn a_home_that_cannot_be_reached_is_said_so_in_both_languages() {
+        for (t, words) in
+            [(Language::English, "cannot be seen"), (Language::German, "nicht zu sehen")]
+        {
+            let shown = |sight| page(&Live { t, sight, phones: vec![], calls: vec![] }).0;
+            assert!(shown(Sight::Lost).contains(words));
+            assert!(!shown(Sight::Lost).contains(t.get("first.no_phones")), "that is not known");
+            assert!(!shown(Sight::Clear).contains(words));
+        }
     }
 
     #[test]
@@ -187,7 +202,7 @@ mod tests {
                     until: "now".into(),
                     trouble,
                 };
-                page(&Live { t, phones: vec![phone], calls: vec![] }).0
+                page(&Live { t, sight: Sight::Clear, phones: vec![phone], calls: vec![] }).0
             };
             assert!(shown(Some(t.get("phone.sip_alg"))).contains(words));
             assert!(!shown(None).contains("trouble"));

@@ -7,6 +7,7 @@
 
 use super::desk::{Desk, SDP};
 use super::leg::{Ack, Leg, Question, State, Way};
+use super::pact::Said;
 use super::pick_up::read_description;
 use super::within::{Reply, Within, refuse};
 use super::{CROSS_FOR, Call, Phase, Task};
@@ -30,7 +31,7 @@ pub(super) struct Crossing {
     branch: u64,
     offer: Option<Description>,
     /// What the other phone was told before: it still holds if the offer is refused.
-    before: String,
+    before: Said,
     /// When the other phone must have answered.
     pub(super) give_up_at: Moment,
 }
@@ -101,6 +102,11 @@ impl Call {
         if self.legs[index].dialog.move_target(&asked.request).is_err() {
             return refuse(desk, &asked, 400);
         }
+        if let Some(offer) = offer
+            && self.may_offer(desk, index, offer).is_err()
+        {
+            return refuse(desk, &asked, 488);
+        }
         match offer {
             Some(offer) if self.is_known(desk, index, other, offer) => {
                 self.answer_here(desk, index, &asked, offer);
@@ -121,7 +127,7 @@ impl Call {
 
     /// Whether an offer would tell the other phone nothing that it has not heard.
     fn is_known(&self, desk: &Desk<'_>, index: usize, other: usize, offer: &Description) -> bool {
-        self.legs[other].knows(desk, offer) && !self.legs[index].voice.said.is_empty()
+        self.legs[other].knows(desk, offer) && !self.legs[index].voice.pact.said.text.is_empty()
     }
 
     /// A refresh, or a phone that only moved: the answer is what it heard last.
@@ -132,9 +138,11 @@ impl Call {
         asked: &Within,
         offer: &Description,
     ) {
+        let Ok(body) = self.answer_again(desk, index, offer) else {
+            return refuse(desk, asked, 488);
+        };
         self.take_direction(desk, index, offer);
         self.legs[index].aim(desk, self.id);
-        let body = self.legs[index].voice.said.clone();
         let bytes = self.accept(desk, index, asked, &body);
         self.keep_facts(desk);
         desk.respond(asked.server, 200, bytes);
@@ -162,11 +170,11 @@ impl Call {
             (false, Means::Update) => Task::Update,
             (true, _) | (false, Means::ReInvite) => Task::ReInvite,
         };
-        let before = to.voice.said.clone();
-        let body = offer.as_ref().and_then(|offer| to.tell_sound(desk, offer));
+        let before = to.voice.pact.said.clone();
+        let body = offer.as_ref().and_then(|offer| to.offer_sound(desk, offer));
         let sdp = body.as_ref().map(|body| (SDP, body.as_bytes()));
         let Some(branch) = to.request(desk, task, self.number, sdp) else {
-            to.voice.said = before;
+            to.voice.pact.said = before;
             return refuse(desk, &asked, 503);
         };
         let (to, give_up_at) = (to.number, desk.now + CROSS_FOR);
@@ -176,7 +184,7 @@ impl Call {
     /// Asks once more: by another method, or with another session interval.
     fn carry_again(&mut self, desk: &mut Desk<'_>, index: usize, task: Task, crossing: Crossing) {
         let leg = &mut self.legs[index];
-        let body = crossing.offer.as_ref().map(|_| leg.voice.said.clone());
+        let body = crossing.offer.as_ref().map(|_| leg.voice.pact.said.text.clone());
         let sdp = body.as_ref().map(|body| (SDP, body.as_bytes()));
         match leg.request(desk, task, self.number, sdp) {
             Some(branch) => self.crossing = Some(Crossing { branch, ..crossing }),
@@ -194,8 +202,16 @@ impl Call {
         let response = reply.response;
         let status = response.status().unwrap_or(0);
         let Some(crossing) = self.crossing.take_if(|_| status >= 200) else { return };
+        let description = match read_description(response) {
+            Ok(Some(description)) if (200..=299).contains(&status) => {
+                let crosses = crossing.offer.is_some();
+                self.judge_crossed(desk, index, crosses, &description).map(|()| Some(description))
+            }
+            Ok(description) => Ok(description),
+            Err(status) => Err(status),
+        };
         let leg = &mut self.legs[index];
-        match (status, read_description(response)) {
+        match (status, description) {
             (200..=299, Ok(Some(description))) => {
                 // A Contact that cannot be read leaves the target as it was.
                 let _unread = leg.dialog.move_target(response);
@@ -233,10 +249,28 @@ impl Call {
         }
     }
 
+    /// Whether the other phone answered as it may; or what it offers, if we offered nothing.
+    fn judge_crossed(
+        &mut self,
+        desk: &mut Desk<'_>,
+        index: usize,
+        crosses: bool,
+        description: &Description,
+    ) -> Result<(), u16> {
+        let judged = match crosses {
+            true => self.take_answer(desk, index, description),
+            false => self.may_offer(desk, index, description),
+        };
+        if !crosses {
+            self.legs[index].voice.pact.offered = Some(Box::new(description.clone()));
+        }
+        judged.map_err(|_told| 488)
+    }
+
     /// The other phone refuses an offer: all is as it was before.
     fn reject(&mut self, desk: &mut Desk<'_>, crossing: Crossing, status: u16) {
         if let Some(index) = self.index_of(crossing.to) {
-            self.legs[index].voice.said = crossing.before;
+            self.legs[index].voice.pact.said = crossing.before;
         }
         refuse(desk, &crossing.asked, status);
     }
@@ -250,21 +284,32 @@ impl Call {
         description: &Description,
     ) {
         let Some(from) = self.index_of(crossing.from) else { return };
-        if let Some(offer) = &crossing.offer {
-            self.take_direction(desk, from, offer);
-        }
+        let body = match &crossing.offer {
+            Some(offer) => {
+                self.take_direction(desk, from, offer);
+                self.answer(desk, from, offer, description)
+            }
+            None => self.legs[from].offer_sound(desk, description).map(Ok),
+        };
         self.legs[index].aim(desk, self.id);
         self.legs[from].aim(desk, self.id);
-        let Some(body) = self.legs[from].tell_sound(desk, description) else { return };
+        let Some(Ok(body)) = body else {
+            self.acknowledge_owed(desk, index);
+            return self.reject(desk, crossing, 488);
+        };
         let bytes = self.accept(desk, from, &crossing.asked, &body);
         self.keep_facts(desk);
-        if crossing.offer.is_some()
-            && let State::Up { ack: Ack::Owed(cseq), .. } = self.legs[index].state
-        {
-            self.legs[index].acknowledge(desk, cseq, None);
+        if crossing.offer.is_some() {
+            self.acknowledge_owed(desk, index);
         }
         desk.respond(crossing.asked.server, 200, bytes);
         self.show(desk);
+    }
+
+    fn acknowledge_owed(&mut self, desk: &mut Desk<'_>, index: usize) {
+        if let State::Up { ack: Ack::Owed(cseq), .. } = self.legs[index].state {
+            self.legs[index].acknowledge(desk, cseq, None);
+        }
     }
 
     /// Our 2xx to an offer, or to an INVITE without one.
@@ -324,10 +369,18 @@ impl Call {
         let Ok(Some(answer)) = read_description(ack) else {
             return self.end(desk, Ending::NoCommonMedia);
         };
+        let offered = self.legs[to].voice.pact.offered.take();
+        let taken = self.take_answer(desk, from, &answer);
+        let body = offered
+            .filter(|_| taken.is_ok())
+            .map(|offered| self.answer(desk, to, &offered, &answer));
+        let Some(Some(Ok(body))) = body else {
+            return self.end(desk, Ending::NoCommonMedia);
+        };
         self.take_direction(desk, from, &answer);
+        self.legs[to].aim(desk, self.id);
         self.legs[from].aim(desk, self.id);
-        let body = self.legs[to].tell_sound(desk, &answer);
-        self.legs[to].acknowledge(desk, cseq, body.as_deref());
+        self.legs[to].acknowledge(desk, cseq, Some(&body));
         self.keep_facts(desk);
         self.show(desk);
     }
@@ -342,9 +395,12 @@ impl Call {
         ack: &Message,
     ) {
         let Ok(Some(answer)) = read_description(ack) else { return };
+        if self.take_answer(desk, from, &answer).is_err() {
+            return self.end(desk, Ending::NoCommonMedia);
+        }
         self.take_direction(desk, from, &answer);
         self.legs[from].aim(desk, self.id);
-        if !self.legs[to].knows(desk, &answer) && self.legs[to].tell_sound(desk, &answer).is_some()
+        if !self.legs[to].knows(desk, &answer) && self.legs[to].offer_sound(desk, &answer).is_some()
         {
             self.refresh(desk, to, Means::ReInvite);
         }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use bytes::Bytes;
 
 use super::Owner;
+use super::shown::Shown;
 use crate::board::{Change, What};
 use crate::chance::Chance;
 use crate::flow::{Advertised, Flow, Link, Path, Transport};
@@ -50,6 +51,8 @@ pub struct Office {
     pub media: Advertised,
     /// Where sound between two tenants goes.
     pub inner: IpAddr,
+    /// SHA-256 of the certificate that sound is encrypted with; without it there is no DTLS.
+    pub fingerprint: Option<[u8; 32]>,
     /// What is wished, oldest first.
     pub outputs: VecDeque<Output>,
 }
@@ -74,6 +77,8 @@ pub struct Desk<'a> {
     pub registrar: &'a Registrar,
     /// How many calls it has.
     pub live: &'a mut LiveCalls,
+    /// How its phones encrypt.
+    pub shown: &'a mut Shown,
     /// Public numbers of all companies.
     pub elsewhere: &'a BTreeMap<String, TenantId>,
     /// What the switch shares.

@@ -55,13 +55,18 @@ impl Call {
         if let Some(description) = description {
             if self.offer.is_none() && leg.early.agreed == Agreed::No {
                 leg.voice.take(&description.sound());
-                body = leg.tell_sound(desk, &description.mirrored());
-                leg.aim(desk, self.id);
+                body = self.answer(desk, index, &description, &description.mirrored());
+                self.legs[index].aim(desk, self.id);
             }
+            let leg = &mut self.legs[index];
             leg.early.description = Some(Box::new(description));
             leg.early.agreed = Agreed::Reliably;
         }
-        self.confirm(desk, index, response, rseq, body);
+        let unfit = matches!(body, Some(Err(_)));
+        self.confirm(desk, index, response, rseq, body.and_then(Result::ok));
+        if unfit {
+            self.cancel_one(desk, index, None);
+        }
         Heard::New
     }
 
@@ -188,12 +193,15 @@ impl Call {
         if !known {
             return refuse(desk, asked, 488);
         }
+        let Ok(body) = self.answer_again(desk, index, offer) else {
+            return refuse(desk, asked, 488);
+        };
         let Within { server, flow, request } = asked;
         let leg = &mut self.legs[index];
         leg.voice.take(&offer.sound());
         leg.aim(desk, self.id);
         let draft = desk.office.reply(flow, request, 200);
-        let bytes = draft.body(SDP, leg.voice.said.as_bytes()).finish();
+        let bytes = draft.body(SDP, body.as_bytes()).finish();
         desk.respond(*server, 200, bytes);
     }
 

@@ -15,6 +15,7 @@ use crate::sip::dialog::{Dialog, HOPS};
 use crate::sip::message::Message;
 use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
+use crate::sip::sdp::Unfit;
 use crate::sip::session_timer::SessionTimer;
 use crate::sip::transaction::Full;
 use crate::story::Event;
@@ -111,7 +112,7 @@ impl Call {
             party,
             flow,
             dialog,
-            voice: Voice::new(desk.office.chance.number()),
+            voice: Voice::new(&mut desk.office.chance),
             state: State::Opening,
             marks: Marks::begin(desk.now),
             timer: SessionTimer::default(),
@@ -119,6 +120,14 @@ impl Call {
             way: Way::Open,
             early: Early::default(),
         };
+        let Some(way) = leg.manners(desk).into_iter().next() else {
+            leg.leave(desk.now, Fate::Refused(488));
+            self.legs.push(leg);
+            self.tell(desk, called);
+            let index = self.legs.len() - 1;
+            return self.tell_unfit(desk, index, Unfit::KeysReadable);
+        };
+        leg.voice.pact.manner = way;
         leg.open_sound(desk, self.id);
         self.legs.push(leg);
         self.tell(desk, called);
@@ -150,7 +159,7 @@ impl Call {
         let State::Asking { invite, .. } = &self.legs[0].state else { return };
         let hops = invite.max_forwards().ok().flatten().unwrap_or(HOPS).saturating_sub(1);
         let leg = &mut self.legs[index];
-        let body = self.offer.as_ref().and_then(|offer| leg.tell_sound(desk, offer));
+        let body = self.offer.as_ref().and_then(|offer| leg.offer_sound(desk, offer));
         let (branch, text) = desk.branch();
         let via = desk.office.via(&leg.flow, &text);
         let draft = leg

@@ -60,6 +60,11 @@ impl Ledger {
         }
     }
 
+    /// Whether the story says so already.
+    pub fn is_told(&self, event: &Event) -> bool {
+        self.story.iter().any(|told| told.event == *event)
+    }
+
     /// How long people talked.
     pub fn talked_s(&self, now: Moment) -> u64 {
         self.answered_at.map_or(0, |at| (now - at).as_secs())

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, SDP, SoundAddress, finish};
+use super::pact::Pact;
 use super::verdict::Fate;
 use super::{Owner, Task};
+use crate::chance::Chance;
 use crate::flow::Flow;
 use crate::id::{BindingId, CallId, UserId};
 use crate::media::{Heard, Side, Wish};
@@ -17,7 +19,7 @@ use crate::sip::message::Message;
 use crate::sip::method::{ALLOW, Method};
 use crate::sip::name::Name;
 use crate::sip::reliable::{Announcements, Sequence};
-use crate::sip::sdp::{Anchor, Description, Direction, Sound, differs};
+use crate::sip::sdp::{Description, Direction, Seed, Sound};
 use crate::sip::session_timer::SessionTimer;
 use crate::sip::transaction::ServerId;
 
@@ -188,8 +190,8 @@ pub struct Voice {
     pub session: u64,
     /// The version of the last description we wrote for it.
     pub version: u64,
-    /// The last description we wrote for it.
-    pub said: String,
+    /// What was said about it, and what holds.
+    pub pact: Pact,
     /// Where it receives, as it last said.
     pub aim: Option<std::net::SocketAddr>,
     /// Where it receives RTCP, as it last said.
@@ -239,12 +241,13 @@ impl Marks {
 
 impl Voice {
     /// No sound yet.
-    pub fn new(session: u64) -> Self {
+    pub fn new(chance: &mut Chance) -> Self {
+        let session = chance.number();
         Self {
             port: None,
             session: session >> 2, // some phones read it as a signed number
             version: 0,
-            said: String::new(),
+            pact: Pact::new(Seed::draw(chance)),
             aim: None,
             aim_rtcp: None,
             direction: Direction::SendRecv,
@@ -272,7 +275,7 @@ impl Leg {
         desk.wish(Wish::Open { side: self.side(call), local, port: self.voice.port });
     }
 
-    fn sound_address(&self, desk: &Desk<'_>) -> SoundAddress {
+    pub(super) fn sound_address(&self, desk: &Desk<'_>) -> SoundAddress {
         let office = &desk.office;
         office.sound(&self.flow).for_sound_at(self.voice.aim, &office.media)
     }
@@ -290,35 +293,6 @@ impl Leg {
         let (rtp, rtcp) = (self.voice.aim, self.voice.aim_rtcp);
         let near = self.flow.peer().map(|peer| peer.ip());
         desk.wish(Wish::Aim { side: self.side(call), rtp, rtcp, near });
-    }
-
-    /// What the other phone said, as this one shall read it: with our address in it.
-    pub fn tell_sound(&mut self, desk: &Desk<'_>, description: &Description) -> Option<String> {
-        let address = self.sound_address(desk).told;
-        let mut anchor = Anchor {
-            address,
-            port: self.voice.port?,
-            session: self.voice.session,
-            version: self.voice.version,
-        };
-        let text = description.anchored(&anchor);
-        if self.voice.said.is_empty() || differs(&self.voice.said, &text) {
-            anchor.version += 1;
-            self.voice.version = anchor.version;
-            self.voice.said = description.anchored(&anchor);
-        }
-        Some(self.voice.said.clone())
-    }
-
-    /// Whether it was told this already.
-    pub fn knows(&self, desk: &Desk<'_>, description: &Description) -> bool {
-        let address = self.sound_address(desk).told;
-        let Voice { session, version, .. } = self.voice;
-        self.voice.port.is_some_and(|port| {
-            let anchor = Anchor { address, port, session, version };
-            !self.voice.said.is_empty()
-                && !differs(&self.voice.said, &description.anchored(&anchor))
-        })
     }
 
     /// Whether that transaction is the question that we ask just now.

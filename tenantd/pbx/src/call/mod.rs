@@ -2,7 +2,7 @@
 //!
 //! A back-to-back user agent (RFC 7092 §3.1.3): each leg is a dialog of its own, so that nothing of
 //! one side leaks to the other. `ring` is the time until somebody answers, `within` what phones then
-//! ask, `bridge` how it reaches the other one, `pulse` whether they are still there, `leg` one phone's
+//! ask, `bridge` how it reaches the other one, `pact` what a phone and we agree on, `pulse` whether they are still there, `leg` one phone's
 //! side, `ledger` what is written down.
 
 use std::time::Duration;
@@ -28,9 +28,11 @@ mod facts;
 mod fork;
 pub mod ledger;
 pub mod leg;
+mod pact;
 mod pick_up;
 mod pulse;
 mod ring;
+pub mod shown;
 pub mod verdict;
 mod within;
 
@@ -52,6 +54,8 @@ const SILENT_AFTER: Duration = Duration::from_secs(5);
 const LINGER_FOR: Duration = Duration::from_secs(40);
 /// A re-INVITE must be answered by the other phone within 64·T1.
 const CROSS_FOR: Duration = Duration::from_secs(32);
+/// What a caller is told whose sound is not encrypted as it must be (RFC 3261 §20.43).
+const WARNING: &str = "The encryption of the sound does not fit: see its rules here (SRTP)";
 /// Phones called at once, and over a call's life with forwards; more are left out of the ring.
 const MOST_LEGS: usize = 64;
 
@@ -283,6 +287,9 @@ impl Call {
                 self.tell(desk, Event::SoundFound { number, from: peer.to_string() });
             }
             Sound::Quiet { .. } => self.handle_quiet(desk, index),
+            Sound::OneWay { .. } => self.handle_one_way(desk, index),
+            // Digits of a call between two phones are theirs: media lets the other one hear them.
+            Sound::Digit { .. } => {}
             Sound::Closed { heard, .. } => {
                 self.legs[index].voice.heard = Some(heard);
                 self.legs[index].voice.ports = Ports::Closed;
@@ -434,6 +441,10 @@ impl Call {
                 .header(Name::Reason, format_args!("Q.850;cause={q850}"));
             if status == 503 {
                 draft = draft.header(Name::RetryAfter, 10);
+            }
+            if ending == Ending::NotEncrypted {
+                let host = desk.office.host(&caller.flow);
+                draft = draft.header(Name::Warning, format_args!("399 {host} \"{WARNING}\""));
             }
             desk.respond(*server, status, draft.finish());
             caller.marks.status = Some(status);

@@ -15,11 +15,29 @@ use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
 use crate::sip::method::ALLOW;
 use crate::sip::name::Name;
-use crate::sip::sdp::{Description, Flaw};
+use crate::sip::sdp::{Description, Flaw, Unfit};
 use crate::story::Event;
 
 /// Why the phones of a call that was answered stop ringing (RFC 3326).
 const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+
+/// When a phone said what it takes: in its answer, or while it rang.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Now,
+    Before,
+}
+
+/// What the 200 to the caller says of sound.
+#[derive(Debug, PartialEq, Eq)]
+enum Body {
+    /// Nothing: it knows.
+    Told,
+    /// This.
+    Say(String),
+    /// There is no port for it.
+    NoPort,
+}
 
 impl Call {
     pub(super) fn handle_provisional(
@@ -50,12 +68,19 @@ impl Call {
             _ => return self.pass_ringing(desk, response.status()),
         };
         let number = leg.number;
+        let body = match self.take_answer(desk, index, &description) {
+            Ok(()) => self.answer_with(desk, &description),
+            Err(unfit) => Some(Err(unfit)),
+        };
+        if let Some(Err(_)) = body {
+            return self.pass_ringing(desk, response.status());
+        }
+        let leg = &mut self.legs[index];
         leg.voice.take(&description.sound());
         leg.aim(desk, self.id);
         self.join(desk, number);
         self.phase = Phase::Ringing { give_up_at, early: Some(number) };
-        let caller = &mut self.legs[0];
-        let body = caller.tell_sound(desk, &description);
+        let body = body.and_then(Result::ok);
         self.pass_provisional(desk, response.status().unwrap_or(183), body);
     }
 
@@ -81,6 +106,7 @@ impl Call {
             | State::Gone(_) => return,
         }
         let wanted = matches!(leg.state, State::Invited { wanted: Wanted::Yes, .. });
+        let said = if response.body().is_empty() { Word::Before } else { Word::Now };
         let understood = leg.dialog.handle_answer(response).is_ok();
         leg.state = State::Up { unacked: None, ack: Ack::Owed(cseq.number) };
         leg.marks.status = response.status();
@@ -96,17 +122,66 @@ impl Call {
         match (wanted && understood, self.phase, description) {
             (true, Phase::Ringing { early, .. }, Ok(Some(description))) => {
                 leg.timer.handle_agreed(desk.now, response);
-                self.win(desk, index, cseq.number, &description, early);
-            }
-            (wanted, _, _) => {
-                leg.bye(desk, self.number);
-                leg.close_sound(desk, self.id);
-                if wanted {
-                    leg.state = State::Gone(Fate::Refused(488));
+                match self.agree(desk, (index, early), said, &description) {
+                    Ok(body) => self.win(desk, index, cseq.number, &description, (early, body)),
+                    Err(_told) => self.let_go(desk, index, true),
                 }
-                self.judge(desk);
+            }
+            (wanted, _, _) => self.let_go(desk, index, wanted),
+        }
+    }
+
+    /// Hangs up a phone that answered, and with which no call can be.
+    fn let_go(&mut self, desk: &mut Desk<'_>, index: usize, wanted: bool) {
+        let leg = &mut self.legs[index];
+        leg.bye(desk, self.number);
+        leg.close_sound(desk, self.id);
+        if wanted {
+            leg.state = State::Gone(Fate::Refused(488));
+        }
+        self.judge(desk);
+    }
+
+    /// Whether both phones can hear each other now that one answered, and what the caller is told.
+    fn agree(
+        &mut self,
+        desk: &mut Desk<'_>,
+        (index, early): (usize, Option<u16>),
+        said: Word,
+        description: &Description,
+    ) -> Result<Body, Unfit> {
+        let settled = self.legs[index].early.agreed == Agreed::Reliably;
+        match (self.offer.is_some(), settled, said) {
+            (true, true, Word::Before) | (false, true, _) => {}
+            (true, ..) => self.take_answer(desk, index, description)?,
+            (false, false, _) => {
+                self.may_offer(desk, index, description)?;
+                self.legs[index].voice.pact.offered = Some(Box::new(description.clone()));
             }
         }
+        let same = early.is_none_or(|early| early == self.legs[index].number);
+        let heard = &self.legs[0].early;
+        // What it confirmed, or will before it hears this, is not said again (RFC 6337 §3.1.1).
+        if same && (heard.agreed == Agreed::Reliably || heard.announcements.holds_answer()) {
+            return Ok(Body::Told);
+        }
+        let body = match self.offer.is_some() {
+            true => self.answer_with(desk, description).transpose()?,
+            false => self.legs[0].offer_sound(desk, description),
+        };
+        Ok(body.map_or(Body::NoPort, Body::Say))
+    }
+
+    /// Answers the caller's offer with what a called phone said.
+    fn answer_with(
+        &mut self,
+        desk: &mut Desk<'_>,
+        description: &Description,
+    ) -> Option<Result<String, Unfit>> {
+        let offer = self.offer.take()?;
+        let answered = self.answer(desk, 0, &offer, description);
+        self.offer = Some(offer);
+        answered
     }
 
     fn win(
@@ -115,7 +190,7 @@ impl Call {
         index: usize,
         cseq: u32,
         description: &Description,
-        early: Option<u16>,
+        (early, body): (Option<u16>, Body),
     ) {
         let leg = &mut self.legs[index];
         let (number, device) = (leg.party.number.clone(), leg.party.device.clone());
@@ -128,7 +203,7 @@ impl Call {
         let longest = self.longest(desk, index);
         let ends_at = longest.map(|longest| desk.now + longest);
         self.phase = Phase::Talking { callee, ends_at };
-        if self.answer_caller(desk, callee, description, early).is_none() {
+        if self.answer_caller(desk, callee, early, body).is_none() {
             return self.end(desk, Ending::ServerFailed);
         }
         self.legs[index].aim(desk, self.id);
@@ -151,8 +226,8 @@ impl Call {
         &mut self,
         desk: &mut Desk<'_>,
         callee: u16,
-        description: &Description,
         early: Option<u16>,
+        body: Body,
     ) -> Option<()> {
         let caller = &mut self.legs[0];
         let State::Asking { server, invite } = &caller.state else { return None };
@@ -163,12 +238,10 @@ impl Call {
             caller.early = Early::default();
         }
         let (server, invite) = (*server, invite.clone());
-        // What it confirmed, or will before it hears this, is not said again (RFC 6337 §3.1.1).
-        let told =
-            caller.early.agreed == Agreed::Reliably || caller.early.announcements.holds_answer();
-        let body = match told {
-            true => None,
-            false => Some(caller.tell_sound(desk, description)?),
+        let body = match body {
+            Body::Told => None,
+            Body::Say(text) => Some(text),
+            Body::NoPort => return None,
         };
         let draft = desk
             .office

@@ -58,10 +58,10 @@ impl Call {
         if busy || leg.question != Question::None {
             return leg.timer.postpone(desk.now, POSTPONED_FOR);
         }
-        let said = leg.voice.said.clone();
         let branch = match means {
             Means::Update => leg.request(desk, Task::Update, self.number, None),
             Means::ReInvite => {
+                let said = leg.said_again();
                 leg.request(desk, Task::ReInvite, self.number, Some((SDP, said.as_bytes())))
             }
         };
@@ -91,6 +91,23 @@ impl Call {
         let number = leg.party.number.clone();
         self.tell(desk, Event::FellSilent { number });
         self.probe(desk, index);
+    }
+
+    /// Nothing comes from a phone, and the other one is heard. Where both should be, the story says
+    /// so, once; on hold, and before the call is answered, it means nothing.
+    pub(super) fn handle_one_way(&mut self, desk: &mut Desk<'_>, index: usize) {
+        let Some(other) = self.other(index) else { return };
+        let talks = |index: usize| {
+            let leg = &self.legs[index];
+            leg.voice.direction == Direction::SendRecv && matches!(leg.state, State::Up { .. })
+        };
+        if !talks(index) || !talks(other) {
+            return;
+        }
+        let event = Event::OneWay { number: self.legs[index].party.number.clone() };
+        if !self.ledger.is_told(&event) {
+            self.tell(desk, event);
+        }
     }
 
     /// Asks whether a phone is there, and nothing else.
@@ -169,6 +186,10 @@ impl Call {
         leg.acknowledge(desk, cseq, None);
         let still_up = matches!(leg.state, State::Up { .. });
         if let (true, Ok(Some(description))) = (still_up, read_description(response)) {
+            if self.take_answer(desk, index, &description).is_err() {
+                return self.end(desk, Ending::NoCommonMedia);
+            }
+            let leg = &mut self.legs[index];
             leg.voice.take(&description.sound());
             leg.aim(desk, self.id);
         }

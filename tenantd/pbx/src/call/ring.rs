@@ -59,7 +59,7 @@ impl Call {
             party,
             flow,
             dialog: Dialog::asked(&invite, &tag).expect("an INVITE is checked before it gets here"),
-            voice: Voice::new(desk.office.chance.number()),
+            voice: Voice::new(&mut desk.office.chance),
             state: State::Asking { server, invite },
             marks: Marks::begin(desk.now),
             timer,
@@ -90,9 +90,8 @@ impl Call {
             Ok(permit) => self.permit = Some(permit),
             Err(reached) => return self.refuse_over_limit(desk, reached),
         }
-        if let Err(status) = self.take_offer() {
-            let ending = Ending::NoCommonMedia;
-            return self.refuse(desk, Verdict { status, ending, q850: 88 });
+        if let Err(verdict) = self.take_offer(desk) {
+            return self.refuse(desk, verdict);
         }
         self.tried.clear();
         let mut caller = self.legs.swap_remove(0);
@@ -126,6 +125,7 @@ impl Call {
                 self.judge(desk);
             }
             422 if self.asks_longer(index, response) => self.invite(desk, index),
+            488 | 606 if self.takes_another_way(desk, index) => self.invite(desk, index),
             status => {
                 self.note_refusal(desk, index, status);
                 if status >= 600 {
@@ -163,6 +163,7 @@ impl Call {
 
     /// A side's ports are open: the phone can be called, or heard again after a restart.
     pub(super) fn handle_open(&mut self, desk: &mut Desk<'_>, index: usize) {
+        self.legs[index].tell_terms(desk, self.id);
         self.legs[index].aim(desk, self.id);
         match self.phase {
             Phase::Ringing { .. } if matches!(self.legs[index].state, State::Opening) => {
@@ -232,7 +233,7 @@ impl Call {
         }
     }
 
-    fn cancel_one(&mut self, desk: &mut Desk<'_>, index: usize, reason: Option<&str>) {
+    pub(super) fn cancel_one(&mut self, desk: &mut Desk<'_>, index: usize, reason: Option<&str>) {
         let now = desk.now;
         let leg = &mut self.legs[index];
         match &mut leg.state {
@@ -272,23 +273,49 @@ impl Call {
     }
 
     /// Reads the caller's offer; without one the called phone makes it (RFC 3261 §13.2.1).
-    fn take_offer(&mut self) -> Result<(), u16> {
-        let caller = &mut self.legs[0];
-        let State::Asking { invite, .. } = &caller.state else { return Ok(()) };
-        self.offer = read_description(invite)?;
-        if let Some(offer) = &self.offer {
-            caller.voice.take(&offer.sound());
+    fn take_offer(&mut self, desk: &mut Desk<'_>) -> Result<(), Verdict> {
+        let State::Asking { invite, .. } = &self.legs[0].state else { return Ok(()) };
+        let no_media = |status| Verdict { status, ending: Ending::NoCommonMedia, q850: 88 };
+        let offer = read_description(invite).map_err(no_media)?;
+        match &offer {
+            Some(offer) => {
+                let unfit = Verdict { ending: Ending::NotEncrypted, ..no_media(488) };
+                self.may_offer(desk, 0, offer).map_err(|_told| unfit)?;
+                self.legs[0].voice.take(&offer.sound());
+            }
+            None => {
+                let way = self.legs[0].manners(desk).into_iter().next();
+                self.legs[0].voice.pact.manner = way.unwrap_or_default();
+            }
         }
+        self.offer = offer;
         Ok(())
+    }
+
+    /// A called phone does not encrypt like that: it is asked in another way, if there is one.
+    fn takes_another_way(&mut self, desk: &Desk<'_>, index: usize) -> bool {
+        let ways = self.legs[index].manners(desk);
+        let may = self.may_be_asked_again(index) && self.offer.is_some();
+        let pact = &mut self.legs[index].voice.pact;
+        let next = ways.get(usize::from(pact.tries) + 1).copied().filter(|_| may);
+        if let Some(way) = next {
+            pact.tries += 1;
+            pact.manner = way;
+        }
+        next.is_some()
     }
 
     /// A called phone finds our session interval too short: it is called again with its own.
     fn asks_longer(&mut self, index: usize, response: &Message) -> bool {
-        let leg = &mut self.legs[index];
+        self.may_be_asked_again(index)
+            && self.legs[index].timer.handle_too_brief(response) == Retry::Longer
+    }
+
+    fn may_be_asked_again(&self, index: usize) -> bool {
+        let leg = &self.legs[index];
         matches!(self.phase, Phase::Ringing { .. })
             && matches!(leg.state, State::Invited { wanted: Wanted::Yes, .. })
             && leg.dialog.remote_tag.is_empty()
-            && leg.timer.handle_too_brief(response) == Retry::Longer
     }
 
     fn note_refusal(&mut self, desk: &mut Desk<'_>, index: usize, status: u16) {

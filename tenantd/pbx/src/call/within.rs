@@ -8,7 +8,9 @@ use super::leg::{Ack, Agreed, State};
 use super::verdict::Fate;
 use super::{Call, Phase, Task};
 use crate::flow::Flow;
+use crate::media::{Digit, Wish};
 use crate::record::Ending;
+use crate::sip::keypress::keypress;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::name::Name;
@@ -59,7 +61,7 @@ impl Call {
                 desk.respond_plainly(asked.server, &asked.flow, &asked.request, 200);
             }
             Method::Prack => self.handle_prack(desk, index, &asked),
-            Method::Info => self.pass(desk, index, asked, Task::Info),
+            Method::Info => self.handle_info(desk, index, asked),
             Method::Message => self.pass(desk, index, asked, Task::Message),
             Method::Options => {
                 desk.respond_plainly(asked.server, &asked.flow, &asked.request, 200);
@@ -75,6 +77,19 @@ impl Call {
                 desk.respond_plainly(asked.server, &asked.flow, &asked.request, 405);
             }
         }
+    }
+
+    /// A key that a phone presses by a message is heard by the other one in its sound. A phone of whose
+    /// sound we know nothing gets the message, as it gets all others.
+    fn handle_info(&mut self, desk: &mut Desk<'_>, index: usize, asked: Within) {
+        let other = self.other(index).filter(|it| self.legs[*it].voice.pact.terms.is_some());
+        let pressed = keypress(&asked.request);
+        let key = pressed.and_then(|it| Some((Digit::from_key(it.key)?, it.for_ms)));
+        let (Some(other), Some((digit, for_ms))) = (other, key) else {
+            return self.pass(desk, index, asked, Task::Info);
+        };
+        desk.wish(Wish::Press { side: self.legs[other].side(self.id), digit, for_ms });
+        desk.respond_plainly(asked.server, &asked.flow, &asked.request, 200);
     }
 
     /// The ACK for a 2xx of ours.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::flow::Packed;
 use crate::id::TenantId;
 use crate::moment::Moment;
 
@@ -16,43 +17,58 @@ const MOST: usize = 65_536;
 /// A tenant is told of the same phone no more often.
 const TOLD_EVERY: Duration = Duration::from_secs(15);
 
-/// Where phones are.
+/// Where phones are. There are very many, and each lane's door knows its own, so an entry is small:
+/// a packed address, a number that stands for the tenant, and a second.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    newer: BTreeMap<SocketAddr, Source>,
-    older: BTreeMap<SocketAddr, Source>,
+    newer: BTreeMap<Packed, Source>,
+    older: BTreeMap<Packed, Source>,
+    /// By number; as many as the door ever served.
+    tenants: Vec<TenantId>,
+    numbers: BTreeMap<TenantId, u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Source {
-    tenant: TenantId,
-    told_at: Moment,
+    tenant: u32,
+    /// Seconds.
+    told_at: u32,
 }
 
 impl Sources {
     /// A phone of this tenant registers from there.
     pub(super) fn learn(&mut self, peer: SocketAddr, tenant: TenantId) {
-        match self.newer.get_mut(&peer) {
+        let (peer, tenant) = (Packed::from(peer), self.number(tenant));
+        match self.newer.get(&peer) {
             Some(source) if source.tenant == tenant => {}
-            Some(_) | None => self.keep(peer, Source { tenant, told_at: Moment::EPOCH }),
+            Some(_) | None => self.keep(peer, Source { tenant, told_at: 0 }),
         }
     }
 
     /// Something came from there that keeps a way open: whom to tell, if it is time to.
     pub(super) fn hear(&mut self, now: Moment, peer: SocketAddr) -> Option<TenantId> {
+        let peer = Packed::from(peer);
         let source = self.newer.get(&peer).or_else(|| self.older.get(&peer)).copied()?;
-        if now - source.told_at < TOLD_EVERY {
+        let now = u32::try_from(now.as_millis() / 1_000).unwrap_or(u32::MAX);
+        if u64::from(now.saturating_sub(source.told_at)) < TOLD_EVERY.as_secs() {
             return None;
         }
         self.keep(peer, Source { told_at: now, ..source });
-        Some(source.tenant)
+        self.tenants.get(usize::try_from(source.tenant).ok()?).copied()
     }
 
-    fn keep(&mut self, peer: SocketAddr, source: Source) {
+    fn keep(&mut self, peer: Packed, source: Source) {
         if self.newer.len() >= MOST {
             self.older = std::mem::take(&mut self.newer);
         }
         self.newer.insert(peer, source);
+    }
+
+    fn number(&mut self, tenant: TenantId) -> u32 {
+        *self.numbers.entry(tenant).or_insert_with(|| {
+            self.tenants.push(tenant);
+            u32::try_from(self.tenants.len() - 1).expect("memory ends before numbers do")
+        })
     }
 }
 

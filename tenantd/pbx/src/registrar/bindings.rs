@@ -1,8 +1,9 @@
 //! The table of bindings: by extension, by where they came from, and by when they end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+use crate::flow::Packed;
 use crate::id::{BindingId, UserId};
 use crate::moment::Moment;
 use crate::record::Binding;
@@ -60,18 +61,22 @@ impl Registered {
     }
 }
 
-/// All bindings of a tenant. Each is boxed: most extensions have one, and trees are sparse.
+/// All bindings of a tenant. Each has a slot, by whose number the orders know it: a number is a
+/// tenth of what names a binding, and each order would hold one.
 #[derive(Debug, Default)]
 pub(super) struct Bindings {
-    by_user: BTreeMap<(UserId, BindingId), Box<Registered>>,
-    ends: BTreeSet<(Moment, UserId, BindingId)>,
-    sources: BTreeSet<(Source, UserId, BindingId)>,
+    /// Boxed: most extensions have one, and what grows by doubling is half empty.
+    slots: Vec<Option<Box<Registered>>>,
+    free: Vec<Slot>,
+    by_user: BTreeMap<(UserId, BindingId), Slot>,
+    ends: BTreeSet<(Moment, Slot)>,
+    sources: BTreeSet<(Packed, Slot)>,
     arrivals: u64,
 }
 
-/// A peer's address, packed: most are not shared, so each costs an entry.
+/// A place among the slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Source([u8; 18]);
+struct Slot(u32);
 
 impl Bindings {
     pub(super) fn len(&self) -> usize {
@@ -79,16 +84,17 @@ impl Bindings {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Registered> {
-        self.by_user.values().map(|registered| &**registered)
+        self.by_user.values().filter_map(|slot| self.at(*slot))
     }
 
     pub(super) fn of(&self, user: UserId) -> impl Iterator<Item = &Registered> {
         let (first, last) = (BindingId(uuid::Uuid::nil()), BindingId(uuid::Uuid::max()));
-        self.by_user.range((user, first)..=(user, last)).map(|(_, registered)| &**registered)
+        let slots = self.by_user.range((user, first)..=(user, last));
+        slots.filter_map(|(_, slot)| self.at(*slot))
     }
 
     pub(super) fn find(&self, user: UserId, id: BindingId) -> Option<&Registered> {
-        self.by_user.get(&(user, id)).map(|registered| &**registered)
+        self.at(*self.by_user.get(&(user, id))?)
     }
 
     pub(super) fn knows_source(&self, peer: SocketAddr) -> bool {
@@ -97,17 +103,16 @@ impl Bindings {
 
     /// The bindings whose REGISTER came from there.
     pub(super) fn from(&self, peer: SocketAddr) -> impl Iterator<Item = (UserId, BindingId)> {
-        let (first, last) = (uuid::Uuid::nil(), uuid::Uuid::max());
-        let source = Source::from(peer);
-        let range =
-            (source, UserId(first), BindingId(first))..=(source, UserId(last), BindingId(last));
-        self.sources.range(range).map(|(_, user, id)| (*user, *id))
+        let source = Packed::from(peer);
+        let theirs = self.sources.range((source, Slot(0))..=(source, Slot(u32::MAX)));
+        let registered = theirs.filter_map(|(_, slot)| self.at(*slot));
+        registered.map(|registered| (registered.binding.user, registered.binding.id))
     }
 
     pub(super) fn insert(&mut self, binding: Binding, standing: Standing, reach: Reach) {
         self.remove(binding.user, binding.id);
         let key = (binding.user, binding.id);
-        let source = Source::from(binding.path.peer);
+        let source = Packed::from(binding.path.peer);
         self.arrivals += 1;
         let mut registered = Registered {
             binding,
@@ -118,15 +123,23 @@ impl Bindings {
             queued_at: Moment::EPOCH,
         };
         registered.queued_at = registered.ends_at();
-        self.ends.insert((registered.queued_at, key.0, key.1));
-        self.by_user.insert(key, Box::new(registered));
-        self.sources.insert((source, key.0, key.1));
+        let queued_at = registered.queued_at;
+        let slot = self.keep(registered);
+        self.ends.insert((queued_at, slot));
+        self.by_user.insert(key, slot);
+        self.sources.insert((source, slot));
     }
 
     pub(super) fn remove(&mut self, user: UserId, id: BindingId) -> Option<Binding> {
-        let registered = self.by_user.remove(&(user, id))?;
-        self.ends.remove(&(registered.queued_at, user, id));
-        self.sources.remove(&(Source::from(registered.binding.path.peer), user, id));
+        let slot = self.by_user.remove(&(user, id))?;
+        let registered = self.slots.get_mut(slot.place())?.take()?;
+        self.free.push(slot);
+        self.ends.remove(&(registered.queued_at, slot));
+        self.sources.remove(&(Packed::from(registered.binding.path.peer), slot));
+        if self.by_user.is_empty() {
+            // What a storm needed is given back.
+            *self = Self { arrivals: self.arrivals, ..Self::default() };
+        }
         Some(registered.binding)
     }
 
@@ -137,57 +150,71 @@ impl Bindings {
         id: BindingId,
         change: impl FnOnce(&mut Registered) -> R,
     ) -> Option<R> {
-        let registered = self.by_user.get_mut(&(user, id))?;
+        let slot = *self.by_user.get(&(user, id))?;
+        let registered = self.slots.get_mut(slot.place())?.as_mut()?;
         let before = registered.binding.path.peer;
         let result = change(registered);
         let after = registered.binding.path.peer;
         // A later end needs no new place: whoever comes to the old one finds it and queues again.
         let ends_at = registered.ends_at();
         if ends_at < registered.queued_at {
-            self.ends.remove(&(registered.queued_at, user, id));
-            self.ends.insert((ends_at, user, id));
+            self.ends.remove(&(registered.queued_at, slot));
+            self.ends.insert((ends_at, slot));
             registered.queued_at = ends_at;
         }
         if before != after {
-            self.sources.remove(&(Source::from(before), user, id));
-            self.sources.insert((Source::from(after), user, id));
+            self.sources.remove(&(Packed::from(before), slot));
+            self.sources.insert((Packed::from(after), slot));
         }
         Some(result)
     }
 
     /// When [`Self::take_ended`] is next due; it may then turn out that nothing has ended.
     pub(super) fn deadline(&self) -> Option<Moment> {
-        self.ends.first().map(|(at, _, _)| *at)
+        self.ends.first().map(|(at, _)| *at)
     }
 
     /// Removes one binding that has ended by now.
     pub(super) fn take_ended(&mut self, now: Moment) -> Option<Binding> {
-        while let Some((queued_at, user, id)) = self.ends.first().copied() {
+        while let Some((queued_at, slot)) = self.ends.first().copied() {
             if now < queued_at {
                 return None;
             }
             self.ends.pop_first();
-            let Some(registered) = self.by_user.get_mut(&(user, id)) else { continue };
+            let Some(registered) = self.slots.get_mut(slot.place()).and_then(Option::as_mut) else {
+                continue;
+            };
             let ends_at = registered.ends_at();
             if ends_at <= now {
+                let (user, id) = (registered.binding.user, registered.binding.id);
                 return self.remove(user, id);
             }
             registered.queued_at = ends_at;
-            self.ends.insert((ends_at, user, id));
+            self.ends.insert((ends_at, slot));
         }
         None
     }
+
+    fn at(&self, slot: Slot) -> Option<&Registered> {
+        self.slots.get(slot.place())?.as_deref()
+    }
+
+    /// Puts it into a slot that is free, or into a new one.
+    fn keep(&mut self, registered: Registered) -> Slot {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            let number = u32::try_from(self.slots.len()).expect("memory ends before numbers do");
+            self.slots.push(None);
+            Slot(number)
+        });
+        if let Some(place) = self.slots.get_mut(slot.place()) {
+            *place = Some(Box::new(registered));
+        }
+        slot
+    }
 }
 
-impl From<SocketAddr> for Source {
-    fn from(peer: SocketAddr) -> Self {
-        let address = match peer.ip() {
-            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            IpAddr::V6(address) => address.octets(),
-        };
-        let mut packed = [0; 18];
-        packed[..16].copy_from_slice(&address);
-        packed[16..].copy_from_slice(&peer.port().to_be_bytes());
-        Self(packed)
+impl Slot {
+    fn place(self) -> usize {
+        self.0 as usize
     }
 }

@@ -14,6 +14,7 @@ pub mod escape;
 pub mod flaw;
 pub mod frame;
 pub mod host;
+pub mod keypress;
 mod letters;
 pub mod list;
 pub mod message;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::registering::phone;
 use super::{Due, Line, Switch, Tenant};
 use crate::board::What;
+use crate::call::shown::Shown;
 use crate::call::{Call, Owner, Task};
 use crate::flow::{Flow, FlowId};
 use crate::id::{NodeId, TenantId};
@@ -57,6 +58,7 @@ impl Switch {
             directory,
             registrar,
             live: LiveCalls::default(),
+            shown: Shown::default(),
             guard: Guard::new(&mut self.office.chance, guard::LIMIT),
             calls: BTreeMap::new(),
             alarm: Alarm::default(),

@@ -41,7 +41,7 @@ const NO_CALL: u64 = 1;
 const MOST_DELAYED: usize = 10_000;
 
 impl Switch {
-    pub(super) fn receive_response(&mut self, now: Moment, response: &Message) {
+    pub(super) fn receive_response(&mut self, now: Moment, arrived: &Arrived, response: &Message) {
         let branch = response.via().ok().and_then(|via| via.branch().map(str::to_owned));
         let Some(opened) = branch.and_then(|branch| self.office.tokens.read(&branch)) else {
             return;
@@ -59,6 +59,8 @@ impl Switch {
                     call.handle_response(desk, owner.leg, task, reply);
                 }),
             }
+        } else {
+            self.hang_up_orphan(now, arrived, response);
         }
     }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::call::Call;
 use crate::call::desk::{Desk, LinkedNode, Office};
+use crate::call::shown::Shown;
 use crate::chance::Chance;
 use crate::edge::UnknownDomain;
 use crate::flow::{Advertised, Flow, FlowId};
@@ -30,6 +31,7 @@ use crate::tenant::limits::LiveCalls;
 
 mod admission;
 mod arrival;
+mod orphan;
 mod pings;
 mod refusal;
 mod registering;
@@ -65,6 +67,8 @@ pub struct Setup {
     pub own: Vec<IpAddr>,
     /// Where sound between two tenants goes: an address that every node of ours reaches.
     pub inner: IpAddr,
+    /// SHA-256 of media's certificate, if it has one.
+    pub fingerprint: Option<[u8; 32]>,
     /// How long registrations last.
     pub policy: Policy,
     /// What strangers hear.
@@ -130,6 +134,7 @@ struct Tenant {
     directory: Box<Directory>,
     registrar: Registrar,
     live: LiveCalls,
+    shown: Shown,
     guard: Guard,
     calls: BTreeMap<u64, Line>,
     alarm: Alarm,
@@ -169,6 +174,7 @@ impl Switch {
                 nodes: BTreeMap::from([(setup.node, here)]),
                 media: setup.media,
                 inner: setup.inner,
+                fingerprint: setup.fingerprint,
                 outputs: VecDeque::new(),
             },
             nonces: Nonces::new(nonce_key, valid_for, MOST_NONCES),
@@ -276,7 +282,7 @@ impl Switch {
     /// The life of a message: a repeat, an answer, or something new.
     fn receive(&mut self, now: Moment, arrived: Arrived, message: Message) {
         if !message.is_request() {
-            return self.receive_response(now, &message);
+            return self.receive_response(now, &arrived, &message);
         }
         if self.is_stranger(&arrived) {
             return self.turn_away(&arrived, &message);
@@ -357,7 +363,7 @@ impl Tenant {
         elsewhere: &'a BTreeMap<String, TenantId>,
         office: &'a mut Office,
     ) -> (Desk<'a>, &'a mut BTreeMap<u64, Line>) {
-        let Self { directory, registrar, live, calls, .. } = self;
-        (Desk { now, tenant: directory, registrar, live, elsewhere, office }, calls)
+        let Self { directory, registrar, live, shown, calls, .. } = self;
+        (Desk { now, tenant: directory, registrar, live, shown, elsewhere, office }, calls)
     }
 }

@@ -349,6 +349,7 @@ mod tests {
             media: Advertised::default(),
             own: vec![],
             inner: [127, 0, 0, 1].into(),
+            fingerprint: None,
             policy: Policy::default(),
             unknown_domain: UnknownDomain::Drop,
         })

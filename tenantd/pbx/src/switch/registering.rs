@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 use super::{Arrived, Change, Due, Switch};
 use crate::board::{Phone, Trouble, What};
 use crate::call::desk::Desk;
-use crate::flow::{Flow, Path};
+use crate::flow::{Flow, Path, Peer};
 use crate::id::{BindingId, RecordId, TenantId, UserId};
 use crate::input::Storage;
 use crate::moment::Moment;
@@ -339,17 +339,17 @@ fn show(desk: &mut Desk<'_>, binding: &Binding, extension: String) {
 }
 
 /// What the board shows of a phone.
-pub(super) fn phone(registered: &Registered, extension: String) -> Phone {
+pub(super) fn phone(registered: &Registered, extension: String) -> Box<Phone> {
     let binding = &registered.binding;
-    Phone {
-        extension,
-        user_agent: binding.user_agent.clone(),
-        path: binding.path.to_string(),
+    Box::new(Phone {
+        extension: extension.into_boxed_str(),
+        user_agent: binding.user_agent.as_str().into(),
+        path: Peer::from(&binding.path),
         expires_at: binding.expires_at,
         trouble: match (registered.standing, &binding.alg) {
             (Standing::Silent, _) => Some(Trouble::NotAnswering),
             (_, Some(_)) => Some(Trouble::SipAlg),
             (_, None) => None,
         },
-    }
+    })
 }

@@ -8,6 +8,7 @@ use crate::id::{GroupId, SoundId, TenantId, UserId};
 use crate::sip::digest::{self, Hashed};
 
 pub use crate::sip::digest::Algorithm;
+pub use crate::sip::sdp::Srtp;
 
 /// Everything a switch knows about a tenant.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +31,8 @@ pub struct Directory {
     pub trusted: Vec<(IpAddr, u8)>,
     /// Limits of the whole company.
     pub limits: Limits,
+    /// What it wants of encryption.
+    pub encryption: Encryption,
     /// Extensions by their id.
     pub users: BTreeMap<UserId, User>,
     /// Ring groups by their id.
@@ -87,6 +90,8 @@ pub struct User {
     pub max_contacts: u16,
     /// Its limits.
     pub limits: Limits,
+    /// How much encryption of sound is wanted with its phones.
+    pub srtp: Srtp,
 }
 
 impl User {
@@ -182,6 +187,25 @@ pub struct Group {
     pub name: String,
     /// Its members, in the order in which they were written.
     pub members: Vec<UserId>,
+}
+
+/// What a company wants of encryption of sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Encryption {
+    /// How much of it, where nothing else is said.
+    pub srtp: Srtp,
+    /// Keys in descriptions that come over signalling that is not encrypted.
+    pub plain_keys: PlainKeys,
+}
+
+/// Whether keys are taken that anybody on the way can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PlainKeys {
+    /// They are worth nothing.
+    #[default]
+    Refused,
+    /// The company knows it and wants it so.
+    Taken,
 }
 
 /// Limits on calls; `None` is no limit.

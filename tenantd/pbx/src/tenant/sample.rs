@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::directory::{Algorithm, Directory, Group, Limits, Place, Secrets, User};
+use super::directory::{
+    Algorithm, Directory, Encryption, Group, Limits, Place, Secrets, Srtp, User,
+};
 use crate::id::{GroupId, TenantId, UserId};
 
 /// The id of the extension with this number.
@@ -50,6 +52,7 @@ pub(crate) fn directory() -> Directory {
         label: Some("acme".into()),
         trusted: vec![],
         limits: Limits::default(),
+        encryption: Encryption::default(),
         credentials: users.values().map(|user| (user.secrets.username.clone(), user.id)).collect(),
         sounds: BTreeMap::new(),
         users,
@@ -83,5 +86,6 @@ fn extension(number: u128, username: Option<&str>) -> User {
         digest: vec![Algorithm::Md5],
         max_contacts: 1,
         limits: Limits::default(),
+        srtp: Srtp::default(),
     }
 }

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use pbx::board::What;
 use pbx::flow::{Advertised, Flow, FlowId, Path};
 use pbx::id::TenantId;
 use pbx::input::Placement;
@@ -14,12 +15,15 @@ use serde::{Deserialize, Serialize};
 
 /// The version of everything but [`Frame::Proof`] and [`Frame::Hello`]: peers of another one are
 /// not linked.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The longest frame: two messages of the largest kind, and what is said about them.
 pub const LONGEST: usize = 256 * 1024;
 
 const LENGTH_BYTES: usize = 4;
+
+/// What a phone or a call that is shown takes, at least about.
+const ABOUT_A_CHANGE: usize = 256;
 
 /// Something that a node says to another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +51,20 @@ pub enum Frame {
         tenant: TenantId,
         /// Where the phone is.
         peer: SocketAddr,
+    },
+    /// Somebody here looks at a tenant: whoever is its home shows what happens, for a while.
+    Watch {
+        /// Which.
+        tenant: TenantId,
+        /// How much is seen here.
+        seen: u32,
+    },
+    /// What somebody at your place who looks at a tenant should see; nothing: I am there.
+    Show {
+        /// Which.
+        tenant: TenantId,
+        /// What has changed.
+        changes: Vec<What>,
     },
 }
 
@@ -118,11 +136,13 @@ impl Frame {
         let content = match self {
             Self::Mail(letter) => letter.bytes.len(),
             Self::Send { bytes, .. } => bytes.len(),
+            Self::Show { changes, .. } => changes.len() * ABOUT_A_CHANGE,
             Self::Proof(_)
             | Self::Hello(_)
             | Self::Ping
             | Self::FlowGone(_)
-            | Self::KeptOpen { .. } => 0,
+            | Self::KeptOpen { .. }
+            | Self::Watch { .. } => 0,
         };
         content + std::mem::size_of::<Self>()
     }
@@ -185,6 +205,8 @@ mod tests {
             Frame::Send { path, bytes: Bytes::from(vec![0, 255, 13, 10]) },
             Frame::FlowGone(FlowId { node: NodeId(2), boot: 8, number: 9 }),
             Frame::KeptOpen { tenant, peer: path.peer },
+            Frame::Watch { tenant, seen: 7 },
+            Frame::Show { tenant, changes: vec![What::Cleared] },
         ]
     }
 

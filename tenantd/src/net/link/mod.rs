@@ -23,6 +23,7 @@ use pbx::id::{NodeId, TenantId};
 use pbx::input::Input;
 use tokio::sync::{Notify, mpsc};
 use tracing::info;
+use web::boards::Boards;
 
 pub use call::listen;
 pub use reception::Reception;
@@ -30,6 +31,7 @@ pub use reception::Reception;
 use self::call::Calls;
 use self::frame::{Frame, Hello, VERSION};
 use self::proof::LinkKey;
+use crate::boards::Watchers;
 use crate::lanes::inbox::Order;
 use crate::lanes::{LaneId, Lanes};
 use crate::metrics::{Count, Gauge, Tally};
@@ -162,6 +164,16 @@ impl Links {
     /// A tenant is at home on that lane, or no longer here.
     pub fn set_home(&self, tenant: TenantId, lane: Option<LaneId>) {
         self.reception.set_home(tenant, lane);
+    }
+
+    /// What is seen here of tenants, wherever they live.
+    pub fn boards(&self) -> &Boards {
+        self.reception.boards()
+    }
+
+    /// Peers at which somebody looks at a tenant of ours.
+    pub fn watchers(&self) -> &Watchers {
+        self.reception.watchers()
     }
 
     /// Our addresses in Via and Contact changed.

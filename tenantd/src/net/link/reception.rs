@@ -7,13 +7,18 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
+use pbx::board::What;
 use pbx::edge::Edge;
 use pbx::flow::{Delivery, Flow, FlowId, Path};
-use pbx::id::TenantId;
+use pbx::id::{NodeId, TenantId};
 use pbx::input::{Input, Placement};
 use pbx::sip::message::Message;
 
+use tokio::time::Instant;
+use web::boards::Boards;
+
 use super::frame::{Frame, Letter};
+use crate::boards::Watchers;
 use crate::lanes::inbox::{Mail, Order, Report};
 use crate::lanes::{LaneId, Lanes};
 use crate::metrics::{Count, Tally};
@@ -23,7 +28,9 @@ use crate::metrics::{Count, Tally};
 pub struct Reception {
     lanes: Arc<Lanes>,
     tally: Arc<Tally>,
-    homes: RwLock<HashMap<TenantId, LaneId>>,
+    homes: Arc<RwLock<HashMap<TenantId, LaneId>>>,
+    boards: Boards,
+    watchers: Watchers,
     /// Writes the refusal when a lane has no room.
     door: Mutex<Edge>,
 }
@@ -31,7 +38,13 @@ pub struct Reception {
 impl Reception {
     /// Nobody is at home yet.
     pub fn new(lanes: Arc<Lanes>, tally: Arc<Tally>, door: Edge) -> Self {
-        Self { lanes, tally, homes: RwLock::default(), door: Mutex::new(door) }
+        let homes = Arc::<RwLock<HashMap<TenantId, LaneId>>>::default();
+        let residents = homes.clone();
+        let boards = Boards::among_nodes(move |tenant| {
+            residents.read().unwrap_or_else(PoisonError::into_inner).contains_key(&tenant)
+        });
+        let (watchers, door) = (Watchers::default(), Mutex::new(door));
+        Self { lanes, tally, homes, boards, watchers, door }
     }
 
     pub(super) fn set_home(&self, tenant: TenantId, lane: Option<LaneId>) {
@@ -40,6 +53,26 @@ impl Reception {
             Some(lane) => drop(homes.insert(tenant, lane)),
             None => drop(homes.remove(&tenant)),
         }
+    }
+
+    pub(super) fn boards(&self) -> &Boards {
+        &self.boards
+    }
+
+    pub(super) fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
+    /// Somebody at a peer looks at a tenant; if it does not live here, another is asked as well.
+    pub(super) fn watch(&self, tenant: TenantId, node: NodeId, seen: u32) {
+        if self.home_of(tenant).is_some() {
+            self.watchers.watch(Instant::now(), tenant, node, seen);
+        }
+    }
+
+    /// A peer shows what somebody looks at here.
+    pub(super) fn show(&self, tenant: TenantId, changes: Vec<What>) {
+        self.boards.hear(tenant, changes);
     }
 
     pub(super) fn lanes(&self) -> &Lanes {

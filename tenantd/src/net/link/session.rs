@@ -187,6 +187,8 @@ async fn take_all(links: &Arc<Links>, node: NodeId, read: &mut BytesMut) -> Resu
             Frame::KeptOpen { tenant, peer } => {
                 links.reception.tell_kept_open(tenant, peer, &mut to_wake);
             }
+            Frame::Watch { tenant, seen } => links.reception.watch(tenant, node, seen),
+            Frame::Show { tenant, changes } => links.reception.show(tenant, changes),
             Frame::FlowGone(flow) if flow.node == node => {
                 links.reception.tell_gone(flow).await;
             }

@@ -2,6 +2,7 @@
 //!
 //! RFC 3261 §10, with instances and paths of RFC 5626 §6 and RFC 3327.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use chrono::{DateTime, Utc};
@@ -9,9 +10,9 @@ use pbx::flow::{Link, Path, Transport};
 use pbx::id::{BindingId, NodeId, RecordId, TenantId, UserId};
 use pbx::moment::Moment;
 use pbx::record::{Binding, Record};
+use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{Postgres, Row, Transaction};
 use uuid::Uuid;
 
 use super::column;
@@ -24,106 +25,121 @@ const BINDINGS_OF: &str = "
     SELECT tenant_id, id, extension_id, contact, instance, reg_id, call_id, cseq, q, listener,
            source, path, user_agent, expires_at, horizon_at, node_number, transport, boot,
            connection, alg
-    FROM binding WHERE tenant_id = $1 AND horizon_at > $2
-    ORDER BY id";
+    FROM binding WHERE tenant_id = ANY ($1) AND horizon_at > $2 AND gone_at IS NULL
+    ORDER BY tenant_id, id";
 
-/// Answers with the records whose extension is gone.
+/// One question, and a transaction of its own. What ended keeps its row, empty, for
+/// [`super::upkeep::REMEMBER_GONE_FOR`], so that no replayed journal brings it back.
 const WRITE: &str = "
-    WITH given AS (
-        SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[],
-            $8::bigint[], $9::text[], $10::bigint[], $11::smallint[], $12::text[], $13::text[],
-            $14::jsonb[], $15::text[], $16::timestamptz[], $17::timestamptz[], $18::bigint[],
-            $19::timestamptz[], $20::integer[], $21::text[], $22::bigint[], $23::bigint[],
-            $24::text[])
-        AS given (record, tenant_id, id, extension_id, contact, instance, reg_id, call_id, cseq, q,
-            listener, source, path, user_agent, expires_at, horizon_at, epoch, changed_at, node_number,
-            transport, boot, connection, alg)),
-    stored AS (
-        INSERT INTO binding (tenant_id, id, extension_id, contact, instance, reg_id, call_id, cseq,
-            q, node, node_number, transport, boot, connection, listener, source, path, user_agent,
-            expires_at, horizon_at, epoch, changed_at, alg)
-        SELECT r.tenant_id, r.id, r.extension_id, r.contact, r.instance, r.reg_id, r.call_id, r.cseq,
-            r.q, $1, r.node_number, r.transport, r.boot, r.connection, r.listener, r.source, r.path,
-            r.user_agent, r.expires_at, r.horizon_at, r.epoch, r.changed_at, r.alg
-        FROM given r
-        JOIN extension e ON e.tenant_id = r.tenant_id AND e.id = r.extension_id
-        WHERE NOT EXISTS (SELECT FROM gone g
-            WHERE g.tenant_id = r.tenant_id AND g.id = r.id AND g.at >= r.changed_at)
-        ORDER BY r.tenant_id, r.id
-        ON CONFLICT (tenant_id, id) DO UPDATE SET
-            contact = excluded.contact, instance = excluded.instance, reg_id = excluded.reg_id,
-            call_id = excluded.call_id, cseq = excluded.cseq, q = excluded.q, node = excluded.node,
-            node_number = excluded.node_number, transport = excluded.transport,
-            boot = excluded.boot, connection = excluded.connection,
-            listener = excluded.listener, source = excluded.source,
-            path = excluded.path, user_agent = excluded.user_agent,
-            expires_at = excluded.expires_at, horizon_at = excluded.horizon_at,
-            epoch = excluded.epoch, changed_at = excluded.changed_at, alg = excluded.alg
-        WHERE binding.changed_at <= excluded.changed_at AND binding.epoch <= excluded.epoch)
-    SELECT r.record FROM given r
-    LEFT JOIN extension e ON e.tenant_id = r.tenant_id AND e.id = r.extension_id
-    WHERE e.id IS NULL";
+    SELECT what, of_tenant, of_id FROM write_bindings($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+        $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)";
 
 /// The queries of this file.
 pub const QUERIES: &[Query] =
     &[Query::node("bindings_of", BINDINGS_OF), Query::node("write bindings", WRITE)];
 
-/// A registration to be written.
-pub(super) struct Bound<'r> {
-    pub(super) record: &'r Record,
-    pub(super) binding: &'r Binding,
-    pub(super) epoch: i64,
+/// What a group of records comes to: each registration once.
+#[derive(Default)]
+pub(super) struct Group<'r> {
+    /// Under which epochs it is written.
+    pub(super) epochs: BTreeMap<TenantId, i64>,
+    pub(super) bound: BTreeMap<(TenantId, BindingId), (&'r Record, &'r Binding)>,
+    pub(super) over: BTreeMap<(TenantId, BindingId), &'r Record>,
 }
 
-/// Writes registrations; answers with the records whose extension is gone.
-pub(super) async fn write(
-    transaction: &mut Transaction<'static, Postgres>,
-    node: &str,
-    rows: &[Bound<'_>],
-) -> Result<Vec<RecordId>, Failure> {
-    if rows.is_empty() {
-        return Ok(vec![]);
+/// What Postgres did not write.
+pub(super) enum Left {
+    /// Nothing: another node took this tenant over.
+    Taken(TenantId),
+    /// Nothing: this tenant has no lease.
+    Unknown(TenantId),
+    /// All but this one, whose extension is gone.
+    Homeless(TenantId, BindingId),
+}
+
+impl Group<'_> {
+    /// Takes a tenant's records out; they are the answer.
+    pub(super) fn leave_out(&mut self, tenant: TenantId) -> impl Iterator<Item = RecordId> + use<> {
+        self.epochs.remove(&tenant);
+        let is_theirs = |(of, _): &(TenantId, BindingId)| *of == tenant;
+        let bound = self.bound.extract_if(.., |key, _| is_theirs(key));
+        let mut records: Vec<RecordId> = bound.map(|(_, (record, _))| record.id).collect();
+        let over = self.over.extract_if(.., |key, _| is_theirs(key));
+        records.extend(over.map(|(_, record)| record.id));
+        records.into_iter()
     }
-    let query = sqlx::query_scalar(WRITE)
-        .bind(node)
-        .bind(column(rows, |row| row.record.id.0))
-        .bind(column(rows, |row| row.record.tenant.0))
-        .bind(column(rows, |row| row.binding.id.0))
-        .bind(column(rows, |row| row.binding.user.0))
-        .bind(column(rows, |row| storable(&row.binding.contact)))
-        .bind(column(rows, |row| row.binding.instance.as_deref().map(storable)))
-        .bind(column(rows, |row| row.binding.reg_id.map(i64::from)))
-        .bind(column(rows, |row| storable(&row.binding.call_id)))
-        .bind(column(rows, |row| i64::from(row.binding.cseq)))
-        .bind(column(rows, |row| i16::try_from(row.binding.q).unwrap_or(i16::MAX)))
-        .bind(column(rows, |row| row.binding.path.local.to_string()))
-        .bind(column(rows, |row| row.binding.path.peer.to_string()))
-        .bind(column(rows, |row| Json(column(&row.binding.route, |hop| storable(hop)))))
-        .bind(column(rows, |row| storable(&row.binding.user_agent)))
-        .bind(column(rows, |row| stamp(row.binding.expires_at)))
-        .bind(column(rows, |row| stamp(row.binding.horizon)))
-        .bind(column(rows, |row| row.epoch))
-        .bind(column(rows, |row| stamp(row.record.at)))
-        .bind(column(rows, |row| i32::from(row.binding.path.node.0)))
-        .bind(column(rows, |row| row.binding.path.transport().to_ascii_lowercase()))
-        .bind(column(rows, |row| row.binding.path.stream().map(|s| i64::from(s.boot))))
-        .bind(column(rows, |row| row.binding.path.stream().map(|s| i64::from(s.number))))
-        .bind(column(rows, |row| row.binding.alg.as_deref().map(storable)));
-    let homeless: Vec<Uuid> = query.fetch_all(&mut **transaction).await?;
-    Ok(homeless.into_iter().map(RecordId).collect())
+
+    /// Writes it.
+    pub(super) async fn write(
+        &self,
+        database: &Database,
+        node: &str,
+    ) -> Result<Vec<Left>, Failure> {
+        let (served, epochs): (Vec<Uuid>, Vec<i64>) =
+            self.epochs.iter().map(|(tenant, epoch)| (tenant.0, *epoch)).unzip();
+        let over: Vec<_> = self.over.iter().collect();
+        let rows: Vec<_> = self.bound.values().collect();
+        let epoch = |tenant| self.epochs.get(&tenant).copied().unwrap_or_default();
+        let query = sqlx::query_as(WRITE)
+            .bind(node)
+            .bind(served)
+            .bind(epochs)
+            .bind(column(&over, |((tenant, _), _)| tenant.0))
+            .bind(column(&over, |((_, id), _)| id.0))
+            .bind(column(&over, |(_, record)| stamp(record.at)))
+            .bind(column(&rows, |(record, _)| record.tenant.0))
+            .bind(column(&rows, |(_, binding)| binding.id.0))
+            .bind(column(&rows, |(_, binding)| binding.user.0))
+            .bind(column(&rows, |(_, binding)| storable(&binding.contact)))
+            .bind(column(&rows, |(_, binding)| binding.instance.as_deref().map(storable)))
+            .bind(column(&rows, |(_, binding)| binding.reg_id.map(i64::from)))
+            .bind(column(&rows, |(_, binding)| storable(&binding.call_id)))
+            .bind(column(&rows, |(_, binding)| i64::from(binding.cseq)))
+            .bind(column(&rows, |(_, binding)| i16::try_from(binding.q).unwrap_or(i16::MAX)))
+            .bind(column(&rows, |(_, binding)| binding.path.local.to_string()))
+            .bind(column(&rows, |(_, binding)| binding.path.peer.to_string()))
+            .bind(column(&rows, |(_, binding)| Json(column(&binding.route, |hop| storable(hop)))))
+            .bind(column(&rows, |(_, binding)| storable(&binding.user_agent)))
+            .bind(column(&rows, |(_, binding)| stamp(binding.expires_at)))
+            .bind(column(&rows, |(_, binding)| stamp(binding.horizon)))
+            .bind(column(&rows, |(record, _)| epoch(record.tenant)))
+            .bind(column(&rows, |(record, _)| stamp(record.at)))
+            .bind(column(&rows, |(_, binding)| i32::from(binding.path.node.0)))
+            .bind(column(&rows, |(_, binding)| binding.path.transport().to_ascii_lowercase()))
+            .bind(column(&rows, |(_, binding)| binding.path.stream().map(|s| i64::from(s.boot))))
+            .bind(column(&rows, |(_, binding)| binding.path.stream().map(|s| i64::from(s.number))))
+            .bind(column(&rows, |(_, binding)| binding.alg.as_deref().map(storable)));
+        let answer: Vec<(String, Uuid, Option<Uuid>)> = query.fetch_all(&database.node).await?;
+        answer.into_iter().map(left).collect()
+    }
 }
 
-/// The registrations of a tenant that are worth trying: their horizon is not past.
+fn left((what, tenant, id): (String, Uuid, Option<Uuid>)) -> Result<Left, Failure> {
+    match (what.as_str(), TenantId(tenant), id.map(BindingId)) {
+        ("taken", tenant, _) => Ok(Left::Taken(tenant)),
+        ("unknown", tenant, _) => Ok(Left::Unknown(tenant)),
+        ("homeless", tenant, Some(id)) => Ok(Left::Homeless(tenant, id)),
+        (other, _, _) => Err(Failure::Damaged("write_bindings", format!("it says {other:?}"))),
+    }
+}
+
+/// The registrations of tenants that are worth trying: their horizon is not past.
 ///
 /// # Errors
 /// If Postgres is away.
 pub async fn bindings_of(
     database: &Database,
-    tenant: TenantId,
+    tenants: &[TenantId],
     now: Moment,
-) -> Result<Vec<Binding>, Failure> {
-    let query = sqlx::query(BINDINGS_OF).bind(tenant.0).bind(stamp(now));
-    query.fetch_all(&database.node).await?.iter().map(binding).collect()
+) -> Result<BTreeMap<TenantId, Vec<Binding>>, Failure> {
+    let ids: Vec<Uuid> = column(tenants, |tenant| tenant.0);
+    let query = sqlx::query(BINDINGS_OF).bind(ids).bind(stamp(now));
+    let mut bindings = BTreeMap::<_, Vec<_>>::new();
+    for row in query.fetch_all(&database.node).await? {
+        let tenant = TenantId(row.try_get("tenant_id")?);
+        bindings.entry(tenant).or_default().push(binding(&row)?);
+    }
+    Ok(bindings)
 }
 
 fn binding(row: &PgRow) -> Result<Binding, Failure> {

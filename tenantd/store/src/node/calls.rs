@@ -1,6 +1,9 @@
 //! Calls: the facts of those under way, and how each one went once it is over.
 
+use std::collections::BTreeMap;
+
 use pbx::id::{CallId, RecordId, TenantId};
+use pbx::moment::Moment;
 use pbx::record::{CallRecord, Record};
 use serde::Serialize;
 use serde_json::Value;
@@ -14,7 +17,7 @@ use crate::query::Query;
 use crate::stamps::stamp;
 
 const LIVE_CALLS_OF: &str =
-    "SELECT tenant_id, facts, node FROM live_call WHERE tenant_id = $1 ORDER BY id";
+    "SELECT tenant_id, facts, node FROM live_call WHERE tenant_id = ANY ($1) ORDER BY id";
 
 const WRITE_LIVE: &str = "
     INSERT INTO live_call (tenant_id, id, facts, node, epoch, changed_at)
@@ -45,8 +48,25 @@ const WRITE: &str = "
         ON CONFLICT (tenant_id, id, began_at) DO NOTHING)
     SELECT r.record FROM given r LEFT JOIN tenant t ON t.id = r.tenant_id WHERE t.id IS NULL";
 
+/// Kept for [`super::upkeep::REMEMBER_GONE_FOR`], so that no replayed journal brings one back.
+const NOTE: &str = "
+    INSERT INTO gone (tenant_id, id, at)
+    SELECT r.tenant_id, r.id, r.at
+    FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS r (tenant_id, id, at)
+    JOIN tenant t ON t.id = r.tenant_id
+    ORDER BY r.tenant_id, r.id
+    ON CONFLICT (tenant_id, id) DO UPDATE SET at = greatest(gone.at, excluded.at)";
+
+const END: &str = "
+    DELETE FROM live_call USING unnest($1::uuid[], $2::uuid[], $3::timestamptz[])
+        AS r (tenant_id, id, at)
+    WHERE live_call.tenant_id = r.tenant_id AND live_call.id = r.id
+      AND live_call.changed_at <= r.at";
+
 /// The queries of this file.
 pub const QUERIES: &[Query] = &[
+    Query::node("note ended calls", NOTE),
+    Query::node("end live calls", END),
     Query::node("live_calls_of", LIVE_CALLS_OF),
     Query::node("write live calls", WRITE_LIVE),
     Query::node("write calls", WRITE),
@@ -61,17 +81,22 @@ pub struct LiveCall {
     pub node: String,
 }
 
-/// A tenant's calls that nobody said are over.
+/// Tenants' calls that nobody said are over.
 ///
 /// # Errors
 /// If Postgres is away.
 pub async fn live_calls_of(
     database: &Database,
-    tenant: TenantId,
-) -> Result<Vec<LiveCall>, Failure> {
-    let query = sqlx::query_as(LIVE_CALLS_OF).bind(tenant.0);
+    tenants: &[TenantId],
+) -> Result<BTreeMap<TenantId, Vec<LiveCall>>, Failure> {
+    let ids: Vec<Uuid> = column(tenants, |tenant| tenant.0);
+    let query = sqlx::query_as(LIVE_CALLS_OF).bind(ids);
     let rows: Vec<(Uuid, Vec<u8>, String)> = query.fetch_all(&database.node).await?;
-    Ok(rows.into_iter().map(|(_, facts, node)| LiveCall { facts, node }).collect())
+    let mut calls = BTreeMap::<_, Vec<_>>::new();
+    for (tenant, facts, node) in rows {
+        calls.entry(TenantId(tenant)).or_default().push(LiveCall { facts, node });
+    }
+    Ok(calls)
 }
 
 /// A call's facts to be written.
@@ -86,6 +111,24 @@ pub(super) struct Live<'r> {
 pub(super) struct Ended<'r> {
     pub(super) record: &'r Record,
     pub(super) call: &'r CallRecord,
+}
+
+/// Calls that are over, each with its moment, are not under way any more.
+pub(super) async fn end(
+    transaction: &mut Transaction<'static, Postgres>,
+    over: &[(TenantId, Uuid, Moment)],
+) -> Result<(), Failure> {
+    if over.is_empty() {
+        return Ok(());
+    }
+    for query in [NOTE, END] {
+        let query = sqlx::query(query)
+            .bind(column(over, |(tenant, _, _)| tenant.0))
+            .bind(column(over, |(_, id, _)| *id))
+            .bind(column(over, |(_, _, at)| stamp(*at)));
+        query.execute(&mut **transaction).await?;
+    }
+    Ok(())
 }
 
 /// Writes the facts of calls under way.

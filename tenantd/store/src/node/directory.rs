@@ -1,16 +1,19 @@
-//! Loads a tenant's configuration as one fact, from one snapshot of the database.
+//! Loads tenants' configurations, each as one fact, from one snapshot of the database.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use pbx::id::{GroupId, SoundId, TenantId, UserId};
-use pbx::tenant::directory::{Algorithm, Directory, Group, Limits, Place, Secrets, Sound, User};
+use pbx::tenant::directory::{
+    Algorithm, Directory, Encryption, Group, Limits, Place, PlainKeys, Secrets, Sound, Srtp, User,
+};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row, Transaction};
 use uuid::Uuid;
 
-use crate::database::Database;
+use super::column;
+use crate::database::{Database, begin};
 use crate::failure::Failure;
 use crate::objects::{Kind, ObjectKey};
 use crate::query::Query;
@@ -19,42 +22,43 @@ use crate::secrets::{self, ClusterKey, Sealed};
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// The narrowest setting counts: the tenant's before the house's, this node's before every node's.
-const TENANT: &str = "
+const TENANTS: &str = "
     SELECT t.id AS tenant_id, t.version, t.route, t.name, t.label, t.trusted::text[] AS trusted,
-        t.max_calls, t.max_call_s,
+        t.max_calls, t.max_call_s, t.srtp, t.sdes_over_plain,
         (SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'canonical') AS domain,
         ARRAY(SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'alias'
               ORDER BY name) AS aliases,
         (SELECT ARRAY(SELECT jsonb_array_elements_text(s.value)) FROM setting s
          WHERE s.key = 'digest' AND s.tenant_id IN (t.id, house()) AND s.node IN ('*', $2)
          ORDER BY (s.tenant_id = t.id) DESC, (s.node <> '*') DESC LIMIT 1) AS digest
-    FROM tenant t WHERE t.id = $1";
+    FROM tenant t WHERE t.id = ANY ($1)";
 
 const EXTENSIONS: &str = "
     SELECT tenant_id, id, number, username, credential, name, password_sealed, password_key, digest,
-           max_contacts, max_calls, max_call_s
-    FROM extension WHERE tenant_id = $1";
+           max_contacts, max_calls, max_call_s, srtp
+    FROM extension WHERE tenant_id = ANY ($1)";
 
 const GROUPS: &str = "
     SELECT g.tenant_id, g.id, g.number, g.name,
         ARRAY(SELECT m.extension_id FROM ring_group_member m
               WHERE m.tenant_id = g.tenant_id AND m.ring_group_id = g.id
               ORDER BY m.position) AS members
-    FROM ring_group g WHERE g.tenant_id = $1";
+    FROM ring_group g WHERE g.tenant_id = ANY ($1)";
 
 const NUMBERS: &str = "
     SELECT n.tenant_id, n.number, coalesce(e.number, g.number) AS place
     FROM number n
     LEFT JOIN extension e ON e.tenant_id = n.tenant_id AND e.id = n.extension_id
     LEFT JOIN ring_group g ON g.tenant_id = n.tenant_id AND g.id = n.ring_group_id
-    WHERE n.tenant_id = $1";
+    WHERE n.tenant_id = ANY ($1)";
 
 const SOUNDS: &str = "
-    SELECT tenant_id, id, name, object_id, sha256, bytes, lasts_ms FROM sound WHERE tenant_id = $1";
+    SELECT tenant_id, id, name, object_id, sha256, bytes, lasts_ms
+    FROM sound WHERE tenant_id = ANY ($1)";
 
 /// The queries of this file.
 pub const QUERIES: &[Query] = &[
-    Query::node("tenant", TENANT),
+    Query::node("tenants", TENANTS),
     Query::node("extensions", EXTENSIONS),
     Query::node("groups", GROUPS),
     Query::node("numbers", NUMBERS),
@@ -66,29 +70,37 @@ pub(crate) fn password_of(tenant: TenantId, extension: Uuid) -> secrets::Place {
     secrets::Place { tenant, field: "extension.password", row: extension }
 }
 
-/// Loads a tenant as `node` shall serve it; `None` if it is gone or has no domain.
+/// Loads tenants as `node` shall serve them; one that is gone or has no domain is not among them.
 ///
 /// # Errors
-/// If Postgres is away, or a password does not open with this key.
+/// If Postgres is away, or a password of any of them does not open with this key.
 pub async fn load(
     database: &Database,
     key: &ClusterKey,
     node: &str,
-    tenant: TenantId,
-) -> Result<Option<Directory>, Failure> {
-    let mut snapshot = database.node.begin_with(SNAPSHOT).await?;
-    let query = sqlx::query(TENANT).bind(tenant.0).bind(node);
-    let Some(row) = query.fetch_optional(&mut *snapshot).await? else { return Ok(None) };
-    let Some(mut directory) = empty(tenant, &row)? else { return Ok(None) };
-    let digest = algorithms(row.try_get("digest")?).unwrap_or_else(|| vec![Algorithm::Md5]);
-    for row in rows(&mut snapshot, EXTENSIONS, tenant).await? {
-        let user = user(key, &directory, &digest, &row)?;
+    tenants: &[TenantId],
+) -> Result<BTreeMap<TenantId, Directory>, Failure> {
+    let mut snapshot = begin(&database.node, SNAPSHOT).await?;
+    let ids: Vec<Uuid> = column(tenants, |tenant| tenant.0);
+    let query = sqlx::query(TENANTS).bind(&ids).bind(node);
+    let (mut directories, mut digests) = (BTreeMap::new(), BTreeMap::new());
+    for row in query.fetch_all(&mut *snapshot).await? {
+        let tenant = TenantId(row.try_get("tenant_id")?);
+        directories.extend(empty(tenant, &row)?.map(|directory| (tenant, directory)));
+        digests.extend(algorithms(row.try_get("digest")?).map(|digest| (tenant, digest)));
+    }
+    let unless_told = vec![Algorithm::Md5];
+    for row in rows(&mut snapshot, EXTENSIONS, &ids).await? {
+        let Some(directory) = owner(&mut directories, &row)? else { continue };
+        let digest = digests.get(&directory.tenant).unwrap_or(&unless_told);
+        let user = user(key, directory, digest, &row)?;
         directory.names.insert(user.number.clone(), Place::User(user.id));
         directory.names.insert(user.sip_name().to_owned(), Place::User(user.id));
         directory.credentials.insert(user.secrets.username.clone(), user.id);
         directory.users.insert(user.id, user);
     }
-    for row in rows(&mut snapshot, GROUPS, tenant).await? {
+    for row in rows(&mut snapshot, GROUPS, &ids).await? {
+        let Some(directory) = owner(&mut directories, &row)? else { continue };
         let members: Vec<Uuid> = row.try_get("members")?;
         let group = Group {
             id: GroupId(row.try_get("id")?),
@@ -99,14 +111,16 @@ pub async fn load(
         directory.names.insert(group.number.clone(), Place::Group(group.id));
         directory.groups.insert(group.id, group);
     }
-    for row in rows(&mut snapshot, NUMBERS, tenant).await? {
+    for row in rows(&mut snapshot, NUMBERS, &ids).await? {
+        let Some(directory) = owner(&mut directories, &row)? else { continue };
         directory.numbers.insert(row.try_get("number")?, row.try_get("place")?);
     }
-    for row in rows(&mut snapshot, SOUNDS, tenant).await? {
-        directory.sounds.insert(row.try_get("name")?, sound(tenant, &row)?);
+    for row in rows(&mut snapshot, SOUNDS, &ids).await? {
+        let Some(directory) = owner(&mut directories, &row)? else { continue };
+        directory.sounds.insert(row.try_get("name")?, sound(directory.tenant, &row)?);
     }
     snapshot.commit().await?;
-    Ok(Some(directory))
+    Ok(directories)
 }
 
 fn sound(tenant: TenantId, row: &PgRow) -> Result<Sound, Failure> {
@@ -124,9 +138,17 @@ fn sound(tenant: TenantId, row: &PgRow) -> Result<Sound, Failure> {
 async fn rows(
     snapshot: &mut Transaction<'static, Postgres>,
     query: &'static str,
-    tenant: TenantId,
+    tenants: &[Uuid],
 ) -> Result<Vec<PgRow>, Failure> {
-    Ok(sqlx::query(query).bind(tenant.0).fetch_all(&mut **snapshot).await?)
+    Ok(sqlx::query(query).bind(tenants).fetch_all(&mut **snapshot).await?)
+}
+
+/// Whose row it is.
+fn owner<'d>(
+    directories: &'d mut BTreeMap<TenantId, Directory>,
+    row: &PgRow,
+) -> Result<Option<&'d mut Directory>, Failure> {
+    Ok(directories.get_mut(&TenantId(row.try_get("tenant_id")?)))
 }
 
 fn empty(tenant: TenantId, row: &PgRow) -> Result<Option<Directory>, Failure> {
@@ -143,6 +165,7 @@ fn empty(tenant: TenantId, row: &PgRow) -> Result<Option<Directory>, Failure> {
         label: row.try_get("label")?,
         trusted: trusted.iter().filter_map(|range| network(range)).collect(),
         limits: limits(row)?,
+        encryption: encryption(row)?,
         users: BTreeMap::new(),
         groups: BTreeMap::new(),
         numbers: BTreeMap::new(),
@@ -178,6 +201,7 @@ fn user(
         digest: algorithms(row.try_get("digest")?).unwrap_or_else(|| digest.to_owned()),
         max_contacts: u16::try_from(row.try_get::<i16, _>("max_contacts")?).unwrap_or(1),
         limits: limits(row)?,
+        srtp: srtp(row.try_get("srtp")?).unwrap_or(directory.encryption.srtp),
     })
 }
 
@@ -188,6 +212,24 @@ fn limits(row: &PgRow) -> Result<Limits, Failure> {
         max_calls: max_calls.and_then(|most| u32::try_from(most).ok()),
         max_call_for: max_call_s.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs),
     })
+}
+
+fn encryption(row: &PgRow) -> Result<Encryption, Failure> {
+    let plain_keys = match row.try_get("sdes_over_plain")? {
+        true => PlainKeys::Taken,
+        false => PlainKeys::Refused,
+    };
+    Ok(Encryption { srtp: srtp(row.try_get("srtp")?).unwrap_or_default(), plain_keys })
+}
+
+/// What a column says; a word of a later release is as good as none.
+fn srtp(word: Option<&str>) -> Option<Srtp> {
+    match word? {
+        "off" => Some(Srtp::Off),
+        "optional" => Some(Srtp::Optional),
+        "required" => Some(Srtp::Required),
+        _ => None,
+    }
 }
 
 fn algorithms(names: Option<Vec<String>>) -> Option<Vec<Algorithm>> {

@@ -7,11 +7,16 @@
 use pbx::id::TenantId;
 use uuid::Uuid;
 
-use crate::database::Database;
+use crate::database::{BEGIN, Database, begin};
 use crate::failure::Failure;
 use crate::query::Query;
 
-/// Waits for writes of the earlier holder that are on their way.
+/// Waits for writes of the earlier holders that are on their way.
+const WAIT: &str = "
+    SELECT pg_advisory_xact_lock(writes_of(node))
+    FROM (SELECT DISTINCT node FROM lease WHERE tenant_id = ANY ($1) ORDER BY node) AS holder";
+
+/// In order, so that two who take the same tenants do not hold each other up.
 const LOCK: &str = "
     SELECT tenant_id FROM lease WHERE tenant_id = ANY ($1) ORDER BY tenant_id FOR UPDATE";
 
@@ -27,7 +32,8 @@ const TAKE: &str = "
     RETURNING tenant_id, epoch";
 
 /// The queries of this file.
-pub const QUERIES: &[Query] = &[Query::node("lock", LOCK), Query::node("take", TAKE)];
+pub const QUERIES: &[Query] =
+    &[Query::node("wait", WAIT), Query::node("lock", LOCK), Query::node("take", TAKE)];
 
 /// A tenant that is at home here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +55,10 @@ pub async fn take(
     tenants: &[TenantId],
 ) -> Result<Vec<Lease>, Failure> {
     let ids: Vec<Uuid> = tenants.iter().map(|tenant| tenant.0).collect();
-    let mut transaction = database.node.begin().await?;
-    sqlx::query(LOCK).bind(&ids).execute(&mut *transaction).await?;
+    let mut transaction = begin(&database.node, BEGIN).await?;
+    for query in [WAIT, LOCK] {
+        sqlx::query(query).bind(&ids).execute(&mut *transaction).await?;
+    }
     let query = sqlx::query_as(TAKE).bind(&ids).bind(node);
     let taken: Vec<(Uuid, i64)> = query.fetch_all(&mut *transaction).await?;
     transaction.commit().await?;

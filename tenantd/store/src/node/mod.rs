@@ -4,7 +4,6 @@ pub mod bindings;
 pub mod calls;
 pub mod directory;
 pub mod feed;
-mod gone;
 pub mod jobs;
 pub mod leases;
 pub mod nodes;
@@ -21,7 +20,6 @@ pub const QUERIES: &[&[Query]] = &[
     calls::QUERIES,
     directory::QUERIES,
     feed::QUERIES,
-    gone::QUERIES,
     jobs::QUERIES,
     leases::QUERIES,
     nodes::QUERIES,

@@ -9,7 +9,7 @@ use sqlx::postgres::types::PgInterval;
 use sqlx::query::Query as Asked;
 use uuid::Uuid;
 
-use crate::database::Database;
+use crate::database::{BEGIN, Database, begin};
 use crate::failure::Failure;
 use crate::query::Query;
 
@@ -101,7 +101,7 @@ pub async fn started(
     hold_for: Duration,
 ) -> Result<NodeId, Failure> {
     let node = &myself.name;
-    let mut transaction = database.node.begin().await?;
+    let mut transaction = begin(&database.node, BEGIN).await?;
     seen_query(myself, hold_for).execute(&mut *transaction).await?;
     sqlx::query(FORGET).bind(node).execute(&mut *transaction).await?;
     let number: i32 = sqlx::query_scalar(NUMBER).bind(node).fetch_one(&mut *transaction).await?;

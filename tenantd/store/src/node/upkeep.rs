@@ -15,7 +15,12 @@ pub const REMEMBER_GONE_FOR: Duration = Duration::from_secs(7 * 24 * 3_600);
 const MONTHS_AHEAD: i32 = 2;
 
 const MONTHS: &str = "SELECT prepare_call_months($1)";
-const BINDINGS: &str = "DELETE FROM binding WHERE horizon_at < $1";
+/// What ended counts from its end, all else from its horizon; an extension's go with it.
+const BINDINGS: &str = "
+    DELETE FROM binding
+    WHERE gone_at < $2 OR gone_at IS NULL AND horizon_at < $1
+       OR NOT EXISTS (SELECT FROM extension e
+            WHERE e.tenant_id = binding.tenant_id AND e.id = binding.extension_id)";
 const GONE: &str = "DELETE FROM gone WHERE at < $1";
 
 /// The queries of this file.
@@ -29,9 +34,10 @@ pub const QUERIES: &[Query] =
 /// If Postgres is away.
 pub async fn tidy(database: &Database, now: Moment) -> Result<(), Failure> {
     sqlx::query(MONTHS).bind(MONTHS_AHEAD).execute(&database.node).await?;
-    sqlx::query(BINDINGS).bind(stamp(now)).execute(&database.node).await?;
     let week = u64::try_from(REMEMBER_GONE_FOR.as_micros()).unwrap_or(u64::MAX);
     let long_ago = Moment::from_micros(now.as_micros().saturating_sub(week));
+    let bindings = sqlx::query(BINDINGS).bind(stamp(now)).bind(stamp(long_ago));
+    bindings.execute(&database.node).await?;
     sqlx::query(GONE).bind(stamp(long_ago)).execute(&database.node).await?;
     Ok(())
 }

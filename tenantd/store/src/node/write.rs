@@ -6,21 +6,20 @@
 
 use std::collections::BTreeMap;
 
-use pbx::id::{RecordId, TenantId};
+use pbx::id::{BindingId, RecordId, TenantId};
 use pbx::moment::Moment;
 use pbx::record::{Memory, Record};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-use super::{bindings, calls, gone};
-use crate::database::Database;
+use super::bindings::{self, Left};
+use super::calls;
+use crate::database::{BEGIN, Database, begin};
 use crate::failure::Failure;
 use crate::query::Query;
 
-/// Locks against a new holder, not against our own renewal.
-const EPOCHS: &str = "
-    SELECT tenant_id, epoch FROM lease WHERE tenant_id = ANY ($1) ORDER BY tenant_id
-    FOR KEY SHARE";
+/// Whoever takes a tenant from this node waits until the transaction is over.
+const EPOCHS: &str = "SELECT tenant_id, epoch FROM epochs_for($1, $2)";
 
 /// The queries of this file.
 pub(super) const QUERIES: &[Query] = &[Query::node("epochs", EPOCHS)];
@@ -92,22 +91,86 @@ fn is_in_the_data(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
 
+/// Registrations and calls are written apart: mostly a group has only one kind.
 async fn write_group(
     database: &Database,
     writer: Writer<'_>,
     records: &[Record],
 ) -> Result<Vec<(RecordId, Skipped)>, Failure> {
-    let mut transaction = database.node.begin().await?;
-    let here = epochs(&mut transaction, records).await?;
-    let mut group = Group::default();
+    let mut skipped = write_bindings(database, writer, records).await?;
+    skipped.extend(write_calls(database, writer, records).await?);
+    Ok(skipped)
+}
+
+async fn write_bindings(
+    database: &Database,
+    writer: Writer<'_>,
+    records: &[Record],
+) -> Result<Vec<(RecordId, Skipped)>, Failure> {
+    let mut skipped = vec![];
+    let mut group = bindings::Group::default();
+    for record in records {
+        let key = |id: BindingId| (record.tenant, id);
+        match (&record.what, writer.epochs.get(&record.tenant)) {
+            (Memory::Live { .. } | Memory::Ended(_), _) => {}
+            (_, None) => skipped.push((record.id, Skipped::NotOurs)),
+            (Memory::Bound(binding), Some(epoch)) => {
+                group.epochs.insert(record.tenant, *epoch);
+                group.bound.insert(key(binding.id), (record, binding));
+            }
+            (Memory::Unbound(id), Some(epoch)) => {
+                group.epochs.insert(record.tenant, *epoch);
+                group.over.insert(key(*id), record);
+            }
+        }
+    }
+    while !group.epochs.is_empty() {
+        let mut again = false;
+        for left in group.write(database, writer.node).await? {
+            match left {
+                Left::Homeless(tenant, id) => {
+                    let record = group.bound.get(&(tenant, id)).map(|(record, _)| record.id);
+                    skipped.extend(record.map(|record| (record, Skipped::UserGone)));
+                }
+                Left::Taken(tenant) => {
+                    again = true;
+                    skipped.extend(group.leave_out(tenant).map(|id| (id, Skipped::Superseded)));
+                }
+                Left::Unknown(tenant) => {
+                    again = true;
+                    skipped.extend(group.leave_out(tenant).map(|id| (id, Skipped::NotOurs)));
+                }
+            }
+        }
+        // Nothing was written, but without these tenants all else will be.
+        if !again {
+            break;
+        }
+    }
+    Ok(skipped)
+}
+
+async fn write_calls(
+    database: &Database,
+    writer: Writer<'_>,
+    records: &[Record],
+) -> Result<Vec<(RecordId, Skipped)>, Failure> {
+    let mut tenants: Vec<Uuid> = records.iter().filter_map(live_tenant).collect();
+    let has_ended = records.iter().any(|record| matches!(record.what, Memory::Ended(_)));
+    if tenants.is_empty() && !has_ended {
+        return Ok(vec![]);
+    }
+    tenants.sort_unstable();
+    tenants.dedup();
+    let mut transaction = begin(&database.node, BEGIN).await?;
+    let here = epochs(&mut transaction, writer.node, tenants).await?;
+    let mut group = Calls::default();
     for record in records {
         group.sort_in(record, writer, &here);
     }
     // What is over comes first: it keeps what came before it from coming back.
     let over: Vec<_> = group.over.into_iter().map(|((tenant, id), at)| (tenant, id, at)).collect();
-    gone::write(&mut transaction, &over).await?;
-    let bound: Vec<_> = group.bound.into_values().collect();
-    let homeless = bindings::write(&mut transaction, writer.node, &bound).await?;
+    calls::end(&mut transaction, &over).await?;
     let live: Vec<_> = group.live.into_values().collect();
     calls::write_live(&mut transaction, writer.node, &live).await?;
     let ended: Vec<_> = group.ended.into_values().collect();
@@ -115,61 +178,55 @@ async fn write_group(
     transaction.commit().await?;
 
     let mut skipped = group.skipped;
-    skipped.extend(homeless.into_iter().map(|record| (record, Skipped::UserGone)));
     skipped.extend(strangers.into_iter().map(|record| (record, Skipped::NotOurs)));
     Ok(skipped)
 }
 
+fn live_tenant(record: &Record) -> Option<Uuid> {
+    match record.what {
+        Memory::Live { .. } => Some(record.tenant.0),
+        Memory::Bound(_) | Memory::Unbound(_) | Memory::Ended(_) => None,
+    }
+}
+
 async fn epochs(
     transaction: &mut Transaction<'static, Postgres>,
-    records: &[Record],
+    node: &str,
+    tenants: Vec<Uuid>,
 ) -> Result<BTreeMap<TenantId, i64>, Failure> {
-    let guarded = records.iter().filter(|record| !matches!(record.what, Memory::Ended(_)));
-    let mut tenants: Vec<Uuid> = guarded.map(|record| record.tenant.0).collect();
-    tenants.sort_unstable();
-    tenants.dedup();
     if tenants.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows: Vec<(Uuid, i64)> =
-        sqlx::query_as(EPOCHS).bind(tenants).fetch_all(&mut **transaction).await?;
+    let query = sqlx::query_as(EPOCHS).bind(node).bind(tenants);
+    let rows: Vec<(Uuid, i64)> = query.fetch_all(&mut **transaction).await?;
     Ok(rows.into_iter().map(|(tenant, epoch)| (TenantId(tenant), epoch)).collect())
 }
 
-/// A group's last word on each thing: a statement may touch a row only once.
+/// A group's last word on each call: a statement may touch a row only once.
 #[derive(Default)]
-struct Group<'r> {
-    bound: BTreeMap<(TenantId, Uuid), bindings::Bound<'r>>,
+struct Calls<'r> {
     live: BTreeMap<(TenantId, Uuid), calls::Live<'r>>,
     ended: BTreeMap<(TenantId, Uuid), calls::Ended<'r>>,
     over: BTreeMap<(TenantId, Uuid), Moment>,
     skipped: Vec<(RecordId, Skipped)>,
 }
 
-impl<'r> Group<'r> {
+impl<'r> Calls<'r> {
     fn sort_in(&mut self, record: &'r Record, writer: Writer<'_>, here: &BTreeMap<TenantId, i64>) {
         let tenant = record.tenant;
-        let epoch = match (&record.what, writer.epochs.get(&tenant), here.get(&tenant)) {
-            // How a call went is true whoever serves the tenant by now.
-            (Memory::Ended(_), _, _) => 0,
-            (_, Some(ours), Some(latest)) if latest > ours => {
-                return self.skipped.push((record.id, Skipped::Superseded));
-            }
-            (_, Some(ours), Some(_)) => *ours,
-            (_, None, _) | (_, _, None) => {
-                return self.skipped.push((record.id, Skipped::NotOurs));
-            }
-        };
         match &record.what {
-            Memory::Bound(binding) => {
-                let bound = bindings::Bound { record, binding, epoch };
-                self.bound.insert((tenant, binding.id.0), bound);
-            }
-            Memory::Unbound(binding) => drop(self.over.insert((tenant, binding.0), record.at)),
-            Memory::Live { call, facts } => {
-                let live = calls::Live { record, call: *call, facts, epoch };
-                self.live.insert((tenant, call.0), live);
-            }
+            Memory::Bound(_) | Memory::Unbound(_) => {}
+            Memory::Live { call, facts } => match (writer.epochs.get(&tenant), here.get(&tenant)) {
+                (Some(ours), Some(latest)) if latest > ours => {
+                    self.skipped.push((record.id, Skipped::Superseded));
+                }
+                (Some(ours), Some(_)) => {
+                    let live = calls::Live { record, call: *call, facts, epoch: *ours };
+                    self.live.insert((tenant, call.0), live);
+                }
+                (None, _) | (_, None) => self.skipped.push((record.id, Skipped::NotOurs)),
+            },
+            // How a call went is true whoever serves the tenant by now.
             Memory::Ended(call) => {
                 // Records come in their order: what was alive before is not worth a row.
                 self.live.remove(&(tenant, call.call.0));

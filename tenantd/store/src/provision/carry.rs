@@ -21,11 +21,12 @@ use crate::secrets::ClusterKey;
 
 const ADD_TENANT: &str = "
     INSERT INTO tenant (id, route, name, label, country, time_zone, max_calls, max_call_s, trusted,
-        max_sounds, sound_quota)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11)";
+        srtp, sdes_over_plain, max_sounds, sound_quota)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13)";
 const CHANGE_TENANT: &str = "
     UPDATE tenant SET name = $2, label = $3, country = $4, time_zone = $5, max_calls = $6,
-        max_call_s = $7, trusted = $8::text[]::cidr[], max_sounds = $9, sound_quota = $10
+        max_call_s = $7, trusted = $8::text[]::cidr[], srtp = $9, sdes_over_plain = $10,
+        max_sounds = $11, sound_quota = $12
     WHERE id = $1";
 const ADD_DOMAIN: &str = "INSERT INTO domain (tenant_id, id, name, kind) VALUES ($1, $2, $3, $4)";
 const DROP_DOMAIN: &str = "DELETE FROM domain WHERE tenant_id = $1 AND id = $2";
@@ -156,6 +157,10 @@ impl Carrier<'_> {
             }
             Some(_) => {}
         }
+        let knew = now.tenant.as_ref().is_some_and(|row| row.sdes_over_plain);
+        if wanted.sdes_over_plain && !knew {
+            way.tell(domain, "sdes_over_plain: keys of sound that others can read are taken");
+        }
         if let Some(aliases) = &self.tenant.aliases {
             for (row, name) in now.aliases.iter().filter(|(_, name)| !aliases.contains(name)) {
                 way.tell(domain, format_args!("alias {name} goes"));
@@ -210,6 +215,8 @@ impl Carrier<'_> {
             .bind(row.max_calls)
             .bind(row.max_call_s)
             .bind(row.trusted)
+            .bind(row.srtp)
+            .bind(row.sdes_over_plain)
             .bind(row.max_sounds)
             .bind(row.sound_quota)
     }
@@ -235,6 +242,15 @@ impl Carrier<'_> {
             trusted: match (&self.tenant.trusted, now) {
                 (Some(trusted), _) => trusted.clone(),
                 (None, now) => now.map(|now| now.trusted.clone()).unwrap_or_default(),
+            },
+            srtp: match (&self.tenant.encryption.srtp, now) {
+                (Some(srtp), _) => srtp.clone(),
+                (None, Some(now)) => now.srtp.clone(),
+                (None, None) => "optional".to_owned(),
+            },
+            sdes_over_plain: match (self.tenant.encryption.sdes_over_plain, now) {
+                (Some(taken), _) => taken,
+                (None, now) => now.is_some_and(|now| now.sdes_over_plain),
             },
             max_sounds: match limits.max_sounds {
                 Some(most) => i32::try_from(most).ok(),

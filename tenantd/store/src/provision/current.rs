@@ -13,7 +13,7 @@ pub(super) const ACCOUNT_HASH: &str = "SELECT password_hash FROM account WHERE e
 const BY_DOMAIN: &str = "SELECT tenant_id FROM domain WHERE name = $1 AND kind = 'canonical'";
 const TENANT: &str = "
     SELECT name, label, country, time_zone, max_calls, max_call_s,
-           trusted::text[] AS trusted, max_sounds, sound_quota
+           trusted::text[] AS trusted, srtp, sdes_over_plain, max_sounds, sound_quota
     FROM tenant WHERE id = $1";
 const ALIASES: &str = "
     SELECT id, name FROM domain WHERE tenant_id = $1 AND kind = 'alias' ORDER BY name";
@@ -21,7 +21,7 @@ const DIGEST: &str = "
     SELECT id, value FROM setting WHERE tenant_id = $1 AND node = '*' AND key = 'digest'";
 const EXTENSIONS: &str = "
     SELECT id, number, username, auth_username, password_sealed, password_key, name, email,
-           voicemail, digest, max_contacts, max_calls, max_call_s
+           voicemail, digest, max_contacts, max_calls, max_call_s, srtp
     FROM extension WHERE tenant_id = $1";
 const GROUPS: &str = "SELECT id, number, name FROM ring_group WHERE tenant_id = $1";
 const MEMBERS: &str = "
@@ -76,11 +76,13 @@ pub(super) struct TenantRow {
     pub(super) max_calls: Option<i32>,
     pub(super) max_call_s: Option<i32>,
     pub(super) trusted: Vec<String>,
+    pub(super) srtp: String,
+    pub(super) sdes_over_plain: bool,
     pub(super) max_sounds: Option<i32>,
     pub(super) sound_quota: Option<i64>,
 }
 
-/// An extension's row: one column more than a struct should have.
+/// An extension's row: two columns more than a struct should have.
 #[derive(Debug, Clone, FromRow)]
 pub(super) struct ExtensionRow {
     pub(super) id: Uuid,
@@ -96,6 +98,7 @@ pub(super) struct ExtensionRow {
     pub(super) max_contacts: i16,
     pub(super) max_calls: Option<i32>,
     pub(super) max_call_s: Option<i32>,
+    pub(super) srtp: Option<String>,
 }
 
 /// A group's row with its members' numbers.

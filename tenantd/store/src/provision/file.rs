@@ -23,6 +23,7 @@ pub(super) struct Tenant {
     pub(super) limits: Limits,
     pub(super) trusted: Option<Vec<String>>,
     pub(super) digest: Option<Vec<String>>,
+    pub(super) encryption: Encryption,
     pub(super) admins: Vec<Admin>,
     pub(super) extensions: Vec<Extension>,
     pub(super) groups: Vec<Group>,
@@ -46,6 +47,13 @@ pub(super) struct Limits {
     pub(super) max_call_s: Option<u32>,
     pub(super) max_sounds: Option<u32>,
     pub(super) sound_bytes: Option<u64>,
+}
+
+/// What is wanted of encryption of sound.
+#[derive(Debug, Clone)]
+pub(super) struct Encryption {
+    pub(super) srtp: Option<String>,
+    pub(super) sdes_over_plain: Option<bool>,
 }
 
 /// Somebody who runs the tenant.
@@ -73,6 +81,7 @@ pub(super) struct Extension {
     pub(super) email: Option<String>,
     pub(super) voicemail: Option<bool>,
     pub(super) digest: Option<Vec<String>>,
+    pub(super) srtp: Option<String>,
     pub(super) max_contacts: Option<u32>,
     pub(super) limits: Limits,
 }
@@ -232,6 +241,10 @@ impl Reader<'_> {
             limits: self.tenant_limits(raw)?,
             trusted: self.list("trusted", &raw.trusted, values::network)?,
             digest: raw.digest.as_ref().map(|v| self.value("digest", v, digest)).transpose()?,
+            encryption: Encryption {
+                srtp: self.text("srtp", &raw.srtp, values::srtp)?,
+                sdes_over_plain: raw.sdes_over_plain,
+            },
             admins: raw.admin.iter().map(|admin| self.admin(admin)).collect::<Result<_, _>>()?,
             extensions: raw
                 .extension
@@ -298,6 +311,7 @@ impl Reader<'_> {
             email: self.text("email", &raw.email, values::email)?,
             voicemail: raw.voicemail,
             digest: raw.digest.as_ref().map(|v| self.value("digest", v, digest)).transpose()?,
+            srtp: self.text("srtp", &raw.srtp, values::own_srtp)?,
             max_contacts: max_contacts
                 .map(|v| self.value("max_contacts", v, contacts))
                 .transpose()?,
@@ -416,6 +430,14 @@ mod tests {
                 "6",
                 "twice",
             ),
+            (
+                "srtp = \"yes\"\n",
+                "4",
+                "srtp is \"off\", \"optional\" or \"required\", and not \"yes\"",
+            ),
+            ("srtp = \"\"\n", "4", "and not \"\""),
+            ("sdes_over_plain = 1\n", "4", "boolean"),
+            ("[[tenant.extension]]\nnumber = \"101\"\nsrtp = \"on\"\n", "6", "and not \"on\""),
             ("[[tenant.trunk]]\nname = \"x\"\n", "4", "not available"),
             ("sound_quota = \"much\"\n", "4", "sound_quota"),
             ("[[tenant.sound]]\nname = \"x\"\n", "4", "file"),
@@ -450,6 +472,8 @@ mod tests {
             max_call_for = "4h"
             trusted = ["192.0.2.0/24"]
             digest = ["MD5"]
+            srtp = "required"
+            sdes_over_plain = true
             max_sounds = 20
             sound_quota = "200 MiB"
             [[tenant.admin]]
@@ -462,6 +486,7 @@ mod tests {
             email = "ada@acme.test"
             voicemail = true
             max_contacts = 3
+            srtp = "off"
             [[tenant.ring_group]]
             number = "600"
             members = ["101"]
@@ -478,6 +503,9 @@ mod tests {
         assert_eq!(tenant.admins[0].email, "boss@acme.test");
         assert_eq!(tenant.numbers[0].number, "+4312345");
         assert_eq!(tenant.extensions[0].line, 18);
+        assert_eq!(tenant.encryption.srtp.as_deref(), Some("required"));
+        assert_eq!(tenant.encryption.sdes_over_plain, Some(true));
+        assert_eq!(tenant.extensions[0].srtp.as_deref(), Some("off"));
         assert_eq!(tenant.limits.sound_bytes, Some(200 << 20));
         let sound = file.sounds().next().unwrap();
         assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 31));

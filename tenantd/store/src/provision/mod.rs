@@ -25,7 +25,7 @@ pub use sounds::{MOST_SOUND_BYTES, MOST_SOUNDS, Ready, Sounds};
 pub use values::bytes;
 
 use self::clash::{Clash, Pace};
-use crate::database::{Database, HOUSE, go_in};
+use crate::database::{BEGIN, Database, HOUSE, begin, go_in};
 use crate::failure::Failure;
 use crate::query::Query;
 use crate::secrets::ClusterKey;
@@ -167,7 +167,7 @@ struct Order<'a> {
 
 impl Order<'_> {
     async fn begin(&self, database: &Database) -> Result<Transaction<'static, Postgres>, Failure> {
-        let mut transaction = database.provider.begin().await?;
+        let mut transaction = begin(&database.provider, BEGIN).await?;
         go_in(&mut transaction, HOUSE, self.who).await?;
         sqlx::query(ONE_AT_A_TIME).execute(&mut *transaction).await?;
         Ok(transaction)

@@ -26,6 +26,8 @@ pub(super) struct Tenant {
     pub(super) max_call_for: Option<Spanned<String>>,
     pub(super) trusted: Option<Spanned<Vec<String>>>,
     pub(super) digest: Option<Spanned<Vec<String>>>,
+    pub(super) srtp: Option<Spanned<String>>,
+    pub(super) sdes_over_plain: Option<bool>,
     pub(super) max_sounds: Option<Spanned<i64>>,
     pub(super) sound_quota: Option<Spanned<String>>,
     #[serde(default)]
@@ -61,6 +63,7 @@ pub(super) struct Extension {
     pub(super) email: Option<Spanned<String>>,
     pub(super) voicemail: Option<bool>,
     pub(super) digest: Option<Spanned<Vec<String>>>,
+    pub(super) srtp: Option<Spanned<String>>,
     pub(super) max_contacts: Option<Spanned<i64>>,
     pub(super) max_calls: Option<Spanned<i64>>,
     pub(super) max_call_for: Option<Spanned<String>>,

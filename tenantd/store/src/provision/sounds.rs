@@ -13,7 +13,7 @@ use super::carry::{Carrier, Inside, Way};
 use super::current::{self, Current, SoundRow};
 use super::file::{File, SoundFile};
 use super::{Absent, NotApplied};
-use crate::database::{Database, HOUSE, go_in};
+use crate::database::{BEGIN, Database, HOUSE, begin, go_in};
 use crate::id::fresh;
 use crate::object_work::{DOOM, PUT};
 use crate::objects::{Kind, ObjectKey, Staged};
@@ -71,7 +71,7 @@ impl Sounds {
         if domains.is_empty() {
             return Ok(sounds);
         }
-        let mut look = database.provider.begin().await?;
+        let mut look = begin(&database.provider, BEGIN).await?;
         for domain in domains {
             // It is another tenant's place that its domain is looked up from.
             go_in(&mut look, HOUSE, "tenantd apply").await?;

@@ -163,6 +163,19 @@ pub(super) fn digest(names: &[String]) -> Checked<Vec<String>> {
         .ok_or_else(|| r#"digest is one of ["MD5"], ["SHA-256"] and ["SHA-256", "MD5"]"#.to_owned())
 }
 
+/// How much encryption of sound is wanted.
+pub(super) fn srtp(text: &str) -> Checked<String> {
+    let known = ["off", "optional", "required"].contains(&text);
+    known
+        .then(|| text.to_owned())
+        .ok_or_else(|| format!(r#"srtp is "off", "optional" or "required", and not {text:?}"#))
+}
+
+/// The same of an extension; empty leaves it to the company.
+pub(super) fn own_srtp(text: &str) -> Checked<String> {
+    if text.is_empty() { Ok(String::new()) } else { srtp(text) }
+}
+
 /// A whole number within bounds.
 pub(super) fn count(value: i64, from: u32, to: u32) -> Checked<u32> {
     let count = u32::try_from(value).ok().filter(|count| (from..=to).contains(count));
@@ -325,6 +338,8 @@ mod tests {
         assert!(country("UK").is_err());
         assert_eq!(count(3, 1, 100), Ok(3));
         assert!(count(0, 1, 100).is_err() && count(-1, 0, 9).is_err());
+        assert!(srtp("required").is_ok() && srtp("").is_err() && srtp("Off").is_err());
+        assert!(own_srtp("").is_ok() && own_srtp("yes").is_err());
         assert!(digest(&["SHA-256".into(), "MD5".into()]).is_ok());
         assert!(digest(&["MD5".into(), "SHA-256".into()]).is_err() && digest(&[]).is_err());
     }

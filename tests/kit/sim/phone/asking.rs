@@ -44,7 +44,10 @@ impl Phone {
                 }
                 self.answered(now, asked, response);
             }
-            (Asked::Invite, 300..) => self.refused(answer.status),
+            (Asked::Invite, 300..) => {
+                self.last_refusal = Some(response.clone());
+                self.refused(answer.status);
+            }
             (Asked::ReInvite, 491) => {
                 self.note_answer(response);
                 let at = now + Duration::from_millis(self.chance.below(4_000));
@@ -112,7 +115,7 @@ impl Phone {
         let bytes = match offered {
             true => draft.finish(),
             false => {
-                let said = self.description(self.skills.acks_with.unwrap_or("sendrecv"));
+                let said = self.answer(response, self.skills.acks_with.unwrap_or("sendrecv"));
                 draft.body("application/sdp", said.as_bytes()).finish()
             }
         };
@@ -224,10 +227,23 @@ impl Phone {
     }
 
     pub(in crate::sim) fn description(&self, direction: &str) -> String {
+        self.describe(self.skills.sound.offers.as_deref(), direction)
+    }
+
+    /// Its answer to what a message offers, or its offer if that offers nothing.
+    pub(super) fn answer(&self, asked: &Message, direction: &str) -> String {
+        let sound = &self.skills.sound;
+        let says = if asked.body().is_empty() { &sound.offers } else { &sound.answers };
+        self.describe(says.as_deref(), direction)
+    }
+
+    fn describe(&self, stream: Option<&str>, direction: &str) -> String {
+        let ip = self.account.claims.ip().to_string();
+        let plain = "m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n";
+        let stream = stream.unwrap_or(plain).replace("{ip}", &ip);
         format!(
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
-             m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na={direction}\r\n",
-            ip = self.account.claims.ip()
+             {stream}a={direction}\r\n"
         )
     }
 

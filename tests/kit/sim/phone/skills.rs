@@ -27,8 +27,22 @@ pub struct Skills {
     pub pracks: Pracks,
     /// The direction in the answer that its ACK brings.
     pub acks_with: Option<&'static str>,
+    /// What it says of its sound.
+    pub sound: Tongue,
     /// Whether it still does anything at all.
     pub power: Power,
+}
+
+/// What a phone says of its sound: its stream as `m=` and `a=` lines, `{ip}` for its address. Without
+/// any it has PCMA and nothing else.
+#[derive(Debug, Clone, Default)]
+pub struct Tongue {
+    /// What it offers.
+    pub offers: Option<String>,
+    /// What it answers.
+    pub answers: Option<String>,
+    /// What an offer must hold, or it is refused with 488.
+    pub demands: Option<&'static str>,
 }
 
 /// How a phone says that it rings.

@@ -1,20 +1,57 @@
-//! What two phones say about their sound: read from the one, written for the other with our address.
+//! What two phones say about their sound: read from the one, written for the other as our own word.
 //!
-//! RFC 8866 (the text), RFC 3264 (what it means between two sides). Codecs, DTMF and whatever else
-//! the phones agree on pass untouched; addresses, ports and the origin become ours, and what only
-//! makes sense end to end (ICE, RFC 8445; bundling, RFC 9143) is left out, because we are the end.
+//! RFC 8866 (the text), RFC 3264 (what it means between two sides). A call has two legs, and each has
+//! an offer and an answer of its own (RFC 7092); what the phones say passes from one to the other
+//! as far as it means the same to both, and the rest is between each phone and us:
+//!
+//! * `read`: a description is kept as it came, and each file here reads its part of it: `format` the
+//!   codecs, `crypto` keys, `shield` profile, certificate and ICE, `direction` who is heard.
+//! * `offer`: what B is offered is what A said. A's codecs stand first, in A's order and under A's
+//!   numbers, with A's parameters; then those that we could convert and A lacks, and events at the
+//!   clocks in use. A's protection is left out, and B's own is written by how B may be called.
+//! * `answer`: what A is answered is what B said. If B's first codec is one of A's, A's answer is
+//!   what both have, in B's order, with B's parameters: nothing is converted, and what we do not
+//!   know passes. Else it is the best of A's codecs that we can convert.
+//! * `terms`: each pair, once complete, is what media works by: numbers both ways, events, packet
+//!   length, protection, reports. Keys are read from the pair itself; ours come from the leg's seed
+//!   (`own`), so that a hold, a refresh or a restart changes none.
+//!
+//! A description that we do not understand (another profile, formats that are no numbers, no port)
+//! passes as it is, with our address in it, and then there are no terms. Video is refused.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use sdp_types::{Attribute, Connection, Media, Origin, Session};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+mod answer;
+mod crypto;
+mod direction;
+mod format;
+mod offer;
+mod own;
+#[cfg(test)]
+mod phones;
+mod shield;
+mod terms;
+
+pub use crypto::name_of;
+pub use direction::Direction;
+pub use format::Numbers;
+pub use offer::{End, Held};
+pub use own::Seed;
+pub use shield::{Check, Keys, Manner, Profile, Rules, Shield, Srtp, Unfit};
+pub use terms::{Offerer, terms};
+
+use format::Format;
+
 /// The longest description that is read: a generous phone needs 3 KiB.
 pub const LONGEST: usize = 16 * 1024;
 
-/// Attributes that name the sender's own sockets, or tie streams to each other.
-const END_TO_END: [&str; 11] = [
+/// Attributes that name the sender's own sockets and keys, or tie streams to each other.
+const END_TO_END: [&str; 20] = [
     "candidate",
     "remote-candidates",
     "end-of-candidates",
@@ -26,13 +63,29 @@ const END_TO_END: [&str; 11] = [
     "rtcp",
     "group",
     "bundle-only",
+    "mid",
+    "msid-semantic",
+    "crypto",
+    "fingerprint",
+    "setup",
+    "tls-id",
+    "dtls-id",
+    "connection",
+    "key-mgmt",
 ];
 
 /// A session description with at least one audio stream, the first of which is relayed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Description {
     session: Session,
     audio: usize,
+}
+
+/// Nothing of what it says: there may be keys in it.
+impl fmt::Debug for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Description({} {})", self.media().proto, self.media().fmt)
+    }
 }
 
 /// Why a description is of no use.
@@ -55,51 +108,6 @@ pub struct Sound {
     pub rtcp: Option<SocketAddr>,
     /// Which way sound flows, as it sees it.
     pub direction: Direction,
-}
-
-/// Which way sound flows (RFC 3264 §5.1), seen from who says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Direction {
-    /// Both ways.
-    SendRecv,
-    /// It only sends: the other is on hold.
-    SendOnly,
-    /// It only receives.
-    RecvOnly,
-    /// Neither way.
-    Inactive,
-}
-
-impl Direction {
-    /// Whether the one who says it holds the other.
-    pub fn holds(self) -> bool {
-        matches!(self, Self::SendOnly | Self::Inactive)
-    }
-
-    /// The same, seen from the other side.
-    pub fn mirrored(self) -> Self {
-        match self {
-            Self::SendRecv => Self::SendRecv,
-            Self::SendOnly => Self::RecvOnly,
-            Self::RecvOnly => Self::SendOnly,
-            Self::Inactive => Self::Inactive,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::SendRecv => "sendrecv",
-            Self::SendOnly => "sendonly",
-            Self::RecvOnly => "recvonly",
-            Self::Inactive => "inactive",
-        }
-    }
-
-    fn of(attributes: &[Attribute]) -> Option<Self> {
-        [Self::SendRecv, Self::SendOnly, Self::RecvOnly, Self::Inactive]
-            .into_iter()
-            .find(|direction| attributes.iter().any(|a| a.attribute == direction.name()))
-    }
 }
 
 /// Our end of a stream, as the other phone shall see it.
@@ -137,8 +145,34 @@ impl Description {
         Sound { rtp, rtcp: rtp.and_then(|rtp| self.rtcp(rtp)), direction: self.direction() }
     }
 
-    /// The same description with our end of the stream in it.
+    /// The same description with our end of the stream in it, and nothing that is only between its
+    /// sender and us.
     pub fn anchored(&self, anchor: &Anchor) -> String {
+        Self { session: self.relayed(anchor), audio: self.audio }.text()
+    }
+
+    /// As it is sent.
+    pub fn text(&self) -> String {
+        let mut text = Vec::with_capacity(1_024);
+        self.session.write(&mut text).expect("writing to memory cannot fail");
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// A description of ours under a later number.
+    #[must_use]
+    pub fn numbered(mut self, version: u64) -> Self {
+        self.session.origin.sess_version = version;
+        self
+    }
+
+    /// Notes what its numbers stand for.
+    pub fn note_numbers(&self, numbers: &mut Numbers) {
+        if let Some(formats) = self.formats() {
+            format::note(numbers, &formats);
+        }
+    }
+
+    fn relayed(&self, anchor: &Anchor) -> Session {
         let mut session = self.session.clone();
         let direction = self.direction();
         let here = Connection::from_ip_addr(anchor.address);
@@ -147,9 +181,11 @@ impl Description {
         session.connection = Some(here);
         (session.session_description, session.uri) = (None, None);
         (session.emails, session.phones) = (Vec::new(), Vec::new());
+        session.key = None;
         strip(&mut session.attributes);
         for (index, media) in session.medias.iter_mut().enumerate() {
             media.connections.clear();
+            media.key = None;
             strip(&mut media.attributes);
             media.port = if index == self.audio && media.port != 0 { anchor.port } else { 0 };
             if index == self.audio && Direction::of(&media.attributes) != Some(direction) {
@@ -157,9 +193,36 @@ impl Description {
                 media.attributes.push(Attribute::new(direction.name()));
             }
         }
-        let mut text = Vec::with_capacity(512);
-        session.write(&mut text).expect("writing to memory cannot fail");
-        String::from_utf8_lossy(&text).into_owned()
+        session
+    }
+
+    /// The stream that is relayed.
+    fn media(&self) -> &Media {
+        &self.session.medias[self.audio]
+    }
+
+    /// Whether there is a stream at all.
+    fn is_live(&self) -> bool {
+        self.media().port != 0
+    }
+
+    /// The stream's codecs, if we can judge them.
+    fn formats(&self) -> Option<Vec<Format>> {
+        Format::all_of(self.media())
+    }
+
+    /// What is said of the stream, or of all.
+    fn value(&self, name: &'static str) -> Option<&str> {
+        let own = self.media().get_first_attribute_value(name);
+        own.or_else(|| self.session.get_first_attribute_value(name)).flatten()
+    }
+
+    /// How much sound a packet for it shall hold, in milliseconds, as far as we make such packets.
+    fn ptime(&self) -> u8 {
+        let number = |name| self.value(name).and_then(|text| text.trim().parse::<u16>().ok());
+        let most = number("maxptime").unwrap_or(60);
+        let wished = number("ptime").unwrap_or(20).min(most);
+        [60, 40, 30, 20].into_iter().find(|length| u16::from(*length) <= wished).unwrap_or(10)
     }
 
     /// The description that answers this one with all that it offers: who only sends is heard.
@@ -184,7 +247,9 @@ impl Description {
             .or_else(|| Direction::of(&self.session.attributes))
             .unwrap_or(Direction::SendRecv);
         let address = self.address();
-        match (said, address.is_some_and(|ip| ip.is_unspecified())) {
+        // Whoever speaks ICE finds its address later, and writes none meanwhile (RFC 8840 §4.1.1).
+        let holds = address.is_some_and(|ip| ip.is_unspecified()) && self.own_ice().is_none();
+        match (said, holds) {
             (Direction::SendRecv, true) => Direction::SendOnly,
             (Direction::RecvOnly, true) => Direction::Inactive,
             (said, _) => said,

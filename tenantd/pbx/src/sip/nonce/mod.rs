@@ -1,21 +1,23 @@
 //! Numbers used once: so that a proof that somebody overheard is worth nothing.
 //!
 //! RFC 7616 §3.3 and §5.4. A nonce says itself when and by whom it was issued, under a keyed hash,
-//! so issuing one costs no memory; only those that were answered are remembered, with a window of
-//! 64 counts each, because phones on a bad line send out of order. Whatever is wrong with a nonce,
-//! the answer is `stale`, never a failed password.
+//! so issuing one costs no memory; only those that were answered are remembered (`used`). Whatever
+//! is wrong with a nonce, the answer is `stale`, never a failed password.
 //!
 //! The door that issues a nonce may be another node's. So what counts is not which process issued
 //! it, but whether it is younger than the tenant's stay here: an older one may have been answered
 //! elsewhere, and nobody here would know.
 
-use std::collections::{BTreeMap, VecDeque};
+mod used;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hasher;
 use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
+use self::used::Used;
 use super::base32;
 use crate::chance::Chance;
 use crate::moment::Moment;
@@ -23,21 +25,34 @@ use crate::moment::Moment;
 /// How long a nonce lasts for phones that do not count (RFC 2069): they could replay it.
 const UNCOUNTED_FOR: Duration = Duration::from_secs(60);
 
-/// Bits of a nonce that are random.
-const RANDOM_BITS: u32 = 48;
+/// Bits of a nonce that count within a series, and those that name the series.
+const COUNT_BITS: u32 = 24;
+const SERIES_BITS: u32 = 24;
 
 /// Seals and opens nonces.
-#[derive(Clone)]
 pub struct NonceKey {
     key: [u8; 16],
     boot: u32,
+    /// The nonces of an issuer are numbered, so that a bit is enough to remember one. Nobody else
+    /// can use that: what makes a nonce is its hash.
+    series: Option<Series>,
 }
 
-/// What a nonce says, once it is known to be ours and still valid.
+/// Nonces that were issued one after the other.
+#[derive(Clone, Copy)]
+struct Series {
+    /// Drawn, so that no two issuers have the same.
+    number: u64,
+    next: u64,
+}
+
+/// What a nonce says, once it is known to be ours and still valid: when, and which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Issued {
-    issued_at: Moment,
-    random: u64,
+    /// Milliseconds, and the upper 16 bits of its number.
+    first: u64,
+    /// The process, and the lower 32 bits of its number.
+    second: u64,
 }
 
 /// Why a nonce is not accepted.
@@ -55,50 +70,58 @@ pub enum Stale {
     Replayed,
 }
 
-/// The nonces that were answered.
+/// Judges nonces.
 #[derive(Debug)]
 pub struct Nonces {
     key: NonceKey,
     valid_for: Duration,
-    limit: usize,
-    /// By their issue. Flat, because they are many, live long, and come nearly in order: in a tree,
-    /// each few of them would keep a page that a storm had filled.
-    used: VecDeque<(Issued, Window)>,
-    forgotten_until: Moment,
+    used: Used,
     /// Since when tenants are here, by their route numbers.
     since: BTreeMap<u64, Moment>,
 }
 
-/// The highest count so far, and which of the 64 up to it were used: bit 0 is the highest.
-#[derive(Debug, Clone, Copy)]
-struct Window {
-    highest: u32,
-    used: u64,
+impl Issued {
+    fn at(self) -> Moment {
+        Moment::from_millis(self.first >> 16)
+    }
+
+    fn boot(self) -> u32 {
+        u32::try_from(self.second >> 32).unwrap_or(u32::MAX)
+    }
 }
 
 impl NonceKey {
     /// From 16 secret bytes and the number of this process's start.
     pub fn new(key: [u8; 16], boot: u32) -> Self {
-        Self { key, boot }
+        Self { key, boot, series: None }
     }
 
     /// A new nonce for the tenant with this route number, 39 characters long.
-    pub fn issue(&self, now: Moment, chance: &mut Chance, route: u64) -> String {
-        let random = chance.number() & ((1 << RANDOM_BITS) - 1);
-        let first = (now.as_millis() << 16) | (random >> 32);
-        let second = (u64::from(self.boot) << 32) | (random & u64::from(u32::MAX));
+    pub fn issue(&mut self, now: Moment, chance: &mut Chance, route: u64) -> String {
+        let number = self.number(chance);
+        let first = (now.as_millis() << 16) | (number >> 32);
+        let second = (u64::from(self.boot) << 32) | (number & u64::from(u32::MAX));
         let text = base32::encode([first, second, self.hash(route, first, second)]);
         text.iter().map(|letter| char::from(*letter)).collect()
     }
 
-    fn open(&self, route: u64, text: &str) -> Result<(Issued, u32), Stale> {
+    /// The next of the series; a series that is used up is followed by another.
+    fn number(&mut self, chance: &mut Chance) -> u64 {
+        let series = self.series.filter(|series| series.next < 1 << COUNT_BITS);
+        let Series { number, next } = series.unwrap_or_else(|| Series {
+            number: chance.number() & ((1 << SERIES_BITS) - 1),
+            next: 0,
+        });
+        self.series = Some(Series { number, next: next + 1 });
+        (number << COUNT_BITS) | next
+    }
+
+    fn open(&self, route: u64, text: &str) -> Result<Issued, Stale> {
         let [first, second, hash] = base32::decode(text.as_bytes()).ok_or(Stale::Foreign)?;
         if hash != self.hash(route, first, second) {
             return Err(Stale::Foreign);
         }
-        let random = ((first & 0xffff) << 32) | (second & u64::from(u32::MAX));
-        let boot = u32::try_from(second >> 32).unwrap_or(u32::MAX);
-        Ok((Issued { issued_at: Moment::from_millis(first >> 16), random }, boot))
+        Ok(Issued { first, second })
     }
 
     fn hash(&self, route: u64, first: u64, second: u64) -> u64 {
@@ -117,12 +140,10 @@ impl fmt::Debug for NonceKey {
 }
 
 impl Nonces {
-    /// Nonces are valid for `valid_for`; the windows of the `limit` youngest are remembered. Older
-    /// ones make room, and what was issued up to then counts as stale.
+    /// Nonces are valid for `valid_for`. Of those that were answered, memory holds `limit` places;
+    /// older ones make room, and what was issued up to then counts as stale.
     pub fn new(key: NonceKey, valid_for: Duration, limit: usize) -> Self {
-        let (used, forgotten_until) = (VecDeque::new(), Moment::EPOCH);
-        let since = BTreeMap::new();
-        Self { key, valid_for, limit: limit.max(1), used, forgotten_until, since }
+        Self { key, valid_for, used: Used::new(valid_for, limit), since: BTreeMap::new() }
     }
 
     /// The tenant with this route number is here from now on.
@@ -136,21 +157,21 @@ impl Nonces {
     }
 
     /// A new nonce for the tenant with this route number.
-    pub fn issue(&self, now: Moment, chance: &mut Chance, route: u64) -> String {
+    pub fn issue(&mut self, now: Moment, chance: &mut Chance, route: u64) -> String {
         self.key.issue(now, chance, route)
     }
 
     /// Whether `nonce` may be answered at all. Ask before the password is checked.
     pub fn examine(&self, now: Moment, route: u64, nonce: &str) -> Result<Issued, Stale> {
-        let (issued, boot) = self.key.open(route, nonce)?;
+        let issued = self.key.open(route, nonce)?;
         let is_ours = match self.since.get(&route) {
-            Some(since) => issued.issued_at >= *since,
-            None => boot == self.key.boot,
+            Some(since) => issued.at() >= *since,
+            None => issued.boot() == self.key.boot,
         };
         if !is_ours {
             return Err(Stale::BeforeUs);
         }
-        if now - issued.issued_at > self.valid_for {
+        if now - issued.at() > self.valid_for {
             return Err(Stale::TooOld);
         }
         Ok(issued)
@@ -160,66 +181,20 @@ impl Nonces {
     /// the password was right: nobody else shall be able to use up a phone's counts.
     pub fn spend(&mut self, now: Moment, nonce: Issued, count: Option<u32>) -> Result<(), Stale> {
         let Some(count) = count else {
-            let uncounted_for = now - nonce.issued_at;
+            let uncounted_for = now - nonce.at();
             return if uncounted_for <= UNCOUNTED_FOR { Ok(()) } else { Err(Stale::TooOld) };
         };
-        if let Ok(place) = self.place(nonce)
-            && let Some((_, window)) = self.used.get_mut(place)
-        {
-            return window.spend(count);
-        }
-        if nonce.issued_at <= self.forgotten_until {
-            return Err(Stale::Forgotten);
-        }
-        self.make_room(now);
-        let (Ok(place) | Err(place)) = self.place(nonce);
-        self.used.insert(place, (nonce, Window { highest: count, used: 1 }));
-        Ok(())
+        self.used.spend(now, nonce, count)
     }
 
-    /// Where it is, or belongs.
-    fn place(&self, nonce: Issued) -> Result<usize, usize> {
-        self.used.binary_search_by_key(&nonce, |(issued, _)| *issued)
-    }
-
-    /// Windows that are remembered.
+    /// Places in memory that are taken.
     pub fn len(&self) -> usize {
         self.used.len()
     }
 
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
-        self.used.is_empty()
-    }
-
-    fn make_room(&mut self, now: Moment) {
-        while let Some((oldest, _)) = self.used.front() {
-            let issued_at = oldest.issued_at;
-            let expired = now - issued_at > self.valid_for;
-            if !expired {
-                if self.used.len() < self.limit {
-                    return;
-                }
-                self.forgotten_until = issued_at;
-            }
-            self.used.pop_front();
-        }
-    }
-}
-
-impl Window {
-    fn spend(&mut self, count: u32) -> Result<(), Stale> {
-        if let Some(ahead) = count.checked_sub(self.highest).filter(|ahead| *ahead > 0) {
-            self.used = self.used.checked_shl(ahead).unwrap_or(0) | 1;
-            self.highest = count;
-            return Ok(());
-        }
-        let bit = 1_u64.checked_shl(self.highest - count).ok_or(Stale::Replayed)?;
-        if self.used & bit != 0 {
-            return Err(Stale::Replayed);
-        }
-        self.used |= bit;
-        Ok(())
+        self.len() == 0
     }
 }
 
@@ -240,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_nonce_is_valid_for_its_time_and_for_its_tenant() {
-        let (nonces, mut chance) = nonces(10);
+        let (mut nonces, mut chance) = nonces(10);
         let nonce = nonces.issue(START, &mut chance, ROUTE);
         assert_eq!(nonce.len(), 39);
         assert!(nonces.examine(START, ROUTE, &nonce).is_ok());
@@ -254,7 +229,7 @@ mod tests {
     #[test]
     fn a_nonce_from_before_the_tenant_came_is_stale_whoever_issued_it() {
         let (mut nonces, mut chance) = nonces(10);
-        let elsewhere = NonceKey::new([6; 16], 2);
+        let mut elsewhere = NonceKey::new([6; 16], 2);
         let earlier = elsewhere.issue(START, &mut chance, ROUTE);
         assert_eq!(nonces.examine(START, ROUTE, &earlier), Err(Stale::BeforeUs));
         nonces.admit(START + HOUR, ROUTE);
@@ -268,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_changed_nonce_is_foreign() {
-        let (nonces, mut chance) = nonces(10);
+        let (mut nonces, mut chance) = nonces(10);
         for _ in 0..2_000 {
             let mut text = nonces.issue(START, &mut chance, ROUTE).into_bytes();
             let at = chance.below(39) as usize;
@@ -294,7 +269,7 @@ mod tests {
         assert_eq!(nonces.spend(START, nonce, Some(6)), Err(Stale::Replayed), "too far behind");
         assert_eq!(nonces.spend(START, nonce, Some(u32::MAX)), Ok(()));
         assert_eq!(nonces.spend(START, nonce, Some(70)), Err(Stale::Replayed));
-        assert_eq!(nonces.len(), 1);
+        assert_eq!(nonces.len(), 2, "that it was used once, and its window");
     }
 
     #[test]
@@ -334,8 +309,9 @@ mod tests {
         let mut issued = vec![];
         for second in 0..4 {
             let at = START + Duration::from_secs(second);
-            let text = nonces.issue(at, &mut chance, ROUTE);
-            issued.push(nonces.examine(at, ROUTE, &text).unwrap());
+            // So that each has a place of its own.
+            let in_a_row: Vec<_> = (0..64).map(|_| nonces.issue(at, &mut chance, ROUTE)).collect();
+            issued.push(nonces.examine(at, ROUTE, &in_a_row[0]).unwrap());
         }
         let now = START + Duration::from_secs(10);
         for nonce in &issued[1..] {
@@ -344,7 +320,94 @@ mod tests {
         assert_eq!(nonces.len(), 2);
         assert_eq!(nonces.spend(now, issued[1], Some(2)), Err(Stale::Forgotten));
         assert_eq!(nonces.spend(now, issued[0], Some(1)), Err(Stale::Forgotten));
-        assert_eq!(nonces.spend(now, issued[2], Some(2)), Ok(()));
+        // A second count needs a second place.
+        assert_eq!(nonces.spend(now, issued[3], Some(2)), Ok(()));
+        assert_eq!(nonces.spend(now, issued[2], Some(2)), Err(Stale::Forgotten));
+        assert_eq!(nonces.len(), 2);
+    }
+
+    #[test]
+    fn of_nonces_that_are_used_once_64_share_a_place_and_none_is_used_twice() {
+        let (mut nonces, mut chance) = nonces(1_000);
+        let mut issued = vec![];
+        for number in 0..10_000 {
+            let now = START + Duration::from_millis(number);
+            let text = nonces.issue(now, &mut chance, ROUTE);
+            issued.push(nonces.examine(now, ROUTE, &text).unwrap());
+        }
+        let now = START + Duration::from_secs(20);
+        for expected in [Ok(()), Err(Stale::Replayed)] {
+            for nonce in &issued {
+                assert_eq!(nonces.spend(now, *nonce, Some(1)), expected);
+            }
+        }
+        assert!(nonces.len() < 10_000 / 64 + 20, "{}", nonces.len());
+        assert_eq!(nonces.spend(now, issued[17], Some(2)), Ok(()));
+        assert_eq!(nonces.spend(now, issued[17], Some(1)), Err(Stale::Replayed));
+        assert_eq!(nonces.spend(now, issued[18], Some(1)), Err(Stale::Replayed));
+    }
+
+    #[test]
+    fn whatever_the_order_and_the_spans_no_answer_is_accepted_twice() {
+        // Room for all, in spans that are soon full: 8 places each.
+        let (mut nonces, mut chance) = nonces(64);
+        let mut door = NonceKey::new([6; 16], 3);
+        let (mut spent, mut accepted) = (BTreeSet::new(), 0);
+        let mut issued = vec![];
+        for second in 0..2_000 {
+            let now = START + Duration::from_secs(second);
+            for _ in 0..chance.below(3) {
+                let mine = nonces.issue(now, &mut chance, ROUTE);
+                let theirs = door.issue(now, &mut chance, ROUTE);
+                issued
+                    .extend([mine, theirs].map(|text| nonces.examine(now, ROUTE, &text).unwrap()));
+            }
+            for _ in 0..4 {
+                let back = chance.below(issued.len().min(40) as u64 + 1) as usize;
+                let Some(nonce) = issued.len().checked_sub(back).and_then(|at| issued.get(at))
+                else {
+                    continue;
+                };
+                let count = 1 + chance.below(3) as u32;
+                let is_new = !spent.contains(&(*nonce, count));
+                if nonces.spend(now, *nonce, Some(count)).is_ok() {
+                    assert!(is_new, "{nonce:?} with {count}");
+                    spent.insert((*nonce, count));
+                    accepted += 1;
+                }
+                assert!(nonces.len() <= 64, "{}", nonces.len());
+            }
+        }
+        assert!(accepted > 2_000, "{accepted}");
+    }
+
+    #[test]
+    fn two_issuers_never_take_each_others_nonces_for_their_own() {
+        let (mut nonces, mut chance) = nonces(1_000);
+        let mut door = NonceKey::new([6; 16], 3);
+        for _ in 0..200 {
+            for text in
+                [nonces.issue(START, &mut chance, ROUTE), door.issue(START, &mut chance, ROUTE)]
+            {
+                let nonce = nonces.examine(START, ROUTE, &text).unwrap();
+                assert_eq!(nonces.spend(START, nonce, Some(1)), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_series_that_is_used_up_is_followed_by_another() {
+        let (mut nonces, mut chance) = nonces(10);
+        nonces.issue(START, &mut chance, ROUTE);
+        let first = nonces.key.series.unwrap();
+        nonces.key.series = Some(Series { next: (1 << COUNT_BITS) - 1, ..first });
+        let last = nonces.issue(START, &mut chance, ROUTE);
+        let next = nonces.issue(START, &mut chance, ROUTE);
+        assert_ne!(nonces.key.series.unwrap().number, first.number);
+        for text in [last, next] {
+            let nonce = nonces.examine(START, ROUTE, &text).unwrap();
+            assert_eq!(nonces.spend(START, nonce, Some(1)), Ok(()));
+        }
     }
 
     #[test]
@@ -359,7 +422,7 @@ mod tests {
         spend(&mut nonces, &mut chance, START);
         let later = START + HOUR + Duration::from_secs(1);
         spend(&mut nonces, &mut chance, later);
-        assert_eq!((nonces.len(), nonces.forgotten_until), (1, Moment::EPOCH));
+        assert_eq!((nonces.len(), nonces.used.forgotten_until()), (1, Moment::EPOCH));
     }
 
     #[test]
