@@ -502,12 +502,12 @@ mod tests {
         assert_eq!(tenant.limits.max_call_s, Some(14_400));
         assert_eq!(tenant.admins[0].email, "boss@acme.test");
         assert_eq!(tenant.numbers[0].number, "+4312345");
-        assert_eq!(tenant.extensions[0].line, 18);
+        assert_eq!(tenant.extensions[0].line, 20);
         assert_eq!(tenant.encryption.srtp.as_deref(), Some("required"));
         assert_eq!(tenant.encryption.sdes_over_plain, Some(true));
         assert_eq!(tenant.extensions[0].srtp.as_deref(), Some("off"));
         assert_eq!(tenant.limits.sound_bytes, Some(200 << 20));
         let sound = file.sounds().next().unwrap();
-        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 31));
+        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 34));
     }
 }
