@@ -71,7 +71,8 @@ impl Health {
 
     /// For `/readyz`: `Ok` if work may come.
     ///
-    /// Without Postgres or the object store a node still serves: sending its phones elsewhere would end their calls.
+    /// Without Postgres or the object store a node still serves: sending its phones elsewhere would end
+    /// their calls.
     ///
     /// # Errors
     /// Why no work should come.

@@ -215,26 +215,38 @@ enum Source {
     Changed,
 }
 
+/// What was found of what should be read.
+enum Found {
+    Here(Vec<u8>),
+    Changed,
+    TooLarge,
+}
+
+/// `long`: what the whole file must be; where nobody knows, all of it must lie in the range.
 fn read_part(
     path: &Path,
     key: &ObjectKey,
     long: Option<u64>,
     range: Range<u64>,
 ) -> Result<Bytes, Failure> {
-    let read = || -> io::Result<Option<Vec<u8>>> {
+    let read = || -> io::Result<Found> {
         let mut file = File::open(path)?;
         let there = file.metadata()?.len();
-        if long.is_some_and(|long| there != long) {
-            return Ok(None);
+        match long {
+            Some(long) if there != long => return Ok(Found::Changed),
+            // A part would look like all of it.
+            None if there > range.end => return Ok(Found::TooLarge),
+            Some(_) | None => {}
         }
         file.seek(SeekFrom::Start(range.start))?;
         let mut bytes = Vec::new();
         file.take(range.end.saturating_sub(range.start)).read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+        Ok(Found::Here(bytes))
     };
     match read() {
-        Ok(Some(bytes)) => Ok(bytes.into()),
-        Ok(None) => Err(Failure::Changed(key.to_string())),
+        Ok(Found::Here(bytes)) => Ok(bytes.into()),
+        Ok(Found::Changed) => Err(Failure::Changed(key.to_string())),
+        Ok(Found::TooLarge) => Err(Failure::TooLarge(key.to_string())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(Failure::Missing(key.to_string()))
         }
@@ -269,4 +281,30 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Failure> {
     let ended = |_| Failure::Away("the process is ending".to_owned());
     spawn_blocking(work).await.map_err(ended)?
+}
+
+#[cfg(test)]
+mod tests {
+    use pbx::id::TenantId;
+
+    use super::*;
+    use crate::objects::Kind;
+
+    #[tokio::test]
+    async fn what_is_too_large_for_a_link_is_not_cut_off_in_silence() {
+        let root = std::env::temp_dir().join(format!("folder-{}", std::process::id()));
+        let folder = Folder::open(&root, [1; 32]).unwrap();
+        let key = ObjectKey::new(TenantId(Uuid::from_u128(1)), Kind::Recording, Uuid::from_u128(2));
+        folder.put(&key, Bytes::from_static(b"sound")).await.unwrap();
+        assert_eq!(folder.get_whole(&key).await.unwrap(), "sound");
+        // Takes no room: it is a hole.
+        File::options()
+            .write(true)
+            .open(folder.path(&key))
+            .and_then(|file| file.set_len(LARGEST_READ + 1))
+            .unwrap();
+        let read = folder.get_whole(&key).await;
+        assert!(matches!(read, Err(Failure::TooLarge(_))), "{:?}", read.map(|bytes| bytes.len()));
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

@@ -121,7 +121,8 @@ impl From<sqlx::Error> for NotApplied {
     }
 }
 
-/// Applies a file, with what was made ready of its sounds; `who` is written into the history of all that it changes.
+/// Applies a file, with what was made ready of its sounds; `who` is written into the history of all
+/// that it changes.
 ///
 /// # Errors
 /// If the file asks for what cannot be, or Postgres is away: then nothing was changed.
