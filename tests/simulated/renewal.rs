@@ -124,7 +124,8 @@ fn a_second_restart_before_the_answer_does_not_repeat_what_was_offered() {
     let mut world = with_keys();
     refuses(&mut world, 491);
     restart(&mut world);
-    comes_back(&mut world);
+    world.tell("bob", |phone, now| phone.register(now, 3_600));
+    world.run_for(Duration::from_secs(5));
     let first = world.phones["bob"].told.last().cloned().expect("it is told");
     assert_eq!(world.terms_of(1).protection, Protection::Awaited);
     restart(&mut world);

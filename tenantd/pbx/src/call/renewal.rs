@@ -21,6 +21,10 @@ use crate::sip::session_timer::Means;
 const SPREAD_MS: u64 = 3_000;
 /// Who cannot be asked now is looked for again after so long.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// A phone that is busy is asked again after so long (RFC 3261 §14.1) …
+const BUSY_FOR: Duration = Duration::from_millis(2_100);
+/// … and up to so many milliseconds more.
+const BUSY_SPREAD_MS: u64 = 1_900;
 /// A phone that is busy with something else is asked so often; then the call ends.
 const MOST_TRIES: u8 = 6;
 
@@ -113,7 +117,7 @@ impl Call {
             self.tell_unfit(desk, index, Unfit::Encrypted);
             return self.end(desk, Ending::NoCommonMedia);
         }
-        let after = LOOK_AGAIN_AFTER + Duration::from_millis(desk.office.chance.below(SPREAD_MS));
+        let after = BUSY_FOR + Duration::from_millis(desk.office.chance.below(BUSY_SPREAD_MS));
         self.legs[index].voice.pact.renewal =
             Renewal::Due { at: desk.now + after, tries: tries + 1 };
     }
