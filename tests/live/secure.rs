@@ -105,8 +105,10 @@ fn two_phones_talk(ada: Encrypts, bob: Encrypts, handshakes: f64) {
         if introduces {
             introduce(&mut bob, &mut ada, "101")?;
         }
+        // The introduction may be over before its handshake was.
+        let before = stage.server.metric(HANDSHAKES)?;
         talk(&mut ada, &mut bob)?;
-        assert_eq!(stage.server.metric(HANDSHAKES)?, handshakes);
+        assert_eq!(stage.server.metric(HANDSHAKES)? - before, handshakes);
         Ok(())
     });
 }
@@ -123,7 +125,7 @@ fn a_plain_phone_calls_one_that_encrypts_by_keys() {
 
 #[test]
 fn a_phone_with_keys_calls_one_with_handshakes() {
-    two_phones_talk(Encrypts::ByKeys, Encrypts::ByHandshake, 2.0);
+    two_phones_talk(Encrypts::ByKeys, Encrypts::ByHandshake, 1.0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Live boards, for whoever looks: each tenant's newest picture, and word when there is a newer one.
 //!
-//! A tenant that lives on another node is seen as long as somebody looks ([`away`]).
+//! A tenant that lives on another node is seen as long as somebody looks (`away`).
 
 mod away;
 

@@ -7,7 +7,7 @@ use pbx::moment::Moment;
 
 use crate::session::Slot;
 
-/// A side may stand in it more than once; its own word counts ([`crate::end::End::due_at`]), and what
+/// A side may stand in it more than once; its own word counts (`due_at`), and what
 /// is out of date falls out when its time comes.
 #[derive(Debug, Default)]
 pub(crate) struct Timetable {

@@ -3,7 +3,7 @@
 //! RFC 8489 and its elder RFC 5389 (Binding requests), RFC 3489 (phones older still), and, for
 //! servers with two addresses, RFC 5780, by which a phone finds out what kind of router it is
 //! behind. There are no passwords: what is told is what everybody on the way sees anyway. Calls' own
-//! ports answer only who knows a password ([`check`]).
+//! ports answer only who knows a password (`check`).
 
 #[cfg(test)]
 pub(crate) mod asker;

@@ -1,7 +1,7 @@
 //! Numbers used once: so that a proof that somebody overheard is worth nothing.
 //!
 //! RFC 7616 §3.3 and §5.4. A nonce says itself when and by whom it was issued, under a keyed hash,
-//! so issuing one costs no memory; only those that were answered are remembered ([`Used`]). Whatever
+//! so issuing one costs no memory; only those that were answered are remembered (`used`). Whatever
 //! is wrong with a nonce, the answer is `stale`, never a failed password.
 //!
 //! The door that issues a nonce may be another node's. So what counts is not which process issued
