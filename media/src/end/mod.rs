@@ -118,7 +118,7 @@ impl End {
         self.guard.agree(now, &terms.protection);
         self.speech.agree(&terms);
         match &terms.protection {
-            Protection::Plain | Protection::Sdes { .. } => {
+            Protection::Plain | Protection::Awaited | Protection::Sdes { .. } => {
                 self.dtls = None;
                 self.check_by(None);
             }
