@@ -28,3 +28,4 @@ mod strangers;
 mod stun;
 mod transports;
 mod voices;
+mod web_phone;
