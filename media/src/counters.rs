@@ -37,6 +37,14 @@ pub struct Counters {
     pub queued: u64,
     /// Wishes dropped because a worker's queue was full.
     pub refused: u64,
+    /// Packets that are missing in recordings because the disk was too slow.
+    pub unrecorded: u64,
+    /// Recordings that are being written now.
+    pub recording: u64,
+    /// Recordings that could not begin, or not go on.
+    pub recordings_failed: u64,
+    /// Bytes in the recordings' folder.
+    pub recorded_bytes: u64,
     /// What encryption did.
     pub secrecy: Secrecy,
     /// How sound was.
@@ -97,6 +105,7 @@ pub(crate) struct Tally {
     starved: AtomicU64,
     opened: AtomicU64,
     no_ports: AtomicU64,
+    unrecorded: AtomicU64,
     open: AtomicU64,
     spare: AtomicU64,
     heard: AtomicU64,
@@ -124,6 +133,7 @@ impl Tally {
             (&self.starved, turn.starved),
             (&self.opened, turn.opened),
             (&self.no_ports, turn.no_ports),
+            (&self.unrecorded, turn.unrecorded),
             (&self.heard, turn.quality.heard),
             (&self.lost, turn.quality.lost),
             (&self.reported_lost, turn.quality.reported_lost),
@@ -155,6 +165,7 @@ impl Tally {
             (&self.starved, &mut sum.starved),
             (&self.opened, &mut sum.opened),
             (&self.no_ports, &mut sum.no_ports),
+            (&self.unrecorded, &mut sum.unrecorded),
             (&self.open, &mut sum.open),
             (&self.spare, &mut sum.spare),
             (&self.heard, &mut sum.quality.heard),

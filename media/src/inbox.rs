@@ -66,7 +66,10 @@ impl Inbox {
             | Wish::Agree { .. }
             | Wish::Join { .. }
             | Wish::Press { .. }
-            | Wish::Listen { .. } => LIMIT,
+            | Wish::Listen { .. }
+            | Wish::Record { .. }
+            | Wish::Pause { .. }
+            | Wish::Resume { .. } => LIMIT,
             Wish::Close { .. } => usize::MAX,
         };
         if queue.wishes.len() >= limit {

@@ -28,6 +28,7 @@ mod latch;
 mod measure;
 mod packet;
 mod ports;
+pub mod recording;
 mod report;
 mod rtp;
 mod session;
@@ -48,6 +49,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Error as IoError, ErrorKind};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -65,6 +68,8 @@ use crate::inbox::Inbox;
 pub use crate::io::Io;
 use crate::io::Kind;
 use crate::ports::Ports;
+use crate::recording::tap::Tap;
+use crate::recording::writer;
 use crate::stock::Stock;
 use crate::worker::{Found, Shared, Worker};
 
@@ -79,13 +84,15 @@ pub struct Config {
     pub io: Io,
     /// Whether each thread stays on a core.
     pub pinning: Pinning,
+    /// Where recordings are written; `None`: no call is recorded.
+    pub recordings: Option<recording::Folder>,
 }
 
 impl Default for Config {
     /// As the configuration file has it where it says nothing.
     fn default() -> Self {
         let (io, pinning) = (Io::default(), Pinning::default());
-        Self { ports: 26_000..=54_000, threads: 0, io, pinning }
+        Self { ports: 26_000..=54_000, threads: 0, io, pinning, recordings: None }
     }
 }
 
@@ -98,6 +105,9 @@ pub enum Failure {
     /// A thread, or what it waits on, could not be made.
     #[error("no thread for sound can be started")]
     Thread(#[source] IoError),
+    /// The folder for recordings cannot be made, or nobody can write there.
+    #[error("recordings cannot be written to {0}")]
+    Recordings(PathBuf, #[source] IoError),
     /// There is nothing to show in handshakes.
     #[error(transparent)]
     Certificate(#[from] NoCertificate),
@@ -114,6 +124,7 @@ pub struct Media {
     identity: Identity,
     events: Mutex<Box<dyn Fn(Event) + Send>>,
     threads: Vec<JoinHandle<()>>,
+    recordings: Option<Arc<writer::Shown>>,
 }
 
 impl Media {
@@ -134,20 +145,41 @@ impl Media {
             identity: Identity::make()?,
             events: Mutex::new(Box::new(events.clone())),
             threads: Vec::new(),
+            recordings: None,
         };
         let count = threads(config.threads);
+        let (mut taps, mut writing) = (Vec::new(), None);
+        if let Some(folder) = &config.recordings {
+            let started = writer::start(folder, count, events.clone());
+            let started = started.map_err(|e| Failure::Recordings(folder.path.clone(), e))?;
+            media.recordings = Some(started.shown);
+            taps = started.taps;
+            writing = Some(started.thread);
+        }
+        let mut taps = taps.into_iter();
         let start = Start {
             spare: spare::most(media.ports().len(), count),
             io: config.io,
             cores: cores::cores_for(count, config.pinning),
         };
-        let found = (0..count).map(|number| media.add_worker(number, &start, events.clone()));
+        let found = (0..count).map(|number| {
+            let tap = taps.next().unwrap_or_default();
+            media.add_worker(number, &start, tap, events.clone())
+        });
         let found: Result<Vec<Found>, IoError> = found.collect();
+        // After them all: it ends when nobody has anything to write any more.
+        media.threads.extend(writing);
         tell(&found.map_err(Failure::Thread)?, start.cores.len());
         Ok(media)
     }
 
-    fn add_worker<F>(&mut self, number: usize, start: &Start, events: F) -> Result<Found, IoError>
+    fn add_worker<F>(
+        &mut self,
+        number: usize,
+        start: &Start,
+        tap: Tap,
+        events: F,
+    ) -> Result<Found, IoError>
     where
         F: Fn(Event) + Send + 'static,
     {
@@ -169,7 +201,7 @@ impl Media {
             if let Some(Err(error)) = core.map(cores::stay_on) {
                 tracing::warn!(?core, %error, "a thread for sound cannot stay on its core");
             }
-            match Worker::new(theirs, spare, io, events) {
+            match Worker::new(theirs, spare, io, tap, events) {
                 Ok((worker, found)) => {
                     let _ = started.send(Ok(found));
                     worker.run();
@@ -229,6 +261,11 @@ impl Media {
             worker.tally.add_to(&mut sum);
             sum.queued += worker.inbox.len() as u64;
             sum.refused += worker.inbox.refused();
+        }
+        if let Some(shown) = &self.recordings {
+            sum.recording = shown.open.load(Ordering::Relaxed);
+            sum.recordings_failed = shown.failed.load(Ordering::Relaxed);
+            sum.recorded_bytes = shown.bytes.load(Ordering::Relaxed);
         }
         sum.ports_taken = (self.ports().taken() as u64).saturating_sub(sum.spare);
         sum
@@ -301,7 +338,8 @@ fn threads(wanted: usize) -> usize {
 
 /// A pair is two open files, and many systems allow only 1,024 unless asked for more.
 fn allow_files(pairs: usize) {
-    let wanted = pairs as u64 * 2 + 4_096;
+    // A call has two pairs, and may have a recording.
+    let wanted = pairs as u64 * 5 / 2 + 4_096;
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
     let allowed = wanted.min(hard);
     if allowed > soft && setrlimit(Resource::RLIMIT_NOFILE, allowed, hard).is_err() {

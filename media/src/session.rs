@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use pbx::id::CallId;
-use pbx::media::{Event, Heard, Side, Terms};
+use pbx::media::{Channel, Event, Heard, Recording, Side, Terms};
 use pbx::moment::Moment;
 
 use crate::allowance::Pass;
@@ -20,6 +20,7 @@ use crate::dtls::{Identity, Room};
 use crate::end::{End, Moved, Received, Surroundings};
 use crate::guard::Kind;
 use crate::packet::Packet;
+use crate::recording::tap::{Tap, Tapped};
 use crate::session::outbox::Outbox;
 use crate::session::timetable::Timetable;
 use crate::stream::{Aim, Look};
@@ -100,6 +101,7 @@ pub(crate) struct Sessions {
     shaking: Vec<Slot>,
     shake_at: Moment,
     replies: VecDeque<Reply>,
+    tap: Tap,
 }
 
 impl Slot {
@@ -133,6 +135,11 @@ impl Sessions {
     /// None, with a certificate for handshakes.
     pub(crate) fn with_identity(identity: Identity) -> Self {
         Self { identity: Some(identity), ..Self::default() }
+    }
+
+    /// With a way to keep what is said.
+    pub(crate) fn kept_by(self, tap: Tap) -> Self {
+        Self { tap, ..self }
     }
 
     /// Opens a side; `None` if it [cannot be](Self::may_open).
@@ -194,6 +201,7 @@ impl Sessions {
             false => Change::Terms,
         };
         self.with(slot, |end, around| end.agree(now, terms, around));
+        self.note_terms(now, slot);
         self.open_mouth(now, slot);
         self.reroute(slot, change);
     }
@@ -225,6 +233,64 @@ impl Sessions {
         if let Some(end) = self.end(joined) {
             end.joined = None;
         }
+    }
+
+    /// What a side's peer says is kept from now on. `Err`: it cannot be.
+    pub(crate) fn record(
+        &mut self,
+        now: Moment,
+        side: Side,
+        channel: Channel,
+        recording: Box<Recording>,
+    ) -> Result<(), Event> {
+        let slot = self.slot_of(side).ok_or(Event::Unrecorded { side })?;
+        let Self { ends, tap, .. } = self;
+        let end = ends.get_mut(slot.index()).and_then(Option::as_deref_mut);
+        if let Some(end) = end.filter(|end| end.tapped.is_none()) {
+            end.tapped = Some(Box::new(tap.begin(now, side, channel, recording)?));
+        }
+        self.note_terms(now, slot);
+        Ok(())
+    }
+
+    /// What a side's peer says is left out of its recording.
+    pub(crate) fn pause(&mut self, now: Moment, side: Side) {
+        self.with_tap(side, |tap, tapped| tap.pause(now, tapped));
+    }
+
+    /// What a side's peer says is kept again.
+    pub(crate) fn resume(&mut self, now: Moment, side: Side) {
+        self.with_tap(side, |tap, tapped| tap.resume(now, tapped));
+    }
+
+    /// A side is about to be closed: nothing more is kept of it.
+    pub(crate) fn end_recording(&mut self, now: Moment, side: Side) {
+        let tapped = self.slot_of(side).and_then(|slot| self.end(slot)?.tapped.take());
+        if let Some(tapped) = tapped {
+            self.tap.end(now, *tapped);
+        }
+    }
+
+    fn with_tap(&mut self, side: Side, act: impl FnOnce(&mut Tap, &mut Tapped)) {
+        let Some(slot) = self.slot_of(side) else { return };
+        let Self { ends, tap, .. } = self;
+        let end = ends.get_mut(slot.index()).and_then(Option::as_deref_mut);
+        if let Some(tapped) = end.and_then(|end| end.tapped.as_deref_mut()) {
+            act(tap, tapped);
+        }
+    }
+
+    /// Whoever listens to a recording must know what a side's packets are.
+    fn note_terms(&mut self, now: Moment, slot: Slot) {
+        let Self { ends, tap, .. } = self;
+        let end = ends.get_mut(slot.index()).and_then(Option::as_deref_mut);
+        let Some(End { tapped: Some(tapped), terms: Some(terms), .. }) = end else { return };
+        tap.agree(now, tapped, terms);
+    }
+
+    /// How many packets are missing in recordings since this was asked last.
+    pub(crate) fn take_unrecorded(&mut self) -> u64 {
+        self.tap.take_lost()
     }
 
     /// Ends a side. Its place is left for who opens another [in it](Self::open_in), or
@@ -277,6 +343,9 @@ impl Sessions {
         let guarded = end.is_guarded();
         let word = end.word(now, kind, packet);
         let joined = end.joined;
+        if let (Kind::Sound, Some(tapped)) = (kind, &mut end.tapped) {
+            self.tap.copy(now, tapped, packet.bytes());
+        }
         self.hear_keys(now, slot, word, packet);
         let Some(joined) = joined else { return Way::Unheard };
         match self.speak(now, joined, word, packet) {
@@ -335,7 +404,7 @@ impl Sessions {
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let shake_at = (!self.shaking.is_empty()).then_some(self.shake_at);
         let look_at = (self.len() > 0).then_some(self.look_at);
-        let due = [look_at, shake_at, self.timetable.deadline()];
+        let due = [look_at, shake_at, self.timetable.deadline(), self.tap.deadline()];
         due.into_iter().flatten().min()
     }
 
@@ -357,6 +426,7 @@ impl Sessions {
             }
         }
         self.handle_due(now);
+        self.tap.handle_deadline(now);
     }
 
     /// Finds the peers that have fallen silent.

@@ -15,6 +15,7 @@ use crate::dtls::Identity;
 use crate::inbox::{Inbox, State};
 use crate::io::{Io, Kind, Wire};
 use crate::ports::Ports;
+use crate::recording::tap::Tap;
 use crate::session::{Family, Reply, Sessions, Slot, Way};
 use crate::settling::Settling;
 use crate::socket::Pair;
@@ -82,11 +83,12 @@ impl<F: Fn(Event)> Worker<F> {
         shared: Arc<Shared>,
         spare: usize,
         io: Io,
+        tap: Tap,
         events: F,
     ) -> io::Result<(Self, Found)> {
         let (wire, no_ring) = Wire::new(io, shared.inbox.bell())?;
         let found = Found { kind: wire.kind(), no_ring };
-        let sessions = Sessions::with_identity(shared.identity.clone());
+        let sessions = Sessions::with_identity(shared.identity.clone()).kept_by(tap);
         let worker = Self {
             shared,
             events,
@@ -214,6 +216,7 @@ impl<F: Fn(Event)> Worker<F> {
             (self.events)(event);
         }
         self.turn.secrecy = self.sessions.take_secrecy();
+        self.turn.unrecorded = self.sessions.take_unrecorded();
         self.turn.open = self.sessions.len() as u64;
         self.turn.spare = self.spares.len() as u64;
         self.shared.tally.add(&self.turn);
@@ -268,6 +271,13 @@ impl<F: Fn(Event)> Worker<F> {
             Wish::Join { a, b } => self.sessions.join(a, b),
             Wish::Press { side, digit, for_ms } => self.sessions.press(now, side, digit, for_ms),
             Wish::Listen { side, tones } => self.sessions.listen(side, tones),
+            Wish::Record { side, channel, recording } => {
+                if let Err(event) = self.sessions.record(now, side, channel, recording) {
+                    (self.events)(event);
+                }
+            }
+            Wish::Pause { side } => self.sessions.pause(now, side),
+            Wish::Resume { side } => self.sessions.resume(now, side),
             Wish::Close { side } => {
                 let heard = self.close(now, side);
                 (self.events)(Event::Closed { side, heard });
@@ -424,6 +434,7 @@ impl<F: Fn(Event)> Worker<F> {
 
     /// Ends a side; of one that is not open nothing was heard.
     fn close(&mut self, now: Moment, side: Side) -> Heard {
+        self.sessions.end_recording(now, side);
         self.sessions.say_goodbye(now, side);
         self.transmit();
         let Some((slot, heard)) = self.sessions.close(side) else { return Heard::default() };

@@ -23,6 +23,7 @@ pub mod net;
 pub mod nodes;
 pub mod postgres;
 pub mod reach;
+pub mod recordings;
 pub mod resolver;
 pub mod secret;
 pub mod serve;

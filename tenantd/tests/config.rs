@@ -11,7 +11,7 @@ use tenantd::config::{Base, Config, Level, Listen, Role, UnknownDomain, load};
 const BAD_FILES: &[(&str, &str)] = &[
     (
         "nod = 1\n",
-        "t.toml:1:1: unknown field `nod`, expected one of `node`, `data_dir`, `roles`, `drain_for`, `database`, `secrets`, `tls`, `sip`, `media`, `stun`, `web`, `link`, `admin`, `objects`, `sounds`, `mail`, `log`",
+        "t.toml:1:1: unknown field `nod`, expected one of `node`, `data_dir`, `roles`, `drain_for`, `database`, `secrets`, `tls`, `sip`, `media`, `stun`, `web`, `link`, `admin`, `objects`, `sounds`, `recordings`, `mail`, `log`",
     ),
     ("[stun]\nupd = []\n", "t.toml:2:1: unknown field `upd`, expected `udp`"),
     (

@@ -26,6 +26,7 @@ fn queries() -> Vec<Query> {
         store::object_work::QUERIES,
         store::portal::QUERIES,
         store::provider::nodes::QUERIES,
+        store::recordings::QUERIES,
     ];
     lists.chain(&others).flat_map(|list| list.iter().copied()).collect()
 }

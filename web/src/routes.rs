@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 
 use crate::Portal;
 use crate::channel::{Channel, note};
-use crate::page::{call, cards, companies, first, letters, login, objects};
+use crate::page::{call, cards, companies, first, letters, login, objects, recordings};
 
 /// The largest form that anybody fills in here.
 const LARGEST_FORM: usize = 16 * 1024;
@@ -26,6 +26,10 @@ pub(crate) fn routes(portal: Portal, channel: Channel) -> Router {
         .route("/t/{tenant}/cards", get(cards::show))
         .route("/t/{tenant}/cards/{extension}", post(cards::open))
         .route("/t/{tenant}/calls/{call}", get(call::show))
+        .route("/t/{tenant}/recordings/{recording}", get(recordings::hear))
+        .route("/t/{tenant}/recordings/{recording}/hold", post(recordings::hold))
+        .route("/t/{tenant}/recordings/{recording}/release", post(recordings::release))
+        .route("/t/{tenant}/recordings/{recording}/delete", post(recordings::delete))
         .route("/objects/{*key}", get(objects::read))
         .route("/mail", get(letters::show))
         .route("/static/style.css", get(async || ([(CONTENT_TYPE, "text/css")], STYLE)))

@@ -104,6 +104,15 @@ fn rest(language: Language, event: &Event) -> String {
         Event::EncryptionRefused { number, device } => {
             fill("story.encryption_refused", &[("number", number), ("device", device)])
         }
+        Event::Recorded { number } if number.is_empty() => {
+            language.get("story.recorded").to_owned()
+        }
+        Event::Recorded { number } => fill("story.recorded_by", &[("number", number)]),
+        Event::RecordingPaused { number } => fill("story.recording_paused", &[("number", number)]),
+        Event::RecordingResumed { number } => {
+            fill("story.recording_resumed", &[("number", number)])
+        }
+        Event::Unrecorded => language.get("story.unrecorded").to_owned(),
         _ => String::new(),
     }
 }

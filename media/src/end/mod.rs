@@ -15,6 +15,7 @@ use crate::guard::{Guard, Kind};
 use crate::ice::{Agent, Change};
 use crate::latch::{Sending, Verdict};
 use crate::packet::Packet;
+use crate::recording::tap::Tapped;
 use crate::rtp::Datagram;
 use crate::session::speech::Speech;
 use crate::session::{Family, Port, Reply, Slot};
@@ -35,6 +36,8 @@ pub(crate) struct End {
     pub(crate) stream: Stream,
     /// What is made of what the peer says, and what we say to it ourselves.
     pub(crate) speech: Speech,
+    /// What it says is kept.
+    pub(crate) tapped: Option<Box<Tapped>>,
     /// What signalling said last of where the peer is.
     aimed: Option<Aim>,
     guard: Guard,
@@ -90,6 +93,7 @@ impl End {
             terms: None,
             stream: Stream::default(),
             speech: Speech::default(),
+            tapped: None,
             aimed: None,
             guard: Guard::default(),
             dtls: None,

@@ -35,6 +35,8 @@ ids! {
     SoundId,
     /// A call and its record.
     CallId,
+    /// What is kept of a call's sound.
+    RecordingId,
     /// One phone's registration.
     BindingId,
     /// An entry of the journal.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::CallId;
+use crate::id::{CallId, RecordingId, TenantId};
 
 /// One leg's end of a call's sound. A call has at most 64 sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,6 +75,27 @@ pub enum Wish {
         /// Whether.
         tones: Tones,
     },
+    /// Keep what the side's peer says, until the side is closed. All sides of a call that are
+    /// recorded at the same time share a recording. Refused by [`Event::Unrecorded`].
+    Record {
+        /// Whose peer.
+        side: Side,
+        /// On which of the two channels.
+        channel: Channel,
+        /// In which recording.
+        recording: Box<Recording>,
+    },
+    /// Leave out what the side's peer says from now on; a recording whose sides all pause stands
+    /// still.
+    Pause {
+        /// Whose peer.
+        side: Side,
+    },
+    /// Keep it again.
+    Resume {
+        /// Whose peer.
+        side: Side,
+    },
     /// End one side; answered by [`Event::Closed`] with what was measured.
     Close {
         /// Which.
@@ -91,6 +112,9 @@ impl Wish {
             | Self::Agree { side, .. }
             | Self::Press { side, .. }
             | Self::Listen { side, .. }
+            | Self::Record { side, .. }
+            | Self::Pause { side }
+            | Self::Resume { side }
             | Self::Close { side } => side.call,
             Self::Join { a, .. } => a.call,
         }
@@ -135,6 +159,41 @@ pub enum Tones {
     Ignored,
     /// Yes.
     Heard,
+}
+
+/// Which ear hears it, in a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Channel {
+    /// Who called.
+    Left,
+    /// Who was called.
+    Right,
+}
+
+/// Whose sound is kept, and why: it is written into the recording's file, so that whoever finds that
+/// after a crash knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recording {
+    /// Its id.
+    pub id: RecordingId,
+    /// The company that keeps it.
+    pub tenant: TenantId,
+    /// Which call.
+    pub call: CallId,
+    /// The number of the extension whose key or rule asked for it; empty: the company's rule.
+    pub asked_by: String,
+}
+
+impl Recording {
+    /// As it is written down; at most a few hundred bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// What was written down.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
 }
 
 /// What a phone and we agreed on about one side's sound (RFC 3264 §6): what each may send the other.
@@ -314,6 +373,11 @@ pub enum Event {
         /// For how long.
         long_ms: u32,
     },
+    /// What the side's peer says is not kept, though it was wished: nothing can be written.
+    Unrecorded {
+        /// Which side.
+        side: Side,
+    },
     /// The side is gone.
     Closed {
         /// Which side.
@@ -333,6 +397,7 @@ impl Event {
             | Self::Quiet { side }
             | Self::OneWay { side }
             | Self::Digit { side, .. }
+            | Self::Unrecorded { side }
             | Self::Closed { side, .. } => *side,
         }
     }

@@ -281,6 +281,23 @@ pub enum Event {
         /// Whose sound is missing.
         number: String,
     },
+    /// The call is recorded from now on.
+    Recorded {
+        /// The extension that wants it so; empty for the company.
+        number: String,
+    },
+    /// The recording leaves out what is said from now on.
+    RecordingPaused {
+        /// Who pressed the code.
+        number: String,
+    },
+    /// The recording goes on.
+    RecordingResumed {
+        /// Who pressed the code.
+        number: String,
+    },
+    /// The call is not recorded, or not any more: nothing can be written.
+    Unrecorded,
 }
 
 /// Why a registration ended.

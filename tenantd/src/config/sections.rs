@@ -44,6 +44,8 @@ pub struct Config {
     pub objects: Objects,
     /// Recordings that people upload.
     pub sounds: Sounds,
+    /// Recordings of calls.
+    pub recordings: Recordings,
     /// Outgoing mail.
     pub mail: Mail,
     /// The log.
@@ -240,6 +242,14 @@ pub struct Objects {
     pub outbox_limit: Size,
 }
 
+/// `[recordings]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section such as [sip]")]
+pub struct Recordings {
+    /// How much may lie here that is not rendered yet.
+    pub limit: Size,
+}
+
 /// How a bucket is named in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -337,6 +347,7 @@ impl Default for Config {
             admin: Admin::default(),
             objects: Objects::default(),
             sounds: Sounds::default(),
+            recordings: Recordings::default(),
             mail: Mail::default(),
             log: Log::default(),
         }
@@ -402,6 +413,12 @@ impl Default for Objects {
             answer_within: Span(Duration::from_secs(30)),
             outbox_limit: Size(10 << 30),
         }
+    }
+}
+
+impl Default for Recordings {
+    fn default() -> Self {
+        Self { limit: Size(20 << 30) }
     }
 }
 

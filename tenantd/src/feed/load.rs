@@ -195,6 +195,7 @@ mod tests {
             trusted: vec![],
             limits: Limits::default(),
             encryption: Encryption::default(),
+            recording: Default::default(),
             users: users.into_iter().map(|user| (user.id, user)).collect(),
             groups: BTreeMap::new(),
             numbers: BTreeMap::new(),
@@ -215,6 +216,7 @@ mod tests {
             max_contacts: 1,
             limits: Limits::default(),
             srtp: Srtp::default(),
+            record: Default::default(),
         }
     }
 }

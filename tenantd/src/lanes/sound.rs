@@ -44,6 +44,9 @@ impl Sounds {
                 | Wish::Join { .. }
                 | Wish::Press { .. }
                 | Wish::Listen { .. }
+                | Wish::Record { .. }
+                | Wish::Pause { .. }
+                | Wish::Resume { .. }
                 | Wish::Close { .. } => {}
             }
         }
@@ -79,7 +82,8 @@ impl Sounds {
             | Event::Latched { .. }
             | Event::Quiet { .. }
             | Event::OneWay { .. }
-            | Event::Digit { .. } => {}
+            | Event::Digit { .. }
+            | Event::Unrecorded { .. } => {}
             Event::NoPorts { .. } | Event::Closed { .. } => {
                 home.sides = home.sides.saturating_sub(1);
                 if home.sides == 0 {

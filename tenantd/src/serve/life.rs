@@ -20,6 +20,7 @@ use crate::net::tcp::Speech;
 use crate::net::tls::{self, Certificates, Terminator};
 use crate::postgres::{self, Server};
 use crate::reach::Reach;
+use crate::recordings::Studio;
 use crate::resolver::Resolver;
 use crate::signals::Signals;
 use crate::uploads::{self, Carrier};
@@ -149,6 +150,8 @@ async fn serve(
         let speech = Speech::Encrypted(Terminator::for_phones(certificates.clone())?);
         doors.udp.add_streams(doors.tls, &speech);
     }
+    let folder = setup::recordings(config);
+    let studio = Studio::new(database.clone(), objects.clone(), &config.node.0, &folder);
     let running = prepared?.start(doors.udp, key.clone(), &metrics).await?;
     let portal = web::Portal {
         database: database.clone(),
@@ -172,6 +175,7 @@ async fn serve(
     let carrier = Carrier::new(database.clone(), objects, &config.node.0);
     carrier.show(&metrics);
     let carrying = tokio::spawn(carrier.run(health.clone()));
+    let recording = tokio::spawn(studio.run());
     let watching = tokio::spawn(watch_over(database.clone(), health.clone(), metrics));
     let (herald, known) = (running.herald(), config.clone());
     let following = tokio::spawn(async move { setup::follow(resolver, herald, &known).await });
@@ -184,6 +188,7 @@ async fn serve(
     watching.abort();
     // Whatever was under way is done again after the next start.
     carrying.abort();
+    recording.abort();
     drop(stun);
     following.abort();
     let _ = end.send(true);

@@ -1,6 +1,7 @@
 //! What the configuration means to the lanes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 
 use pbx::edge;
 use pbx::flow::Advertised;
@@ -36,6 +37,10 @@ pub(super) fn setup(config: &Config, addresses: Addresses) -> lanes::Setup {
                 true => media::Pinning::Pinned,
                 false => media::Pinning::Free,
             },
+            recordings: Some(media::recording::Folder {
+                path: recordings(config),
+                limit: config.recordings.limit.0,
+            }),
         },
         policy: Policy::default(),
         unknown_domain: match config.sip.unknown_domain {
@@ -43,6 +48,11 @@ pub(super) fn setup(config: &Config, addresses: Addresses) -> lanes::Setup {
             UnknownDomain::Refuse => edge::UnknownDomain::Refuse,
         },
     }
+}
+
+/// Where recordings are written while calls go on.
+pub(super) fn recordings(config: &Config) -> PathBuf {
+    config.data_dir.join("recordings")
 }
 
 /// Where peers reach us, if we may have any.

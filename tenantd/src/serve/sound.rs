@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 
 type Read = fn(&Counters) -> u64;
 
-const COUNTERS: [(&str, &str, Read); 19] = [
+const COUNTERS: [(&str, &str, Read); 21] = [
     ("tenantd_sound_packets_relayed_total", "Datagrams of sound relayed.", |c| c.relayed),
     ("tenantd_sound_bytes_relayed_total", "Bytes of sound relayed.", |c| c.relayed_bytes),
     (
@@ -80,6 +80,16 @@ const COUNTERS: [(&str, &str, Read); 19] = [
         "Encrypted datagrams that had come before, dropped.",
         |c| c.secrecy.repeated,
     ),
+    (
+        "tenantd_recordings_packets_lost_total",
+        "Packets of sound that are missing in recordings because the disk was too slow.",
+        |c| c.unrecorded,
+    ),
+    (
+        "tenantd_recordings_failed_total",
+        "Recordings that could not begin, or not go on: no room, or no disk.",
+        |c| c.recordings_failed,
+    ),
     ("tenantd_sound_handshakes_total", "DTLS handshakes that ended with keys.", |c| {
         c.secrecy.handshakes
     }),
@@ -88,7 +98,13 @@ const COUNTERS: [(&str, &str, Read); 19] = [
     }),
 ];
 
-const GAUGES: [(&str, &str, Read); 4] = [
+const GAUGES: [(&str, &str, Read); 6] = [
+    ("tenantd_recordings_open", "Recordings that are being written.", |c| c.recording),
+    (
+        "tenantd_recordings_bytes",
+        "Bytes of recordings that are not rendered yet.",
+        |c| c.recorded_bytes,
+    ),
     ("tenantd_sound_sides", "Sides of calls that have ports for sound.", |c| c.open),
     ("tenantd_sound_port_pairs", "Pairs of ports in use.", |c| c.ports_taken),
     ("tenantd_sound_port_pairs_spare", "Pairs of ports kept open for the next calls.", |c| c.spare),

@@ -16,6 +16,7 @@ pub mod portal;
 pub mod provider;
 pub mod provision;
 pub mod query;
+pub mod recordings;
 pub mod secrets;
 mod stamps;
 

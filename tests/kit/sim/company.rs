@@ -31,6 +31,7 @@ pub fn company(number: u8, domain: &str) -> Company {
         trusted: vec![],
         limits: Limits::default(),
         encryption: Encryption::default(),
+        recording: Default::default(),
         users: BTreeMap::new(),
         groups: BTreeMap::new(),
         numbers: BTreeMap::from([(format!("+43{number}101"), "101".to_owned())]),
@@ -54,6 +55,7 @@ pub fn company(number: u8, domain: &str) -> Company {
             max_contacts: 3,
             limits: Limits::default(),
             srtp: Srtp::default(),
+            record: Default::default(),
         };
         directory.users.insert(user, entry);
     }

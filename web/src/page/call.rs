@@ -4,9 +4,10 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use pbx::id::{CallId, TenantId};
-use store::portal as stored;
+use store::{portal as stored, recordings};
 use uuid::Uuid;
 
+use super::recordings::{Shown, shown};
 use super::first::{about, how};
 use super::{Frame, local};
 use crate::Portal;
@@ -23,6 +24,7 @@ struct CallPage {
     tenant: TenantId,
     headline: String,
     story: Vec<Told>,
+    recordings: Vec<Shown>,
 }
 
 struct Told {
@@ -51,6 +53,9 @@ pub(crate) async fn show(
             what: sentence(t, &told.event),
         })
         .collect();
+    let kept = recordings::of_call(&portal.database, tenant, who, CallId(call)).await;
+    let kept = kept.map_err(|failure| Problem::Away(t, failure))?;
+    let recordings = kept.iter().map(|recording| shown(t, zone, recording)).collect();
     let frame = Frame::new(&portal, &viewer, &about.name).of(tenant);
-    Ok(page(&CallPage { t, frame, tenant, headline, story }).into_response())
+    Ok(page(&CallPage { t, frame, tenant, headline, story, recordings }).into_response())
 }

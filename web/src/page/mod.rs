@@ -7,6 +7,7 @@ pub(crate) mod first;
 pub(crate) mod letters;
 pub(crate) mod login;
 pub(crate) mod objects;
+pub(crate) mod recordings;
 
 use pbx::id::TenantId;
 use pbx::moment::Moment;

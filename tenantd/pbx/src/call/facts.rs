@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::desk::Desk;
 use super::ledger::Ledger;
 use super::leg::{Ack, Early, Leg, Marks, Party, Ports, Question, State, Voice, Way};
+use super::tape::Tape;
 use super::{Call, Phase};
 use crate::flow::Flow;
 use crate::id::CallId;
@@ -21,7 +22,7 @@ use crate::sip::session_timer::SessionTimer;
 use crate::story::Event;
 
 /// The layout of [`Facts`]: one that is not known is not revived.
-const LAYOUT: u8 = 3;
+const LAYOUT: u8 = 5;
 /// Timers that came due while we were away are spread over so long.
 const SPREAD_OVER: Duration = Duration::from_secs(60);
 
@@ -34,6 +35,7 @@ struct Facts {
     callee: u16,
     ends_at: Option<Moment>,
     legs: Vec<LegFacts>,
+    tape: Option<Tape>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,6 +65,7 @@ impl Call {
             callee,
             ends_at,
             legs: self.legs.iter().filter(talks).map(LegFacts::of).collect(),
+            tape: self.tape.clone(),
         };
         postcard::to_stdvec(&(LAYOUT, facts)).ok()
     }
@@ -78,6 +81,7 @@ impl Call {
             leg.forget_keys(desk);
             leg.open_sound(desk, call.id);
         }
+        call.take_up_tape(desk);
         call.tell(desk, Event::Revived);
         call.show(desk);
         Some(call)
@@ -115,6 +119,8 @@ impl Call {
             tried: Vec::new(),
             offer: None,
             fates: Vec::new(),
+            tape: facts.tape,
+            pressed: None,
         })
     }
 }

@@ -34,6 +34,7 @@ mod pulse;
 mod renewal;
 mod ring;
 pub mod shown;
+pub mod tape;
 pub mod verdict;
 mod within;
 
@@ -44,6 +45,7 @@ pub use fork::parts;
 use ledger::Ledger;
 use leg::{Leg, Ports, State, Way};
 pub use ring::Asked;
+use tape::{Pressed, Tape};
 use verdict::{Fate, Verdict};
 pub use within::{Reply, Within};
 
@@ -133,6 +135,10 @@ pub struct Call {
     offer: Option<Description>,
     /// How it went for those who were not called, or not only.
     fates: Vec<Fate>,
+    /// What is kept of its sound.
+    tape: Option<Tape>,
+    /// The keys that may become a code.
+    pressed: Option<Pressed>,
 }
 
 /// How far a call is.
@@ -292,7 +298,8 @@ impl Call {
             Sound::Quiet { .. } => self.handle_quiet(desk, index),
             Sound::OneWay { .. } => self.handle_one_way(desk, index),
             // Digits of a call between two phones are theirs: media lets the other one hear them.
-            Sound::Digit { .. } => {}
+            Sound::Digit { digit, .. } => self.handle_key(desk, index, digit),
+            Sound::Unrecorded { .. } => self.handle_unrecorded(desk),
             Sound::Closed { heard, .. } => {
                 self.legs[index].voice.heard = Some(heard);
                 self.legs[index].voice.ports = Ports::Closed;

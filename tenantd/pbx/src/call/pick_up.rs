@@ -217,6 +217,7 @@ impl Call {
         }
         self.cancel_others(desk, Some(index), Some(ELSEWHERE));
         self.leave_limits(desk, index);
+        self.handle_talk(desk);
         self.show(desk);
     }
 

@@ -79,6 +79,8 @@ impl Call {
             permit: None,
             offer: None,
             fates: Vec::new(),
+            tape: None,
+            pressed: None,
         };
         call.tell(desk, began);
         call

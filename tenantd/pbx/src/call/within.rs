@@ -85,6 +85,9 @@ impl Call {
         let other = self.other(index).filter(|it| self.legs[*it].voice.pact.terms.is_some());
         let pressed = keypress(&asked.request);
         let key = pressed.and_then(|it| Some((Digit::from_key(it.key)?, it.for_ms)));
+        if let Some((digit, _)) = key {
+            self.handle_key(desk, index, digit);
+        }
         let (Some(other), Some((digit, for_ms))) = (other, key) else {
             return self.pass(desk, index, asked, Task::Info);
         };

@@ -33,6 +33,8 @@ pub struct Directory {
     pub limits: Limits,
     /// What it wants of encryption.
     pub encryption: Encryption,
+    /// What it keeps of its calls' sound.
+    pub recording: Recording,
     /// Extensions by their id.
     pub users: BTreeMap<UserId, User>,
     /// Ring groups by their id.
@@ -92,6 +94,8 @@ pub struct User {
     pub limits: Limits,
     /// How much encryption of sound is wanted with its phones.
     pub srtp: Srtp,
+    /// Whether its calls are recorded.
+    pub record: Record,
 }
 
 impl User {
@@ -196,6 +200,33 @@ pub struct Encryption {
     pub srtp: Srtp,
     /// Keys in descriptions that come over signalling that is not encrypted.
     pub plain_keys: PlainKeys,
+}
+
+/// What a company keeps of its calls' sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recording {
+    /// Its rule, where an extension has none of its own.
+    pub rule: Record,
+    /// What is pressed within a call to begin a recording, to pause it and to go on.
+    pub code: String,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self { rule: Record::Off, code: "*1".to_owned() }
+    }
+}
+
+/// Whether calls are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Record {
+    /// They are not.
+    #[default]
+    Off,
+    /// From the answer to the end.
+    Always,
+    /// When the extension presses the code.
+    OnDemand,
 }
 
 /// Whether keys are taken that anybody on the way can read.

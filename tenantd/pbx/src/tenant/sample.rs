@@ -53,6 +53,7 @@ pub(crate) fn directory() -> Directory {
         trusted: vec![],
         limits: Limits::default(),
         encryption: Encryption::default(),
+        recording: Default::default(),
         credentials: users.values().map(|user| (user.secrets.username.clone(), user.id)).collect(),
         sounds: BTreeMap::new(),
         users,
@@ -87,5 +88,6 @@ fn extension(number: u128, username: Option<&str>) -> User {
         max_contacts: 1,
         limits: Limits::default(),
         srtp: Srtp::default(),
+        record: Default::default(),
     }
 }

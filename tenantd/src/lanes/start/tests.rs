@@ -266,6 +266,7 @@ fn directory(number: u8) -> Directory {
         trusted: vec![],
         limits: Limits::default(),
         encryption: Encryption::default(),
+        recording: Default::default(),
         users: BTreeMap::new(),
         groups: BTreeMap::new(),
         numbers: BTreeMap::from([(format!("+43{number}"), "101".to_owned())]),
@@ -287,6 +288,7 @@ fn directory(number: u8) -> Directory {
             max_contacts: 1,
             limits: Limits::default(),
             srtp: Srtp::default(),
+            record: Default::default(),
         };
         directory.users.insert(user, entry);
     }

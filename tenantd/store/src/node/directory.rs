@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use pbx::id::{GroupId, SoundId, TenantId, UserId};
 use pbx::tenant::directory::{
-    Algorithm, Directory, Encryption, Group, Limits, Place, PlainKeys, Secrets, Sound, Srtp, User,
+    Algorithm, Directory, Encryption, Group, Limits, Place, PlainKeys, Record, Recording, Secrets,
+    Sound, Srtp, User,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row, Transaction};
@@ -24,7 +25,7 @@ const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// The narrowest setting counts: the tenant's before the house's, this node's before every node's.
 const TENANTS: &str = "
     SELECT t.id AS tenant_id, t.version, t.route, t.name, t.label, t.trusted::text[] AS trusted,
-        t.max_calls, t.max_call_s, t.srtp, t.sdes_over_plain,
+        t.max_calls, t.max_call_s, t.srtp, t.sdes_over_plain, t.record, t.record_code,
         (SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'canonical') AS domain,
         ARRAY(SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'alias'
               ORDER BY name) AS aliases,
@@ -35,7 +36,7 @@ const TENANTS: &str = "
 
 const EXTENSIONS: &str = "
     SELECT tenant_id, id, number, username, credential, name, password_sealed, password_key, digest,
-           max_contacts, max_calls, max_call_s, srtp
+           max_contacts, max_calls, max_call_s, srtp, record
     FROM extension WHERE tenant_id = ANY ($1)";
 
 const GROUPS: &str = "
@@ -166,6 +167,7 @@ fn empty(tenant: TenantId, row: &PgRow) -> Result<Option<Directory>, Failure> {
         trusted: trusted.iter().filter_map(|range| network(range)).collect(),
         limits: limits(row)?,
         encryption: encryption(row)?,
+        recording: recording(row)?,
         users: BTreeMap::new(),
         groups: BTreeMap::new(),
         numbers: BTreeMap::new(),
@@ -202,6 +204,7 @@ fn user(
         max_contacts: u16::try_from(row.try_get::<i16, _>("max_contacts")?).unwrap_or(1),
         limits: limits(row)?,
         srtp: srtp(row.try_get("srtp")?).unwrap_or(directory.encryption.srtp),
+        record: record(row.try_get("record")?).unwrap_or(directory.recording.rule),
     })
 }
 
@@ -220,6 +223,21 @@ fn encryption(row: &PgRow) -> Result<Encryption, Failure> {
         false => PlainKeys::Refused,
     };
     Ok(Encryption { srtp: srtp(row.try_get("srtp")?).unwrap_or_default(), plain_keys })
+}
+
+fn recording(row: &PgRow) -> Result<Recording, Failure> {
+    let code = row.try_get("record_code")?;
+    Ok(Recording { rule: record(row.try_get("record")?).unwrap_or_default(), code })
+}
+
+/// What a column says; a word of a later release is as good as none.
+fn record(word: Option<&str>) -> Option<Record> {
+    match word? {
+        "off" => Some(Record::Off),
+        "always" => Some(Record::Always),
+        "on_demand" => Some(Record::OnDemand),
+        _ => None,
+    }
 }
 
 /// What a column says; a word of a later release is as good as none.

@@ -21,12 +21,12 @@ use crate::secrets::ClusterKey;
 
 const ADD_TENANT: &str = "
     INSERT INTO tenant (id, route, name, label, country, time_zone, max_calls, max_call_s, trusted,
-        srtp, sdes_over_plain, max_sounds, sound_quota)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13)";
+        srtp, sdes_over_plain, max_sounds, sound_quota, record, record_code, record_days)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14, $15, $16)";
 const CHANGE_TENANT: &str = "
     UPDATE tenant SET name = $2, label = $3, country = $4, time_zone = $5, max_calls = $6,
         max_call_s = $7, trusted = $8::text[]::cidr[], srtp = $9, sdes_over_plain = $10,
-        max_sounds = $11, sound_quota = $12
+        max_sounds = $11, sound_quota = $12, record = $13, record_code = $14, record_days = $15
     WHERE id = $1";
 const ADD_DOMAIN: &str = "INSERT INTO domain (tenant_id, id, name, kind) VALUES ($1, $2, $3, $4)";
 const DROP_DOMAIN: &str = "DELETE FROM domain WHERE tenant_id = $1 AND id = $2";
@@ -219,6 +219,9 @@ impl Carrier<'_> {
             .bind(row.sdes_over_plain)
             .bind(row.max_sounds)
             .bind(row.sound_quota)
+            .bind(row.record)
+            .bind(row.record_code)
+            .bind(row.record_days)
     }
 
     pub(super) fn wanted_tenant(&self, now: Option<&TenantRow>) -> TenantRow {
@@ -260,6 +263,17 @@ impl Carrier<'_> {
                 Some(most) => i64::try_from(most).ok(),
                 None => now.and_then(|now| now.sound_quota),
             },
+            record: match (&self.tenant.recording.rule, now) {
+                (Some(rule), _) => rule.clone(),
+                (None, Some(now)) => now.record.clone(),
+                (None, None) => "off".to_owned(),
+            },
+            record_code: match (&self.tenant.recording.code, now) {
+                (Some(code), _) => code.clone(),
+                (None, Some(now)) => now.record_code.clone(),
+                (None, None) => "*1".to_owned(),
+            },
+            record_days: limit(self.tenant.recording.days, now.and_then(|now| now.record_days)),
         }
     }
 

@@ -13,7 +13,8 @@ pub(super) const ACCOUNT_HASH: &str = "SELECT password_hash FROM account WHERE e
 const BY_DOMAIN: &str = "SELECT tenant_id FROM domain WHERE name = $1 AND kind = 'canonical'";
 const TENANT: &str = "
     SELECT name, label, country, time_zone, max_calls, max_call_s,
-           trusted::text[] AS trusted, srtp, sdes_over_plain, max_sounds, sound_quota
+           trusted::text[] AS trusted, srtp, sdes_over_plain, max_sounds, sound_quota,
+           record, record_code, record_days
     FROM tenant WHERE id = $1";
 const ALIASES: &str = "
     SELECT id, name FROM domain WHERE tenant_id = $1 AND kind = 'alias' ORDER BY name";
@@ -21,7 +22,7 @@ const DIGEST: &str = "
     SELECT id, value FROM setting WHERE tenant_id = $1 AND node = '*' AND key = 'digest'";
 const EXTENSIONS: &str = "
     SELECT id, number, username, auth_username, password_sealed, password_key, name, email,
-           voicemail, digest, max_contacts, max_calls, max_call_s, srtp
+           voicemail, digest, max_contacts, max_calls, max_call_s, srtp, record
     FROM extension WHERE tenant_id = $1";
 const GROUPS: &str = "SELECT id, number, name FROM ring_group WHERE tenant_id = $1";
 const MEMBERS: &str = "
@@ -80,6 +81,9 @@ pub(super) struct TenantRow {
     pub(super) sdes_over_plain: bool,
     pub(super) max_sounds: Option<i32>,
     pub(super) sound_quota: Option<i64>,
+    pub(super) record: String,
+    pub(super) record_code: String,
+    pub(super) record_days: Option<i32>,
 }
 
 /// An extension's row: two columns more than a struct should have.
@@ -99,6 +103,7 @@ pub(super) struct ExtensionRow {
     pub(super) max_calls: Option<i32>,
     pub(super) max_call_s: Option<i32>,
     pub(super) srtp: Option<String>,
+    pub(super) record: Option<String>,
 }
 
 /// A group's row with its members' numbers.

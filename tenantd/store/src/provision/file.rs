@@ -24,6 +24,7 @@ pub(super) struct Tenant {
     pub(super) trusted: Option<Vec<String>>,
     pub(super) digest: Option<Vec<String>>,
     pub(super) encryption: Encryption,
+    pub(super) recording: Recording,
     pub(super) admins: Vec<Admin>,
     pub(super) extensions: Vec<Extension>,
     pub(super) groups: Vec<Group>,
@@ -56,6 +57,14 @@ pub(super) struct Encryption {
     pub(super) sdes_over_plain: Option<bool>,
 }
 
+/// What is kept of calls' sound; 0 days is for ever.
+#[derive(Debug, Clone)]
+pub(super) struct Recording {
+    pub(super) rule: Option<String>,
+    pub(super) code: Option<String>,
+    pub(super) days: Option<u32>,
+}
+
 /// Somebody who runs the tenant.
 #[derive(Clone)]
 pub(super) struct Admin {
@@ -82,6 +91,7 @@ pub(super) struct Extension {
     pub(super) voicemail: Option<bool>,
     pub(super) digest: Option<Vec<String>>,
     pub(super) srtp: Option<String>,
+    pub(super) record: Option<String>,
     pub(super) max_contacts: Option<u32>,
     pub(super) limits: Limits,
 }
@@ -245,6 +255,7 @@ impl Reader<'_> {
                 srtp: self.text("srtp", &raw.srtp, values::srtp)?,
                 sdes_over_plain: raw.sdes_over_plain,
             },
+            recording: self.recording(raw)?,
             admins: raw.admin.iter().map(|admin| self.admin(admin)).collect::<Result<_, _>>()?,
             extensions: raw
                 .extension
@@ -265,6 +276,16 @@ impl Reader<'_> {
         let quota = raw.sound_quota.as_ref();
         let sound_bytes = quota.map(|v| self.value("sound_quota", v, size)).transpose()?;
         Ok(Limits { max_sounds, sound_bytes, ..self.limits(&raw.max_calls, &raw.max_call_for)? })
+    }
+
+    fn recording(&self, raw: &raw::Tenant) -> Result<Recording, Problem> {
+        let count = |value: &i64| values::count(*value, 0, 36_500);
+        let days = raw.record_days.as_ref();
+        Ok(Recording {
+            rule: self.text("record", &raw.record, values::record)?,
+            code: self.text("record_code", &raw.record_code, values::code)?,
+            days: days.map(|v| self.value("record_days", v, count)).transpose()?,
+        })
     }
 
     fn sound(&self, sound: &Spanned<raw::Sound>) -> Result<Sound, Problem> {
@@ -312,6 +333,7 @@ impl Reader<'_> {
             voicemail: raw.voicemail,
             digest: raw.digest.as_ref().map(|v| self.value("digest", v, digest)).transpose()?,
             srtp: self.text("srtp", &raw.srtp, values::own_srtp)?,
+            record: self.text("record", &raw.record, values::own_record)?,
             max_contacts: max_contacts
                 .map(|v| self.value("max_contacts", v, contacts))
                 .transpose()?,
@@ -436,6 +458,10 @@ mod tests {
                 "srtp is \"off\", \"optional\" or \"required\", and not \"yes\"",
             ),
             ("srtp = \"\"\n", "4", "and not \"\""),
+            ("record = \"yes\"\n", "4", "and not \"yes\""),
+            ("record_code = \"1\"\n", "4", "no code"),
+            ("record_days = -1\n", "4", "record_days"),
+            ("[[tenant.extension]]\nnumber = \"101\"\nrecord = \"on\"\n", "6", "and not \"on\""),
             ("sdes_over_plain = 1\n", "4", "boolean"),
             ("[[tenant.extension]]\nnumber = \"101\"\nsrtp = \"on\"\n", "6", "and not \"on\""),
             ("[[tenant.trunk]]\nname = \"x\"\n", "4", "not available"),
@@ -476,6 +502,9 @@ mod tests {
             sdes_over_plain = true
             max_sounds = 20
             sound_quota = "200 MiB"
+            record = "on_demand"
+            record_code = "*9"
+            record_days = 90
             [[tenant.admin]]
             email = "Boss@acme.test"
             password = "correct horse"
@@ -487,6 +516,7 @@ mod tests {
             voicemail = true
             max_contacts = 3
             srtp = "off"
+            record = "always"
             [[tenant.ring_group]]
             number = "600"
             members = ["101"]
@@ -502,12 +532,16 @@ mod tests {
         assert_eq!(tenant.limits.max_call_s, Some(14_400));
         assert_eq!(tenant.admins[0].email, "boss@acme.test");
         assert_eq!(tenant.numbers[0].number, "+4312345");
-        assert_eq!(tenant.extensions[0].line, 20);
+        assert_eq!(tenant.extensions[0].line, 23);
         assert_eq!(tenant.encryption.srtp.as_deref(), Some("required"));
         assert_eq!(tenant.encryption.sdes_over_plain, Some(true));
         assert_eq!(tenant.extensions[0].srtp.as_deref(), Some("off"));
         assert_eq!(tenant.limits.sound_bytes, Some(200 << 20));
+        assert_eq!(tenant.recording.rule.as_deref(), Some("on_demand"));
+        assert_eq!(tenant.recording.code.as_deref(), Some("*9"));
+        assert_eq!(tenant.recording.days, Some(90));
+        assert_eq!(tenant.extensions[0].record.as_deref(), Some("always"));
         let sound = file.sounds().next().unwrap();
-        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 34));
+        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 38));
     }
 }

@@ -30,6 +30,9 @@ pub(super) struct Tenant {
     pub(super) sdes_over_plain: Option<bool>,
     pub(super) max_sounds: Option<Spanned<i64>>,
     pub(super) sound_quota: Option<Spanned<String>>,
+    pub(super) record: Option<Spanned<String>>,
+    pub(super) record_code: Option<Spanned<String>>,
+    pub(super) record_days: Option<Spanned<i64>>,
     #[serde(default)]
     pub(super) admin: Vec<Spanned<Admin>>,
     #[serde(default)]
@@ -64,6 +67,7 @@ pub(super) struct Extension {
     pub(super) voicemail: Option<bool>,
     pub(super) digest: Option<Spanned<Vec<String>>>,
     pub(super) srtp: Option<Spanned<String>>,
+    pub(super) record: Option<Spanned<String>>,
     pub(super) max_contacts: Option<Spanned<i64>>,
     pub(super) max_calls: Option<Spanned<i64>>,
     pub(super) max_call_for: Option<Spanned<String>>,

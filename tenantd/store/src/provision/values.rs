@@ -176,6 +176,27 @@ pub(super) fn own_srtp(text: &str) -> Checked<String> {
     if text.is_empty() { Ok(String::new()) } else { srtp(text) }
 }
 
+/// Whether calls are recorded.
+pub(super) fn record(text: &str) -> Checked<String> {
+    let known = ["off", "always", "on_demand"].contains(&text);
+    known
+        .then(|| text.to_owned())
+        .ok_or_else(|| format!(r#"record is "off", "always" or "on_demand", and not {text:?}"#))
+}
+
+/// The same of an extension; empty leaves it to the company.
+pub(super) fn own_record(text: &str) -> Checked<String> {
+    if text.is_empty() { Ok(String::new()) } else { record(text) }
+}
+
+/// What is pressed within a call.
+pub(super) fn code(text: &str) -> Checked<String> {
+    let keys = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'*' | b'#' | b'A'..=b'D'));
+    ((2..=8).contains(&text.len()) && keys(text))
+        .then(|| text.to_owned())
+        .ok_or_else(|| format!("{text:?} is no code: 2 to 8 keys of a telephone"))
+}
+
 /// A whole number within bounds.
 pub(super) fn count(value: i64, from: u32, to: u32) -> Checked<u32> {
     let count = u32::try_from(value).ok().filter(|count| (from..=to).contains(count));

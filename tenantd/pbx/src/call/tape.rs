@@ -1,0 +1,189 @@
+//! Whether a call is recorded: by a rule from its answer on, or when somebody presses the code for it.
+//!
+//! The stricter rule of the two who talk counts. Pressed once, the code begins a recording; each time
+//! after that it pauses it or goes on. What a rule records nobody stops.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::desk::Desk;
+use super::{Call, Phase};
+use crate::id::RecordingId;
+use crate::media::{Channel, Digit, Recording, Side, Tones, Wish};
+use crate::moment::Moment;
+use crate::story::Event;
+use crate::tenant::directory::{Record, User};
+
+/// Keys that belong to a code follow each other within this time.
+const KEYS_WITHIN: Duration = Duration::from_secs(3);
+/// The longest code, in keys.
+pub const LONGEST_CODE: usize = 8;
+
+/// What is kept of a call's sound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tape {
+    id: RecordingId,
+    /// The number of the extension that asked for it; empty: the company's rule.
+    asked_by: String,
+    why: Why,
+    keeping: Keeping,
+}
+
+/// Why a call is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Why {
+    Rule,
+    Demand,
+}
+
+/// Whether what is said is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Keeping {
+    Yes,
+    Paused,
+}
+
+/// The keys that a phone pressed last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pressed {
+    leg: u16,
+    keys: String,
+    at: Moment,
+}
+
+impl Call {
+    /// Somebody answered: records what is always recorded, and listens for codes of who may press one.
+    pub(super) fn handle_talk(&mut self, desk: &mut Desk<'_>) {
+        if let Some(asked_by) = self.rule(desk) {
+            self.begin_tape(desk, asked_by, Why::Rule);
+        }
+        self.listen_for_codes(desk);
+    }
+
+    /// After a restart: what was recorded goes on, in another file of the same recording.
+    pub(super) fn take_up_tape(&mut self, desk: &mut Desk<'_>) {
+        if let Some(tape) = self.tape.clone() {
+            self.roll(desk, &tape);
+            if tape.keeping == Keeping::Paused {
+                self.wish_both(desk, |side| Wish::Pause { side });
+            }
+        }
+        self.listen_for_codes(desk);
+    }
+
+    /// A phone pressed a key.
+    pub(super) fn handle_key(&mut self, desk: &mut Desk<'_>, index: usize, digit: Digit) {
+        let (Phase::Talking { .. }, true) = (self.phase, self.may_demand(desk, index)) else {
+            return;
+        };
+        let (leg, at) = (self.legs[index].number, desk.now);
+        let before = self.pressed.take().filter(|it| it.leg == leg && at - it.at <= KEYS_WITHIN);
+        let mut keys = before.map_or_else(String::new, |it| it.keys);
+        keys.push(digit.key());
+        if keys.ends_with(&desk.tenant.recording.code) {
+            return self.handle_code(desk, index);
+        }
+        if keys.len() > LONGEST_CODE {
+            keys.remove(0);
+        }
+        self.pressed = Some(Pressed { leg, keys, at });
+    }
+
+    fn handle_code(&mut self, desk: &mut Desk<'_>, index: usize) {
+        let number = self.legs[index].party.number.clone();
+        let keeping = match &mut self.tape {
+            None => return self.begin_tape(desk, number, Why::Demand),
+            Some(Tape { why: Why::Rule, .. }) => return,
+            Some(tape) => {
+                tape.keeping = match tape.keeping {
+                    Keeping::Yes => Keeping::Paused,
+                    Keeping::Paused => Keeping::Yes,
+                };
+                tape.keeping
+            }
+        };
+        match keeping {
+            Keeping::Paused => {
+                self.wish_both(desk, |side| Wish::Pause { side });
+                self.tell(desk, Event::RecordingPaused { number });
+            }
+            Keeping::Yes => {
+                self.wish_both(desk, |side| Wish::Resume { side });
+                self.tell(desk, Event::RecordingResumed { number });
+            }
+        }
+        self.keep_facts(desk);
+    }
+
+    /// Nothing can be written: the story says so, and the code may try again.
+    pub(super) fn handle_unrecorded(&mut self, desk: &mut Desk<'_>) {
+        if self.tape.take().is_some() {
+            self.tell(desk, Event::Unrecorded);
+            self.keep_facts(desk);
+        }
+    }
+
+    /// Whose rule it is that this call is recorded: the company's, if the name is empty.
+    fn rule(&self, desk: &Desk<'_>) -> Option<String> {
+        let always = |user: &&User| user.record == Record::Always;
+        let user = self.talkers(desk).into_iter().flatten().find(always)?;
+        Some(match desk.tenant.recording.rule {
+            Record::Always => String::new(),
+            Record::Off | Record::OnDemand => user.number.clone(),
+        })
+    }
+
+    fn begin_tape(&mut self, desk: &mut Desk<'_>, asked_by: String, why: Why) {
+        let id = RecordingId(desk.office.chance.uuid(desk.now));
+        let tape = Tape { id, asked_by: asked_by.clone(), why, keeping: Keeping::Yes };
+        self.roll(desk, &tape);
+        self.tape = Some(tape);
+        self.tell(desk, Event::Recorded { number: asked_by });
+        self.keep_facts(desk);
+    }
+
+    fn roll(&self, desk: &mut Desk<'_>, tape: &Tape) {
+        let recording = Recording {
+            id: tape.id,
+            tenant: desk.tenant.tenant,
+            call: self.id,
+            asked_by: tape.asked_by.clone(),
+        };
+        self.wish_both(desk, |side| {
+            let channel = match side.leg {
+                0 => Channel::Left,
+                _ => Channel::Right,
+            };
+            Wish::Record { side, channel, recording: Box::new(recording.clone()) }
+        });
+    }
+
+    fn listen_for_codes(&self, desk: &mut Desk<'_>) {
+        for index in [Some(0), self.other(0)].into_iter().flatten() {
+            if self.may_demand(desk, index) {
+                let side = self.legs[index].side(self.id);
+                desk.wish(Wish::Listen { side, tones: Tones::Heard });
+            }
+        }
+    }
+
+    fn wish_both(&self, desk: &mut Desk<'_>, wish: impl Fn(Side) -> Wish) {
+        for index in [Some(0), self.other(0)].into_iter().flatten() {
+            desk.wish(wish(self.legs[index].side(self.id)));
+        }
+    }
+
+    /// The extensions of the two who talk, as far as they are this company's.
+    fn talkers<'d>(&self, desk: &Desk<'d>) -> [Option<&'d User>; 2] {
+        [Some(0), self.other(0)].map(|index| {
+            let user = self.legs[index?].party.user?;
+            desk.tenant.users.get(&user)
+        })
+    }
+
+    fn may_demand(&self, desk: &Desk<'_>, index: usize) -> bool {
+        let user = self.legs[index].party.user.and_then(|user| desk.tenant.users.get(&user));
+        user.is_some_and(|user| user.record == Record::OnDemand)
+    }
+}
