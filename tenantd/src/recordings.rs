@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// In looks: how often it is asked what shall go.
-const EXPIRE_EVERY: u32 = 60;
+const EXPIRE_EVERY: u32 = 10;
 /// In looks: how often it is seen what is gone.
 const PROVE_EVERY: u32 = 5;
 /// Calls that outlived the process go on within this time.

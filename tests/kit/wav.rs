@@ -21,8 +21,16 @@ impl Sound {
     /// # Errors
     /// If it is no such file.
     pub fn read(path: &Path) -> Outcome<Self> {
+        Self::read_ear(path, 0)
+    }
+
+    /// Reads one channel of a file; the first is 0.
+    ///
+    /// # Errors
+    /// If it is no such file, or has no such channel.
+    pub fn read_ear(path: &Path, ear: usize) -> Outcome<Self> {
         let bytes = fs::read(path)?;
-        Self::parse(&bytes)
+        Self::parse(&bytes, ear)
             .ok_or_else(|| Failure::new(format!("{} is no 16-bit PCM file", path.display())))
     }
 
@@ -55,7 +63,7 @@ impl Sound {
         self.samples.len() as f64 / f64::from(self.rate)
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    fn parse(bytes: &[u8], ear: usize) -> Option<Self> {
         let rest = bytes.strip_prefix(b"RIFF")?.get(4..)?;
         let mut rest = rest.strip_prefix(b"WAVE")?;
         let mut format = None;
@@ -65,11 +73,16 @@ impl Sound {
             rest = rest.get(8..)?;
             if name == b"data" {
                 let (rate, channels) = format?;
+                if ear >= channels {
+                    return None;
+                }
                 let end = if size == 0 { rest.len() } else { size.min(rest.len()) };
                 let samples =
-                    rest.get(..end)?.chunks_exact(2 * channels).map(|frame| match frame {
-                        [low, high, ..] => i16::from_le_bytes([*low, *high]),
-                        _ => 0,
+                    rest.get(..end)?.chunks_exact(2 * channels).map(|frame| {
+                        match frame.get(2 * ear..) {
+                            Some([low, high, ..]) => i16::from_le_bytes([*low, *high]),
+                            Some(_) | None => 0,
+                        }
                     });
                 return Some(Self { rate, samples: samples.collect() });
             }
@@ -98,7 +111,10 @@ mod tests {
     fn the_first_channel_is_read_whether_or_not_the_writer_could_finish() {
         let expected = Some(Sound { rate: 8_000, samples: vec![1, -2] });
         for size in [8_u32, 0, u32::MAX] {
-            assert_eq!(Sound::parse(&stereo(size)), expected, "size {size}");
+            assert_eq!(Sound::parse(&stereo(size), 0), expected, "size {size}");
+            let second = Some(Sound { rate: 8_000, samples: vec![9, 9] });
+            assert_eq!(Sound::parse(&stereo(size), 1), second, "size {size}");
+            assert_eq!(Sound::parse(&stereo(size), 2), None, "size {size}");
         }
     }
 
@@ -116,7 +132,7 @@ mod tests {
     fn half_a_file_is_refused_without_harm() {
         let whole = stereo(8);
         for end in 0..whole.len() - 8 {
-            assert_eq!(Sound::parse(&whole[..end]), None, "{end} bytes");
+            assert_eq!(Sound::parse(&whole[..end], 0), None, "{end} bytes");
         }
     }
 

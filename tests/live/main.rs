@@ -20,6 +20,7 @@ mod objects;
 mod page;
 mod process;
 mod provisioning;
+mod recordings;
 mod registration;
 mod restart;
 mod secure;

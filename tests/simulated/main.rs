@@ -8,6 +8,7 @@ mod limits;
 mod nat;
 mod nodes;
 mod phones;
+mod recordings;
 mod reliable;
 mod renewal;
 mod secrecy;

@@ -63,6 +63,8 @@ pub struct World {
     pub terms: BTreeMap<Side, Terms>,
     /// Keys that sides are to let their phones hear: the leg, the key, and for how long.
     pub pressed: Vec<(u16, char, u16)>,
+    /// What was wished of recordings: by which leg, and what.
+    pub taped: Vec<(u16, String)>,
     /// Whether sound tells at once that a side is closed.
     pub closing: Closing,
     /// What each company sees.
@@ -114,6 +116,7 @@ impl World {
             sides: BTreeMap::new(),
             terms: BTreeMap::new(),
             pressed: Vec::new(),
+            taped: Vec::new(),
             closing: Closing::AtOnce,
             boards: BTreeMap::new(),
             connections: BTreeMap::new(),

@@ -154,6 +154,12 @@ impl World {
                 assert!(self.terms.contains_key(&side), "a key for a side without terms");
                 return self.pressed.push((side.leg, digit.key(), for_ms));
             }
+            Wish::Record { side, ref recording, .. } => {
+                assert!(self.sides.contains_key(&side), "a recording of no side");
+                return self.taped.push((side.leg, format!("record {:?}", recording.asked_by)));
+            }
+            Wish::Pause { side } => return self.taped.push((side.leg, "pause".to_owned())),
+            Wish::Resume { side } => return self.taped.push((side.leg, "resume".to_owned())),
             Wish::Join { .. } | Wish::Listen { .. } => return,
         };
         self.stages[node].switch.handle_input(self.now, Input::Media(event));

@@ -1,0 +1,137 @@
+//! Who is recorded, and what the code for it does.
+
+use std::time::Duration;
+
+use kit::sim::{Company, State, World, company};
+use pbx::sip::method::Method;
+use pbx::sip::name::Name;
+use pbx::story::Event;
+use pbx::tenant::directory::Record;
+
+const ALPHA: &str = "alpha.example";
+
+/// A company with a rule, and 101 and 102 with their own.
+fn ruled(rule: Record, rules: [Record; 2]) -> Company {
+    let mut company = company(1, ALPHA);
+    company.directory.recording.rule = rule;
+    for (number, rule) in ["101", "102"].into_iter().zip(rules) {
+        let user = company.user(number).expect("an extension");
+        company.directory.users.get_mut(&user).expect("a user").record = rule;
+    }
+    company
+}
+
+fn talking(company: Company) -> World {
+    let mut world = World::new(vec![company]);
+    world.registered("alice", ALPHA, "101");
+    world.registered("bob", ALPHA, "102");
+    world.tell("alice", |phone, now| phone.call(now, "102"));
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.phones["bob"].state, State::Talking);
+    world
+}
+
+fn press(world: &mut World, name: &str, keys: &str) {
+    for key in keys.chars() {
+        let relay = [(Name::ContentType, "application/dtmf-relay")];
+        let body = format!("Signal={key}\r\nDuration=160\r\n");
+        world.tell(name, |phone, now| phone.ask_within(now, Method::Info, &relay, &body));
+        world.run_for(Duration::from_millis(300));
+    }
+}
+
+fn taped(world: &World) -> Vec<String> {
+    world.taped.iter().map(|(leg, what)| format!("{leg} {what}")).collect()
+}
+
+fn told(world: &mut World) -> Vec<Event> {
+    world.tell("alice", |phone, now| phone.hang_up(now));
+    world.run_for(Duration::from_secs(60));
+    let story = world.calls.last().expect("a record").story.iter();
+    let of_tape = |event: &&Event| {
+        matches!(
+            event,
+            Event::Recorded { .. }
+                | Event::RecordingPaused { .. }
+                | Event::RecordingResumed { .. }
+                | Event::Unrecorded
+        )
+    };
+    story.map(|told| &told.event).filter(of_tape).cloned().collect()
+}
+
+#[test]
+fn the_stricter_rule_of_both_who_talk_counts_from_the_answer_on() {
+    use Record::{Always, Off, OnDemand};
+    for (rule, rules, asked_by) in [
+        (Off, [Off, Off], None),
+        (Off, [Off, OnDemand], None),
+        (Off, [Always, Off], Some("101")),
+        (Off, [OnDemand, Always], Some("102")),
+        (Always, [Always, Off], Some("")),
+        (Always, [Off, Off], None),
+    ] {
+        let mut world = talking(ruled(rule, rules));
+        let expected: Vec<String> = asked_by
+            .map(|by: &str| (0..=1).map(|leg| format!("{leg} record {by:?}")).collect())
+            .unwrap_or_default();
+        assert_eq!(taped(&world), expected, "{rule:?} {rules:?}");
+        let told = told(&mut world);
+        let by = asked_by.map(|by| Event::Recorded { number: by.to_owned() });
+        assert_eq!(told, by.into_iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_code_of_who_may_begins_pauses_and_goes_on() {
+    let mut world = talking(ruled(Record::Off, [Record::Off, Record::OnDemand]));
+    press(&mut world, "alice", "*1");
+    press(&mut world, "bob", "**2*");
+    assert_eq!(taped(&world), [""; 0], "who may not, and what is no code");
+    press(&mut world, "bob", "1");
+    press(&mut world, "bob", "5*1");
+    press(&mut world, "bob", "*1");
+    let number = || "102".to_owned();
+    assert_eq!(
+        taped(&world),
+        [
+            "0 record \"102\"", "1 record \"102\"", "0 pause", "1 pause", "0 resume", "1 resume"
+        ]
+    );
+    assert_eq!(
+        told(&mut world),
+        [
+            Event::Recorded { number: number() },
+            Event::RecordingPaused { number: number() },
+            Event::RecordingResumed { number: number() },
+        ]
+    );
+}
+
+#[test]
+fn keys_that_come_too_slowly_are_no_code_and_a_rule_cannot_be_paused() {
+    let mut world = talking(ruled(Record::Off, [Record::OnDemand, Record::Off]));
+    press(&mut world, "alice", "*");
+    world.run_for(Duration::from_secs(4));
+    press(&mut world, "alice", "1");
+    assert_eq!(taped(&world), [""; 0]);
+    let mut world = talking(ruled(Record::Off, [Record::OnDemand, Record::Always]));
+    press(&mut world, "alice", "*1*1");
+    assert_eq!(taped(&world).len(), 2, "{:?}", taped(&world));
+}
+
+#[test]
+fn a_paused_recording_is_still_paused_after_a_restart() {
+    let mut world = talking(ruled(Record::Off, [Record::OnDemand, Record::Off]));
+    press(&mut world, "alice", "*1");
+    press(&mut world, "alice", "*1");
+    world.taped.clear();
+    world.restart();
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(
+        taped(&world),
+        ["0 record \"101\"", "1 record \"101\"", "0 pause", "1 pause"]
+    );
+    press(&mut world, "alice", "*1");
+    assert_eq!(taped(&world)[4..], ["0 resume", "1 resume"]);
+}
