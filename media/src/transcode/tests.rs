@@ -27,7 +27,10 @@ pub(crate) fn terms(codecs: &[(CodecKind, u8)], events: Option<u8>) -> Terms {
     Terms {
         codecs: codecs.iter().map(codec).collect(),
         events,
-        events_clock: codecs.first().map_or(8_000, |(kind, _)| codec::clock_per_ms(kind) * 1_000),
+        events_clock: match (events, codecs.first()) {
+            (Some(_), Some((kind, _))) => codec::clock_per_ms(kind) * 1_000,
+            (None, _) | (_, None) => 8_000,
+        },
         comfort_noise: None,
         ptime: 20,
         protection: Protection::Plain,
