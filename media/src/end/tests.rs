@@ -46,6 +46,7 @@ pub(super) fn terms(protection: Protection, reports: Reports) -> Box<Terms> {
         events_clock: 8_000,
         comfort_noise: None,
         ptime: 20,
+        reception: Reception::Wanted,
         protection,
         reports,
     })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pbx::media::{Digit, Terms};
+use pbx::media::{Digit, Reception, Terms};
 use pbx::moment::Moment;
 
 use crate::digits::event::{PAYLOAD, Phase, Said as Spelled};
@@ -94,7 +94,7 @@ impl Mouth {
         if change == Change::Terms {
             self.keys = None;
         }
-        let needed = route.is_some_and(Route::converts);
+        let needed = to.reception == Reception::Wanted && route.is_some_and(Route::converts);
         if !needed {
             self.conversion = None;
         } else if change == Change::Terms || self.conversion.is_none() {

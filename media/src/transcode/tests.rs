@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use pbx::id::CallId;
-use pbx::media::{Codec, CodecKind, Protection, Reports, Side, Terms};
+use pbx::media::{Codec, CodecKind, Protection, Reception, Reports, Side, Terms};
 use pbx::moment::Moment;
 
 use crate::codec::tests::{level, tone};
@@ -33,6 +33,7 @@ pub(crate) fn terms(codecs: &[(CodecKind, u8)], events: Option<u8>) -> Terms {
         },
         comfort_noise: None,
         ptime: 20,
+        reception: Reception::Wanted,
         protection: Protection::Plain,
         reports: Reports::Beside,
     }
