@@ -12,8 +12,4 @@ pub(crate) mod outgoing;
 pub(crate) mod route;
 
 #[cfg(test)]
-mod hold_tests;
-#[cfg(test)]
-mod key_tests;
-#[cfg(test)]
 pub(crate) mod tests;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pbx::media::{CodecKind, Digit, Reception, Terms};
 
-use super::tests::{Got, Line, OPUS, Speaker, rtp, side, terms};
+use super::{Got, Line, OPUS, Speaker, rtp, side, terms};
 use crate::codec;
 use crate::session::{Port, Way};
 

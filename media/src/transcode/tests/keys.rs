@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pbx::media::{CodecKind, Digit, Event, Side, Terms, Tones};
 
-use super::tests::{Got, Line, OPUS, Speaker, heard, rtp, side, terms};
+use super::{Got, Line, OPUS, Speaker, heard, rtp, side, terms};
 use crate::codec::{self, Encoder, LONGEST_PAYLOAD, Rate};
 use crate::digits::tone::{self, Finder};
 use crate::session::Port;
