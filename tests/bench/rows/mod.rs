@@ -13,11 +13,13 @@ use crate::peers::kamailio::{Kamailio, Setup};
 use crate::servers::Side;
 
 mod beside;
+mod capacity;
 mod growth;
 mod memory;
 mod packets;
 mod relayed;
 mod scale;
+mod sound_memory;
 mod start;
 mod storm;
 mod takeover;
@@ -90,6 +92,10 @@ pub(crate) const ALL: &[(&str, &str, Run)] = &[
     ("srtp-both", "a relayed packet, encrypted on both sides", relayed::sealed_twice),
     ("srtp-gcm", "a relayed packet, AES-GCM on one side", relayed::sealed_with_gcm),
     ("convert", "calls between G.711 and Opus on a core", relayed::converted),
+    ("calls", "how many calls are relayed in time", capacity::most_calls),
+    ("beside-converted", "delay beside calls that are converted", capacity::beside_converted),
+    ("sound-memory", "memory of a call's sound", sound_memory::call),
+    ("sound-growth", "memory after many short calls", sound_memory::growth),
     ("memory-binding", "memory of a registered phone", memory::binding),
     ("memory-call", "memory of a call", memory::call),
     ("growth", "memory after many registrations and calls", growth::growth),
