@@ -57,7 +57,7 @@ pub struct Sent {
 pub enum Readable {
     /// It has no key, or it can open it with its key.
     Yes,
-    /// It has a key, and this was not sealed with it.
+    /// It has a key, and this was not sealed with it; or it waits for one, and nothing may be sent.
     No,
 }
 
@@ -66,8 +66,18 @@ pub enum Readable {
 struct Handset {
     /// Seals what it says.
     sender: Option<Sender>,
-    /// What it opens with.
-    ours: Option<Key>,
+    opens: Opens,
+}
+
+/// What a phone can open.
+#[derive(Default)]
+enum Opens {
+    #[default]
+    Plain,
+    /// It has no key yet.
+    Nothing,
+    /// What is sealed with this.
+    Sealed(Key),
 }
 
 /// Two sides that are joined, and a clock that goes as it is told.
@@ -125,13 +135,16 @@ impl Storm {
         let handset = &mut self.handsets[phone.index()];
         match &terms.protection {
             Protection::Sdes { ours, theirs } => {
-                handset.ours = Some(ours.clone());
+                handset.opens = Opens::Sealed(ours.clone());
                 let kept = handset.sender.as_mut().and_then(|sender| sender.rekey(theirs));
                 if kept.is_none() {
                     handset.sender = Sender::new(theirs);
                 }
             }
-            Protection::Plain | Protection::Dtls { .. } => *handset = Handset::default(),
+            Protection::Plain => *handset = Handset::default(),
+            Protection::Awaited | Protection::Dtls { .. } => {
+                *handset = Handset { sender: None, opens: Opens::Nothing };
+            }
         }
         self.sessions.agree(self.now, side(phone), Box::new(terms));
     }
@@ -229,7 +242,11 @@ impl Phone {
 impl Handset {
     /// One that was never there before can open it: whoever is told a key late must be able to.
     fn readable(&self, sent: &[u8]) -> Readable {
-        let Some(ours) = &self.ours else { return Readable::Yes };
+        let ours = match &self.opens {
+            Opens::Plain => return Readable::Yes,
+            Opens::Nothing => return Readable::No,
+            Opens::Sealed(ours) => ours,
+        };
         let mut sent = sent.to_vec();
         let opened = Receiver::new(ours).and_then(|mut receiver| match Datagram::kind(&sent) {
             Kind::Sound => receiver.open_sound(Moment::EPOCH, &mut sent).ok(),

@@ -117,8 +117,8 @@ fn check(known: &BTreeSet<SocketAddr>, all: &[Sent]) -> usize {
     all.len()
 }
 
-/// What a phone and we agreed on: two bits for the encryption, one for another key, three for codecs,
-/// one each for events and for where reports go.
+/// What a phone and we agreed on: two bits for the encryption, one for another key (or one that is
+/// awaited), three for codecs, one each for events and for where reports go.
 fn terms(phone: Phone, number: u8) -> Terms {
     // Nobody has the key of another.
     let own = if phone == Phone::Ada { 0 } else { 4 };
@@ -155,6 +155,7 @@ fn terms(phone: Phone, number: u8) -> Terms {
         comfort_noise: (number & 0x40 == 0).then_some(13),
         ptime: if number & 4 == 0 { 20 } else { 30 },
         protection: match suite {
+            None if number & 4 != 0 => Protection::Awaited,
             None => Protection::Plain,
             Some(suite) => Protection::Sdes { ours: key(1, suite), theirs: key(3, suite) },
         },

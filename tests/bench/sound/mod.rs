@@ -195,7 +195,7 @@ fn listen_until(
 }
 
 /// A datagram that waits, and when it came.
-fn receive(socket: &UdpSocket, room: &mut [u8], notes: &mut Vec<u8>) -> Option<(usize, u64)> {
+fn receive(socket: &UdpSocket, room: &mut [u8], notes: &mut [u8]) -> Option<(usize, u64)> {
     let mut parts = [IoSliceMut::new(room)];
     let flags = MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(notes), flags).ok()?;
