@@ -181,6 +181,20 @@ impl Browser {
         Ok(())
     }
 
+    /// Takes a picture for the documents, if they are to have new ones (`UPDATE_PICTURES=1`), else
+    /// one for whoever looks at the scene's folder.
+    ///
+    /// # Errors
+    /// If it cannot be taken or written.
+    pub fn portray(&mut self, scene: &Scene, name: &str) -> Outcome {
+        let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let folder = match std::env::var_os("UPDATE_PICTURES") {
+            Some(_) => documents.as_path(),
+            None => scene.folder.path(),
+        };
+        self.picture(&folder.join(name))
+    }
+
     fn ask(&mut self, method: &str, parameters: &Value) -> Outcome<Value> {
         self.last += 1;
         let mut command = json!({ "id": self.last, "method": method, "params": parameters });

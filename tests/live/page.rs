@@ -34,10 +34,9 @@ fn an_admin_sees_phones_a_call_and_its_story() {
         browser.wait_for("document.querySelectorAll('#live tbody tr').length === 3")?;
         let text = browser.text()?;
         assert!(text.contains("baresip") && text.contains("talking"), "{text}");
-        if let Some(picture) = std::env::var_os("PICTURE") {
-            browser.picture(picture.as_ref())?;
-        }
-
+        // An opinion needs a hundred packets.
+        ada.wait_for_sound(110)?;
+        bob.wait_for_sound(110)?;
         ada.hang_up()?;
         // The page follows by itself.
         browser.wait_for("document.querySelectorAll('#live tbody tr').length === 2")?;
@@ -51,6 +50,15 @@ fn an_admin_sees_phones_a_call_and_its_story() {
         browser.click("a[href*='/calls/']")?;
         browser.wait_for_text("102 answered")?;
         browser.wait_for_text("the caller hung up")?;
+        for number in ["101", "102"] {
+            let row = "document.querySelector('.quality tbody').innerText.split('\\n')";
+            let good = format!(
+                "{row}.some(row => row.startsWith('from {number} (baresip') && \
+                 /\\d{{3,}}.*none.* ms.*good \\(4.\\d of 4.5\\)/.test(row))"
+            );
+            browser.wait_for(&good)?;
+        }
+        browser.portray(scene, "call.png")?;
 
         browser.click("a[href$='/cards']")?;
         browser.wait_for("document.querySelectorAll('article.card').length === 3")?;
