@@ -128,7 +128,7 @@ impl End {
         self.speech.agree(&terms);
         let checked = self.ice.is_some();
         match &terms.protection {
-            Protection::Plain | Protection::Sdes { .. } => {
+            Protection::Plain | Protection::Awaited | Protection::Sdes { .. } => {
                 self.dtls = None;
                 self.check_by(None);
             }

@@ -346,7 +346,7 @@ fn nothing_passes_while_there_are_no_keys_or_none_that_can_be_used() {
     let dtls = Protection::Dtls { role: DtlsRole::Server, fingerprint: [0; 32], ice: None };
     let short = Key { suite: Suite::AeadAes128Gcm, material: vec![1; 27] };
     let broken = Protection::Sdes { ours: short.clone(), theirs: short };
-    for protection in [dtls, broken] {
+    for protection in [Protection::Awaited, dtls, broken] {
         let plain = terms(Protection::Plain, Reports::Beside);
         let mut call = Call::new(terms(protection, Reports::Beside), plain);
         let fax = [0, 1, 2, 3, 4, 5];
