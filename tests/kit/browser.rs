@@ -107,6 +107,18 @@ impl Browser {
         self.wait_for("document.readyState === 'complete'")
     }
 
+    /// Opens a page of the portal and signs in. What comes then is not waited for.
+    ///
+    /// # Errors
+    /// If it leads to no login page.
+    pub fn sign_in(&mut self, page: &str, (email, password): (&str, &str)) -> Outcome {
+        self.open(page)?;
+        self.wait_for("document.querySelector('[name=password]') !== null")?;
+        self.fill("email", email)?;
+        self.fill("password", password)?;
+        self.click("form[action='/login'] button")
+    }
+
     /// What a script on the page comes to.
     ///
     /// # Errors

@@ -125,10 +125,6 @@ fn a_second_demo_names_the_port_that_the_first_one_has() {
 }
 
 fn sign_in(browser: &mut Browser, card: &Card) -> Outcome {
-    browser.open(&card.page)?;
-    browser.wait_for(LOGIN)?;
-    browser.fill("email", &card.email)?;
-    browser.fill("password", &card.password)?;
-    browser.click("form[action='/login'] button")?;
+    browser.sign_in(&card.page, (&card.email, &card.password))?;
     browser.wait_for("document.querySelector('form[action=\"/logout\"]') !== null")
 }

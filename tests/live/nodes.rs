@@ -191,11 +191,7 @@ fn a_page_of_any_node_shows_a_companys_phones_and_calls_or_says_that_its_home_is
         let mut browser = Browser::start(scene)?;
         let page = format!("http://{}/", cluster.nodes[edge].at.web);
         let (email, password) = alpha.admin();
-        browser.open(&page)?;
-        browser.wait_for("location.pathname === '/login'")?;
-        browser.fill("email", &email)?;
-        browser.fill("password", &password)?;
-        browser.click("button")?;
+        browser.sign_in(&page, (&email, &password))?;
         browser.wait_for(&rows(2))?;
 
         ada.dial("102")?;
@@ -218,11 +214,8 @@ fn a_page_of_any_node_shows_a_companys_phones_and_calls_or_says_that_its_home_is
         // And the other way round.
         cluster.nodes[home].run()?;
         cluster.wait_for_links(1.0)?;
-        browser.open(&format!("http://{}/login", cluster.nodes[home].at.web))?;
-        browser.wait_for("document.querySelector('form') !== null")?;
-        browser.fill("email", &email)?;
-        browser.fill("password", &password)?;
-        browser.click("button")?;
+        let page = format!("http://{}/login", cluster.nodes[home].at.web);
+        browser.sign_in(&page, (&email, &password))?;
         browser.wait_for(&rows(3))?;
 
         // It goes on living there, but cannot be reached any more.

@@ -21,16 +21,10 @@ fn an_admin_sees_phones_a_call_and_its_story() {
 
         let page = format!("http://{}/", server.at.web);
         let mut browser = Browser::start(scene)?;
-        browser.open(&page)?;
-        browser.wait_for("location.pathname === '/login'")?;
         let (email, password) = alpha.admin();
-        browser.fill("email", &email)?;
-        browser.fill("password", "not the password")?;
-        browser.click("button")?;
+        browser.sign_in(&page, (&email, "not the password"))?;
         browser.wait_for("document.querySelector('[role=alert]') !== null")?;
-        browser.fill("email", &email)?;
-        browser.fill("password", &password)?;
-        browser.click("button")?;
+        browser.sign_in(&page, (&email, &password))?;
         browser.wait_for("document.querySelectorAll('#live tbody tr').length === 3")?;
         let text = browser.text()?;
         assert!(text.contains("baresip") && text.contains("talking"), "{text}");
