@@ -8,6 +8,7 @@ mod guard;
 pub mod mail;
 mod page;
 pub mod probes;
+mod quality;
 mod routes;
 mod story;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pbx::moment::Moment;
+use store::objects::Objects;
 use store::{ClusterKey, Database};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -31,6 +33,8 @@ pub use crate::guard::Throttle;
 pub struct Portal {
     /// Where everything is kept.
     pub database: Database,
+    /// Where sound is.
+    pub objects: Objects,
     /// Opens phones' passwords for their cards.
     pub key: Arc<ClusterKey>,
     /// What is seen live.

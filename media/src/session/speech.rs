@@ -17,9 +17,10 @@ use crate::rtp::{Datagram, Header};
 use crate::session::outbox::Transmit;
 use crate::session::watch::Watch;
 use crate::session::{Port, Sessions, Slot};
-use crate::transcode::conversion::Said;
+
 use crate::transcode::mouth::{Change, Mouth, Spoken};
 use crate::transcode::route::{Fate, Route};
+use crate::transcode::saying::Said;
 
 /// How many sides are served before packets have their turn: packing 20 ms of Opus takes 0.15 ms.
 const AT_ONCE: usize = 4;

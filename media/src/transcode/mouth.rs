@@ -8,10 +8,11 @@ use pbx::moment::Moment;
 use crate::digits::event::{PAYLOAD, Phase, Said as Spelled};
 use crate::packet::{Fit, Packet};
 use crate::rtp::Header;
-use crate::transcode::conversion::{Aloud, Conversion, Said};
+use crate::transcode::conversion::{Aloud, Conversion};
 use crate::transcode::key::{Keys, Passed};
 use crate::transcode::outgoing::{HEAD, Marker, Outgoing};
 use crate::transcode::route::{Fate, Route};
+use crate::transcode::saying::Said;
 
 /// Sound gives way to an event that has not ended, for so long after its last packet.
 const EVENT_HOLDS: Duration = Duration::from_millis(100);

@@ -156,6 +156,25 @@ fn a_browser_is_where_its_checks_say_and_nobody_else_is_believed() {
 }
 
 #[test]
+fn a_browser_without_an_address_is_heard_and_hears_whatever_is_told_first() {
+    let mut call = plain_call();
+    let named = Aim { rtp: Some(at("0.0.0.0:9")), rtcp: None, near: None };
+    call.sessions.aim(START, side(0), named);
+    assert_eq!(call.hear(1, &sound(2, 0)), None, "nobody knows where it is");
+    let mut ada = Browser::new(&mut call, DtlsRole::Client, Some(told()));
+    ada.check(&mut call, ADA, Wishes::ThisWay);
+    ada.begin();
+    ada.talk(&mut call, ADA);
+    let mut ada = ada.phone();
+    let heard = call.hear(1, &sound(2, 1)).unwrap();
+    assert_eq!(ada.open(heard), sound(2, 1));
+    assert_eq!(call.hear(0, &ada.seal(&sound(1, 1))), Some(sound(1, 1)));
+    // Checks end, and what signalling said counts again.
+    call.sessions.agree(START, side(0), terms(Protection::Plain, Reports::Within));
+    assert_eq!(call.hear(1, &sound(2, 2)), None);
+}
+
+#[test]
 fn a_browser_on_hold_hears_nothing_and_keeps_its_keys() {
     let mut call = plain_call();
     let mut ada = Browser::new(&mut call, DtlsRole::Client, Some(told()));

@@ -332,7 +332,7 @@ impl Call {
             Phase::Talking { .. } => Stage::Talking,
             Phase::Ending { .. } => return desk.show(What::CallEnded(self.id)),
         };
-        desk.show(What::Call(self.id, self.ledger.live(stage)));
+        desk.show(What::Call(self.id, Box::new(self.ledger.live(stage))));
     }
 
     /// The longest duration was reached.

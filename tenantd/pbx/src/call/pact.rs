@@ -124,7 +124,8 @@ impl Leg {
             Manner::Opportune,
             Manner::Sdes(Profile::Savp),
             Manner::Sdes(Profile::Savpf),
-            Manner::Dtls(Profile::TlsSavp, Check::None),
+            // Whoever knows no ICE passes over it, and a browser takes nothing without.
+            Manner::Dtls(Profile::TlsSavp, Check::Ice),
         ];
         let known = known.into_iter().filter(|_| secret);
         let mut ways: Vec<Manner> = vec![];
