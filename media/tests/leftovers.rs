@@ -14,7 +14,9 @@ use std::time::Duration;
 use media::{Config, Media};
 use pbx::chance::Chance;
 use pbx::id::CallId;
-use pbx::media::{Codec, CodecKind, Event, Key, Protection, Reports, Side, Suite, Terms, Wish};
+use pbx::media::{
+    Codec, CodecKind, Event, Key, Protection, Reception, Reports, Side, Suite, Terms, Wish,
+};
 use pbx::moment::Moment;
 
 /// So many at the same time.
@@ -187,6 +189,7 @@ fn terms(kind: Kind, leg: u16) -> Terms {
             (Kind::Encrypted, 1) => Protection::Sdes { ours: key(1), theirs: key(2) },
             (Kind::Plain | Kind::Encrypted | Kind::Converted, _) => Protection::Plain,
         },
+        reception: Reception::Wanted,
         reports: Reports::Beside,
     }
 }
