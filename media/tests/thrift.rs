@@ -14,7 +14,9 @@ use std::time::Duration;
 use media::{Config, Failure, Io, Media};
 use pbx::chance::Chance;
 use pbx::id::CallId;
-use pbx::media::{Codec, CodecKind, Event, Key, Protection, Reports, Side, Suite, Terms, Wish};
+use pbx::media::{
+    Codec, CodecKind, Event, Key, Protection, Reception, Reports, Side, Suite, Terms, Wish,
+};
 use pbx::moment::Moment;
 use rtc_srtp::context::Context;
 use rtc_srtp::crypto::providers::RingCrypto;
@@ -169,6 +171,7 @@ impl Call {
             events_clock: 8_000,
             comfort_noise: None,
             ptime: 20,
+            reception: Reception::Wanted,
             protection: Protection::Sdes { ours: key.clone(), theirs: key },
             reports: Reports::Beside,
         });

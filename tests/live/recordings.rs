@@ -34,11 +34,6 @@ fn talk(ada: &mut Phone, bob: &mut Phone) -> Outcome {
     bob.wait_for_sound(1)
 }
 
-fn end(ada: &mut Phone, bob: &mut Phone) -> Outcome {
-    ada.hang_up()?;
-    bob.wait_for("CALL_CLOSED").map(drop)
-}
-
 /// A recording's row: whose, its object's key, its length in ms, when it began (ms since 1970), and who
 /// wanted it.
 #[derive(Debug)]
@@ -119,25 +114,23 @@ fn nothing_is_left(server: &Server) -> Outcome {
 fn both_phones_of_a_call_are_heard_in_its_recording_whatever_they_speak() {
     play("recorded", |scene| {
         let always = "record = \"always\"";
-        let alpha = recording_company("alpha.test", always);
+        let alpha =
+            recording_company("alpha.test", &format!("{always}\nsdes_over_plain = true"));
         let beta = recording_company("beta.test", always);
         let server = Server::start_with(scene, &[&alpha, &beta])?;
-        let opus = baresip::lacks(&["opus"]).is_none();
-        if !opus {
-            eprintln!("SKIPPED: baresip was installed without opus");
-        }
+        let opus = baresip::has(&["opus"]);
         let setup = |company, number, tone| Setup::new(company, number, server.at.sip, tone);
         let mut ada = Phone::registered(scene, &setup(&alpha, "101", 440))?;
         let codecs = if opus { "opus/48000/2" } else { "PCMA/8000/1" };
-        let bobs = Setup { codecs, encrypts: Encrypts::Sdes, ..setup(&alpha, "102", 700) };
+        let bobs = Setup { codecs, encrypts: Encrypts::ByKeys, ..setup(&alpha, "102", 700) };
         let mut bob = Phone::registered(scene, &bobs)?;
         // The twins have the same numbers and talk at the same time.
         let mut eve = Phone::registered(scene, &setup(&beta, "101", 1_000))?;
         let mut mallory = Phone::registered(scene, &setup(&beta, "102", 1_600))?;
         talk(&mut ada, &mut bob)?;
         talk(&mut eve, &mut mallory)?;
-        end(&mut ada, &mut bob)?;
-        end(&mut eve, &mut mallory)?;
+        baresip::part(&mut ada, &mut bob)?;
+        baresip::part(&mut eve, &mut mallory)?;
 
         let rows = wait_for_rows(&server, 2, START)?;
         assert_eq!((&*rows[0].domain, &*rows[1].domain), ("alpha.test", "beta.test"));
@@ -285,7 +278,7 @@ fn a_code_begins_a_recording_pauses_it_and_lets_it_go_on() {
         code(&mut ada, 1.0, "its going on")?;
         wait::until("the file's growth", SOON, || Ok((long()? > paused).then_some(())))?;
         ada.wait_for_sound(TALKS_FOR)?;
-        end(&mut ada, &mut bob)?;
+        baresip::part(&mut ada, &mut bob)?;
         let row = wait_for_rows(&server, 1, START)?.remove(0);
         assert_eq!(row.asked_by, "102");
         let path = object(&server, &row)?;
@@ -316,7 +309,7 @@ fn a_kill_loses_less_than_the_last_second_and_the_recording_goes_on() {
         server.run()?;
         ada.wait_for_sound(TALKS_FOR)?;
         bob.wait_for_sound(TALKS_FOR)?;
-        end(&mut ada, &mut bob)?;
+        baresip::part(&mut ada, &mut bob)?;
         let row = wait_for_rows(&server, 1, TAKEN_UP)?.remove(0);
         let path = object(&server, &row)?;
         let lived = (killed_ms - row.began_ms) as f64 / 1_000.0;
@@ -345,7 +338,7 @@ fn a_store_that_is_away_when_a_call_ends_has_its_recording_later() {
         let mut bob = Phone::registered(scene, &setup("102", 700))?;
         s3.suffer(Fault::Away);
         talk(&mut ada, &mut bob)?;
-        end(&mut ada, &mut bob)?;
+        baresip::part(&mut ada, &mut bob)?;
         let row = wait_for_rows(&server, 1, START)?.remove(0);
         server.wait_for_metric("tenantd_objects_waiting", 1.0, START)?;
         assert_eq!(s3.keys()?, [""; 0]);
