@@ -111,7 +111,8 @@ fn what_is_said_at_the_same_moment_is_heard_at_the_same_moment(
         })
         .unwrap();
     let clicks = [0, 2].map(|ear| {
-        let mut samples = wave[44 + ear..].chunks(4).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
+        let mut samples =
+            wave[44 + ear..].chunks(4).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
         samples.position(|sample| sample.unsigned_abs() > 4_000).unwrap() as f64 / 8.0
     });
     assert!((clicks[0] - clicks[1]).abs() < 40.0, "{clicks:?} ms");
@@ -175,13 +176,15 @@ impl Call {
             media.wish(Wish::Record { side, channel, recording: Box::new(recording) });
         }
         let mut opened = std::iter::from_fn(|| events.recv_timeout(COMES_WITHIN).ok());
-        let ours = sides.map(|wanted| loop {
-            match opened.next() {
-                Some(Event::Opened { side, port }) if side == wanted => {
-                    break SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let ours = sides.map(|wanted| {
+            loop {
+                match opened.next() {
+                    Some(Event::Opened { side, port }) if side == wanted => {
+                        break SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                    }
+                    Some(_) => {}
+                    None => panic!("not opened"),
                 }
-                Some(_) => {}
-                None => panic!("not opened"),
             }
         });
         Self { sides, phones, ours, recording: id }

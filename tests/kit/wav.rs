@@ -77,13 +77,12 @@ impl Sound {
                     return None;
                 }
                 let end = if size == 0 { rest.len() } else { size.min(rest.len()) };
-                let samples =
-                    rest.get(..end)?.chunks_exact(2 * channels).map(|frame| {
-                        match frame.get(2 * ear..) {
-                            Some([low, high, ..]) => i16::from_le_bytes([*low, *high]),
-                            Some(_) | None => 0,
-                        }
-                    });
+                let samples = rest.get(..end)?.chunks_exact(2 * channels).map(|frame| match frame
+                    .get(2 * ear..)
+                {
+                    Some([low, high, ..]) => i16::from_le_bytes([*low, *high]),
+                    Some(_) | None => 0,
+                });
                 return Some(Self { rate, samples: samples.collect() });
             }
             if name == b"fmt " {

@@ -114,8 +114,7 @@ fn nothing_is_left(server: &Server) -> Outcome {
 fn both_phones_of_a_call_are_heard_in_its_recording_whatever_they_speak() {
     play("recorded", |scene| {
         let always = "record = \"always\"";
-        let alpha =
-            recording_company("alpha.test", &format!("{always}\nsdes_over_plain = true"));
+        let alpha = recording_company("alpha.test", &format!("{always}\nsdes_over_plain = true"));
         let beta = recording_company("beta.test", always);
         let server = Server::start_with(scene, &[&alpha, &beta])?;
         let opus = baresip::has(&["opus"]);
@@ -190,9 +189,8 @@ fn only_its_company_gets_it(server: &Server, of: [&Company; 2], rows: &[Row]) ->
         let moved = format!("{}/{id}", own.rsplit_once('/').map_or("", |(before, _)| before));
         assert_eq!(get(server, &moved, &cookies[1 - n])?.status, 404);
     }
-    let heard = server.ask(
-        "SELECT who || ' ' || count(*) FROM recording_heard GROUP BY who ORDER BY who",
-    )?;
+    let heard = server
+        .ask("SELECT who || ' ' || count(*) FROM recording_heard GROUP BY who ORDER BY who")?;
     let heard: Vec<&str> = heard.lines().map(str::trim).collect();
     assert_eq!(heard, ["boss@alpha.test 1", "boss@beta.test 1"]);
     let audit = server.ask("SELECT count(*) FROM audit WHERE what = 'recording_heard'")?;
@@ -215,7 +213,8 @@ fn a_deleted_one_is_proven_gone(server: &Server, alpha: &Company, row: &Row) -> 
     let csrf = shown.split("name=\"csrf\" value=\"").nth(1).unwrap_or_default();
     let csrf = csrf.split('"').next().unwrap_or_default().to_owned();
     let act = |what: &str| -> Outcome<u16> {
-        Ok(post(server, &format!("{}/{what}", page_of(row)), &cookie, &format!("csrf={csrf}"))?.status)
+        Ok(post(server, &format!("{}/{what}", page_of(row)), &cookie, &format!("csrf={csrf}"))?
+            .status)
     };
     assert_eq!(act("hold")?, 303);
     assert_eq!(act("delete")?, 404, "what is held stays");

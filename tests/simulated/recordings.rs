@@ -94,9 +94,7 @@ fn the_code_of_who_may_begins_pauses_and_goes_on() {
     let number = || "102".to_owned();
     assert_eq!(
         taped(&world),
-        [
-            "0 record \"102\"", "1 record \"102\"", "0 pause", "1 pause", "0 resume", "1 resume"
-        ]
+        ["0 record \"102\"", "1 record \"102\"", "0 pause", "1 pause", "0 resume", "1 resume"]
     );
     assert_eq!(
         told(&mut world),
@@ -128,10 +126,7 @@ fn a_paused_recording_is_still_paused_after_a_restart() {
     world.taped.clear();
     world.restart();
     world.run_for(Duration::from_secs(2));
-    assert_eq!(
-        taped(&world),
-        ["0 record \"101\"", "1 record \"101\"", "0 pause", "1 pause"]
-    );
+    assert_eq!(taped(&world), ["0 record \"101\"", "1 record \"101\"", "0 pause", "1 pause"]);
     press(&mut world, "alice", "*1");
     assert_eq!(taped(&world)[4..], ["0 resume", "1 resume"]);
 }

@@ -35,15 +35,8 @@ pub(super) enum Kind {
 }
 
 /// In the order of the enum: what is written is the place here.
-const KINDS: [Kind; 7] = [
-    Kind::About,
-    Kind::Terms,
-    Kind::Packet,
-    Kind::Pause,
-    Kind::Resume,
-    Kind::Lost,
-    Kind::Closed,
-];
+const KINDS: [Kind; 7] =
+    [Kind::About, Kind::Terms, Kind::Packet, Kind::Pause, Kind::Resume, Kind::Lost, Kind::Closed];
 
 /// Where an entry belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

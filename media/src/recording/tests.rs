@@ -145,7 +145,10 @@ fn hear(parts: Vec<PathBuf>) -> Heard {
         })
         .unwrap();
     let number = |at: usize| u32::from_le_bytes(wave[at..at + 4].try_into().unwrap());
-    assert_eq!((&wave[..4], &wave[8..16], &wave[36..40]), (&b"RIFF"[..], &b"WAVEfmt "[..], &b"data"[..]));
+    assert_eq!(
+        (&wave[..4], &wave[8..16], &wave[36..40]),
+        (&b"RIFF"[..], &b"WAVEfmt "[..], &b"data"[..])
+    );
     assert_eq!((number(4) as usize, number(40) as usize), (wave.len() - 8, wave.len() - 44));
     let sample = |pair: &[u8]| i16::from_le_bytes([pair[0], pair[1]]);
     let ear = |skip: usize| wave[44 + skip..].chunks(4).map(|pair| sample(pair)).collect();

@@ -101,11 +101,9 @@ const COUNTERS: [(&str, &str, Read); 22] = [
 
 const GAUGES: [(&str, &str, Read); 6] = [
     ("tenantd_recordings_open", "Recordings that are being written.", |c| c.recording),
-    (
-        "tenantd_recordings_bytes",
-        "Bytes of recordings that are not rendered yet.",
-        |c| c.recorded_bytes,
-    ),
+    ("tenantd_recordings_bytes", "Bytes of recordings that are not rendered yet.", |c| {
+        c.recorded_bytes
+    }),
     ("tenantd_sound_sides", "Sides of calls that have ports for sound.", |c| c.open),
     ("tenantd_sound_port_pairs", "Pairs of ports in use.", |c| c.ports_taken),
     ("tenantd_sound_port_pairs_spare", "Pairs of ports kept open for the next calls.", |c| c.spare),

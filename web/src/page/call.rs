@@ -7,8 +7,8 @@ use pbx::id::{CallId, TenantId};
 use store::{portal as stored, recordings};
 use uuid::Uuid;
 
-use super::recordings::{Shown, shown};
 use super::first::{about, how};
+use super::recordings::{Shown, shown};
 use super::{Frame, local};
 use crate::Portal;
 use crate::catalogue::Language;

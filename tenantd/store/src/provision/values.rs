@@ -191,7 +191,8 @@ pub(super) fn own_record(text: &str) -> Checked<String> {
 
 /// What is pressed within a call.
 pub(super) fn code(text: &str) -> Checked<String> {
-    let keys = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'*' | b'#' | b'A'..=b'D'));
+    let keys =
+        |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'*' | b'#' | b'A'..=b'D'));
     ((2..=8).contains(&text.len()) && keys(text))
         .then(|| text.to_owned())
         .ok_or_else(|| format!("{text:?} is no code: 2 to 8 keys of a telephone"))
