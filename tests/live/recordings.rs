@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kit::baresip::{self, Encrypts, Phone, Setup};
+use kit::baresip::{self, Encrypts, Over, Phone, Setup};
 use kit::company::Company;
 use kit::failure::{Failure, Outcome};
 use kit::http::{self, Page};
@@ -114,14 +114,15 @@ fn nothing_is_left(server: &Server) -> Outcome {
 fn both_phones_of_a_call_are_heard_in_its_recording_whatever_they_speak() {
     play("recorded", |scene| {
         let always = "record = \"always\"";
-        let alpha = recording_company("alpha.test", &format!("{always}\nsdes_over_plain = true"));
+        let alpha = recording_company("alpha.test", always);
         let beta = recording_company("beta.test", always);
-        let server = Server::start_with(scene, &[&alpha, &beta])?;
+        let server = Server::start_everywhere(scene, &[&alpha, &beta])?;
         let opus = baresip::has(&["opus"]);
         let setup = |company, number, tone| Setup::new(company, number, server.at.sip, tone);
         let mut ada = Phone::registered(scene, &setup(&alpha, "101", 440))?;
         let codecs = if opus { "opus/48000/2" } else { "PCMA/8000/1" };
-        let bobs = Setup { codecs, encrypts: Encrypts::ByKeys, ..setup(&alpha, "102", 700) };
+        let bobs = Setup::new(&alpha, "102", server.at.tls(), 700);
+        let bobs = Setup { codecs, over: Over::Tls, encrypts: Encrypts::ByKeys, ..bobs };
         let mut bob = Phone::registered(scene, &bobs)?;
         // The twins have the same numbers and talk at the same time.
         let mut eve = Phone::registered(scene, &setup(&beta, "101", 1_000))?;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use pbx::id::{CallId, RecordingId, TenantId};
-use pbx::media::{Channel, Codec, CodecKind, Protection, Recording, Reports, Terms};
+use pbx::media::{Channel, Codec, CodecKind, Protection, Reception, Recording, Reports, Terms};
 use pbx::moment::Moment;
 
 use super::log::{Entry, Kind, MAGIC, Place, about, codecs};
@@ -70,6 +70,7 @@ fn terms(numbers: &[(u8, CodecKind)]) -> Terms {
         events_clock: 8_000,
         comfort_noise: None,
         ptime: 20,
+        reception: Reception::Wanted,
         protection: Protection::Plain,
         reports: Reports::Beside,
     }
