@@ -14,7 +14,9 @@ use std::time::Duration;
 use media::{Config, Media};
 use pbx::chance::Chance;
 use pbx::id::CallId;
-use pbx::media::{Codec, CodecKind, Event, Key, Protection, Reports, Side, Suite, Terms, Wish};
+use pbx::media::{
+    Codec, CodecKind, Event, Key, Protection, Reception, Reports, Side, Suite, Terms, Wish,
+};
 use pbx::moment::Moment;
 
 /// So many at the same time.
@@ -183,6 +185,7 @@ fn terms(kind: Kind, leg: u16) -> Terms {
         events_clock: 8_000,
         comfort_noise: None,
         ptime: 20,
+        reception: Reception::Wanted,
         protection: match (kind, leg) {
             (Kind::Encrypted, 1) => Protection::Sdes { ours: key(1), theirs: key(2) },
             (Kind::Plain | Kind::Encrypted | Kind::Converted, _) => Protection::Plain,
