@@ -152,7 +152,7 @@ fn hear(parts: Vec<PathBuf>) -> Heard {
     );
     assert_eq!((number(4) as usize, number(40) as usize), (wave.len() - 8, wave.len() - 44));
     let sample = |pair: &[u8]| i16::from_le_bytes([pair[0], pair[1]]);
-    let ear = |skip: usize| wave[44 + skip..].chunks(4).map(|pair| sample(pair)).collect();
+    let ear = |skip: usize| wave[44 + skip..].chunks(4).map(sample).collect();
     Heard { rate: number(24), ears: [ear(0), ear(2)] }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pbx::moment::Moment;
+use store::objects::Objects;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::doors::{Addresses, Doors, serve_encrypted_pages, serve_pages, serve_probes};
@@ -150,8 +152,7 @@ async fn serve(
         let speech = Speech::Encrypted(Terminator::for_phones(certificates.clone())?);
         doors.udp.add_streams(doors.tls, &speech);
     }
-    let folder = setup::recordings(config);
-    let studio = Studio::new(database.clone(), objects.clone(), &config.node.0, &folder);
+    let studio = studio(config, &database, &objects);
     let running = prepared?.start(doors.udp, key.clone(), &metrics).await?;
     let portal = web::Portal {
         database: database.clone(),
@@ -173,9 +174,7 @@ async fn serve(
     }
     sound::show(&running.media(), &metrics);
     let carrier = Carrier::new(database.clone(), objects, &config.node.0);
-    carrier.show(&metrics);
-    let carrying = tokio::spawn(carrier.run(health.clone()));
-    let recording = tokio::spawn(studio.run());
+    let keeping = keep(carrier, studio, &health, &metrics);
     let watching = tokio::spawn(watch_over(database.clone(), health.clone(), metrics));
     let (herald, known) = (running.herald(), config.clone());
     let following = tokio::spawn(async move { setup::follow(resolver, herald, &known).await });
@@ -187,8 +186,7 @@ async fn serve(
     let_go(config, &health, running).await;
     watching.abort();
     // Whatever was under way is done again after the next start.
-    carrying.abort();
-    recording.abort();
+    drop(keeping);
     drop(stun);
     following.abort();
     let _ = end.send(true);
@@ -196,6 +194,21 @@ async fn serve(
     let _ = timeout(LAST_PAGES_FOR, async { while pages.join_next().await.is_some() {} }).await;
     database.close().await;
     Ok(())
+}
+
+/// To be made before anything is recorded.
+fn studio(config: &Config, database: &store::Database, objects: &Objects) -> Studio {
+    let folder = setup::recordings(config);
+    Studio::new(database.clone(), objects.clone(), &config.node.0, &folder)
+}
+
+/// Keeps what is to be kept, until it is dropped.
+fn keep(carrier: Carrier, studio: Studio, health: &Arc<Health>, metrics: &Metrics) -> JoinSet<()> {
+    let mut keeping = JoinSet::new();
+    carrier.show(metrics);
+    keeping.spawn(carrier.run(health.clone()));
+    keeping.spawn(studio.run());
+    keeping
 }
 
 /// Writes the demo's first mail.
