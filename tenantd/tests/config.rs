@@ -171,7 +171,7 @@ fn every_variable_leads_to_the_key_of_its_name() {
         expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     };
     let sections: Vec<String> = section_keys("").into_iter().skip(4).collect();
-    assert_eq!(sections.len(), 13);
+    assert_eq!(sections.len(), 14);
     let mut variables: Vec<String> = section_keys("").into_iter().take(4).collect();
     for section in &sections {
         variables.extend(section_keys(section).iter().map(|key| format!("{section}_{key}")));

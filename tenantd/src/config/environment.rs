@@ -57,6 +57,7 @@ pub(super) const KEYS: &[(&str, &str, Form)] = &[
     ("objects", "outbox_limit", Form::Text),
     ("sounds", "largest", Form::Text),
     ("sounds", "longest", Form::Text),
+    ("recordings", "limit", Form::Text),
     ("mail", "smtp_url", Form::Text),
     ("mail", "from", Form::Text),
     ("log", "level", Form::Text),
