@@ -31,6 +31,8 @@ ids! {
     GroupId,
     /// A public number.
     NumberId,
+    /// A sound of a tenant.
+    SoundId,
     /// A call and its record.
     CallId,
     /// One phone's registration.

@@ -54,6 +54,7 @@ pub(crate) fn directory() -> Directory {
         limits: Limits::default(),
         encryption: Encryption::default(),
         credentials: users.values().map(|user| (user.secrets.username.clone(), user.id)).collect(),
+        sounds: BTreeMap::new(),
         users,
         groups: BTreeMap::from([(group(600), sales)]),
         numbers: numbers.map(|(number, to)| (number.into(), to.into())).into(),
