@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::id::CallId;
+pub use crate::play::{CallTone, Clip, Country, Often, PlayEnd, PlayId, Signal, Stored};
 
 /// One leg's end of a call's sound. A call has at most 64 sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,6 +76,26 @@ pub enum Wish {
         /// Whether.
         tones: Tones,
     },
+    /// Let the side's peer hear a clip instead of whom it is joined to; answered by
+    /// [`Event::Played`] when it is over. What is played once goes before what is played for ever,
+    /// which goes on behind it; of each kind there is one, and the next ends the one before.
+    Play {
+        /// Whose peer.
+        side: Side,
+        /// What this is called in [`Wish::Hush`] and [`Event::Played`].
+        play: PlayId,
+        /// What.
+        clip: Clip,
+        /// How often.
+        how: Often,
+    },
+    /// Stop playing.
+    Hush {
+        /// To whose peer.
+        side: Side,
+        /// What.
+        play: PlayId,
+    },
     /// End one side; answered by [`Event::Closed`] with what was measured.
     Close {
         /// Which.
@@ -91,6 +112,8 @@ impl Wish {
             | Self::Agree { side, .. }
             | Self::Press { side, .. }
             | Self::Listen { side, .. }
+            | Self::Play { side, .. }
+            | Self::Hush { side, .. }
             | Self::Close { side } => side.call,
             Self::Join { a, .. } => a.call,
         }
@@ -312,6 +335,15 @@ pub enum Event {
         /// For how long.
         long_ms: u32,
     },
+    /// A clip is not played any more.
+    Played {
+        /// To whose peer.
+        side: Side,
+        /// Which.
+        play: PlayId,
+        /// Why not.
+        end: PlayEnd,
+    },
     /// The side is gone.
     Closed {
         /// Which side.
@@ -331,6 +363,7 @@ impl Event {
             | Self::Quiet { side }
             | Self::OneWay { side }
             | Self::Digit { side, .. }
+            | Self::Played { side, .. }
             | Self::Closed { side, .. } => *side,
         }
     }

@@ -44,6 +44,8 @@ impl Sounds {
                 | Wish::Join { .. }
                 | Wish::Press { .. }
                 | Wish::Listen { .. }
+                | Wish::Play { .. }
+                | Wish::Hush { .. }
                 | Wish::Close { .. } => {}
             }
         }
@@ -79,7 +81,8 @@ impl Sounds {
             | Event::Latched { .. }
             | Event::Quiet { .. }
             | Event::OneWay { .. }
-            | Event::Digit { .. } => {}
+            | Event::Digit { .. }
+            | Event::Played { .. } => {}
             Event::NoPorts { .. } | Event::Closed { .. } => {
                 home.sides = home.sides.saturating_sub(1);
                 if home.sides == 0 {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::attend::Attendant;
 use super::desk::Desk;
 use super::ledger::Ledger;
 use super::leg::{Ack, Early, Leg, Marks, Party, Ports, Question, State, Voice, Way};
@@ -20,7 +21,7 @@ use crate::sip::session_timer::SessionTimer;
 use crate::story::Event;
 
 /// The layout of [`Facts`]: one that is not known is not revived.
-const LAYOUT: u8 = 3;
+const LAYOUT: u8 = 4;
 /// Timers that came due while we were away are spread over so long.
 const SPREAD_OVER: Duration = Duration::from_secs(60);
 
@@ -30,7 +31,9 @@ struct Facts {
     id: CallId,
     number: u64,
     ledger: Ledger,
-    callee: u16,
+    /// Who answered: another leg, or we.
+    callee: Option<u16>,
+    attendant: Option<Attendant>,
     ends_at: Option<Moment>,
     legs: Vec<LegFacts>,
 }
@@ -50,16 +53,21 @@ impl Call {
     /// The facts of a talking call; one that only rings, or whose caller has not
     /// heard the answer, is not kept.
     pub(super) fn facts(&self) -> Option<Vec<u8>> {
-        let Phase::Talking { callee, ends_at } = self.phase else { return None };
+        let (callee, ends_at) = match self.phase {
+            Phase::Talking { callee, ends_at } => (Some(callee), ends_at),
+            Phase::Attended { ends_at } => (None, ends_at),
+            Phase::Ringing { .. } | Phase::Ending { .. } => return None,
+        };
         if let State::Answering { .. } = self.legs[0].state {
             return None;
         }
-        let talks = |leg: &&Leg| leg.number == 0 || leg.number == callee;
+        let talks = |leg: &&Leg| leg.number == 0 || Some(leg.number) == callee;
         let facts = Facts {
             id: self.id,
             number: self.number,
             ledger: self.ledger.clone(),
             callee,
+            attendant: self.attendant,
             ends_at,
             legs: self.legs.iter().filter(talks).map(LegFacts::of).collect(),
         };
@@ -96,7 +104,8 @@ impl Call {
 
     fn restore(desk: &mut Desk<'_>, facts: &[u8]) -> Option<Self> {
         let (layout, facts): (u8, Facts) = postcard::from_bytes(facts).ok()?;
-        if layout != LAYOUT || facts.legs.len() != 2 || facts.legs[0].number != 0 {
+        let legs = if facts.callee.is_some() { 2 } else { 1 };
+        if layout != LAYOUT || facts.legs.len() != legs || facts.legs[0].number != 0 {
             return None;
         }
         let parties = facts.legs.iter().filter_map(|leg| leg.party.user);
@@ -106,13 +115,18 @@ impl Call {
             number: facts.number,
             ledger: facts.ledger,
             legs: facts.legs.into_iter().map(|leg| leg.revive(desk)).collect(),
-            phase: Phase::Talking { callee: facts.callee, ends_at: facts.ends_at },
+            phase: match facts.callee {
+                Some(callee) => Phase::Talking { callee, ends_at: facts.ends_at },
+                None => Phase::Attended { ends_at: facts.ends_at },
+            },
             crossing: None,
             passing: Vec::new(),
             permit: Some(permit),
             tried: Vec::new(),
             offer: None,
             fates: Vec::new(),
+            plays: 0,
+            attendant: facts.attendant,
         })
     }
 }
@@ -142,6 +156,7 @@ impl LegFacts {
         voice.ports = Ports::None;
         let state = State::Up { unacked: None, ack: Ack::None };
         let (question, early) = (Question::None, Early::default());
-        Leg { number, party, flow, dialog, voice, state, marks, timer, question, way, early }
+        let music = None;
+        Leg { number, party, flow, dialog, voice, state, marks, timer, question, way, early, music }
     }
 }

@@ -21,6 +21,7 @@ use crate::story::Event;
 use crate::tenant::limits::Permit;
 
 mod aside;
+mod attend;
 mod bridge;
 pub mod desk;
 mod early;
@@ -28,6 +29,7 @@ mod facts;
 mod fork;
 pub mod ledger;
 pub mod leg;
+mod music;
 mod pact;
 mod pick_up;
 mod pulse;
@@ -37,6 +39,7 @@ pub mod verdict;
 mod within;
 
 use aside::Passing;
+use attend::Attendant;
 use bridge::Crossing;
 use desk::Desk;
 pub use fork::parts;
@@ -132,6 +135,10 @@ pub struct Call {
     offer: Option<Description>,
     /// How it went for those who were not called, or not only.
     fates: Vec<Fate>,
+    /// How much was played.
+    plays: u32,
+    /// Who of ours answers, if no phone does.
+    attendant: Option<Attendant>,
 }
 
 /// How far a call is.
@@ -141,6 +148,8 @@ enum Phase {
     Ringing { give_up_at: Moment, early: Option<u16> },
     /// Somebody answered.
     Talking { callee: u16, ends_at: Option<Moment> },
+    /// We speak with the caller ourselves.
+    Attended { ends_at: Option<Moment> },
     /// It is over; the last words are awaited.
     Ending { until: Moment, written: Written },
 }
@@ -205,7 +214,7 @@ impl Call {
     pub fn deadline(&self) -> Option<Moment> {
         let own = match self.phase {
             Phase::Ringing { give_up_at, .. } => Some(give_up_at),
-            Phase::Talking { ends_at, .. } => ends_at,
+            Phase::Talking { ends_at, .. } | Phase::Attended { ends_at } => ends_at,
             Phase::Ending { until, .. } => Some(until),
         };
         let unacked = self.legs.iter().filter_map(|leg| match &leg.state {
@@ -262,8 +271,12 @@ impl Call {
         match self.phase {
             Phase::Ringing { give_up_at, .. } if give_up_at <= now => self.give_up_ringing(desk),
             Phase::Ringing { .. } => self.judge(desk),
-            Phase::Talking { ends_at: Some(at), .. } if at <= now => self.run_out(desk),
-            Phase::Talking { .. } => {}
+            Phase::Talking { ends_at: Some(at), .. } | Phase::Attended { ends_at: Some(at) }
+                if at <= now =>
+            {
+                self.run_out(desk);
+            }
+            Phase::Talking { .. } | Phase::Attended { .. } => {}
             Phase::Ending { until, .. } if until <= now => self.forget_stragglers(desk),
             Phase::Ending { .. } => {}
         }
@@ -290,6 +303,7 @@ impl Call {
             Sound::OneWay { .. } => self.handle_one_way(desk, index),
             // Digits of a call between two phones are theirs: media lets the other one hear them.
             Sound::Digit { .. } => {}
+            Sound::Played { .. } => self.handle_played(desk, index, &event),
             Sound::Closed { heard, .. } => {
                 self.legs[index].voice.heard = Some(heard);
                 self.legs[index].voice.ports = Ports::Closed;
@@ -308,7 +322,7 @@ impl Call {
                 };
                 self.refuse(desk, Verdict { status, ending, q850: 41 });
             }
-            Phase::Talking { .. } => self.part(desk, ending, None),
+            Phase::Talking { .. } | Phase::Attended { .. } => self.part(desk, ending, None),
             Phase::Ending { .. } => {}
         }
     }
@@ -326,7 +340,7 @@ impl Call {
             Phase::Talking { .. } if self.legs.iter().any(|l| l.voice.direction.holds()) => {
                 Stage::Held
             }
-            Phase::Talking { .. } => Stage::Talking,
+            Phase::Talking { .. } | Phase::Attended { .. } => Stage::Talking,
             Phase::Ending { .. } => return desk.show(What::CallEnded(self.id)),
         };
         desk.show(What::Call(self.id, Box::new(self.ledger.live(stage))));

@@ -260,7 +260,7 @@ impl Call {
     }
 
     /// The lowest of all limits on how long this call may last.
-    fn longest(&self, desk: &Desk<'_>, index: usize) -> Option<std::time::Duration> {
+    pub(super) fn longest(&self, desk: &Desk<'_>, index: usize) -> Option<std::time::Duration> {
         let users = [self.legs[0].party.user, self.legs[index].party.user];
         let of = |user: UserId| desk.tenant.users.get(&user)?.limits.max_call_for;
         let users = users.into_iter().flatten().filter_map(of);

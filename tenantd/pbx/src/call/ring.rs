@@ -66,6 +66,7 @@ impl Call {
             question: Question::None,
             way: Way::Open,
             early: Early::default(),
+            music: None,
         };
         let mut call = Self {
             id,
@@ -79,6 +80,8 @@ impl Call {
             permit: None,
             offer: None,
             fates: Vec::new(),
+            plays: 0,
+            attendant: None,
         };
         call.tell(desk, began);
         call
@@ -169,8 +172,13 @@ impl Call {
             Phase::Ringing { .. } if matches!(self.legs[index].state, State::Opening) => {
                 self.invite(desk, index);
             }
+            Phase::Ringing { .. } if index == 0 && self.attendant.is_some() => self.attend(desk),
             Phase::Ringing { .. } | Phase::Ending { .. } => {}
-            Phase::Talking { callee, .. } => self.join(desk, callee),
+            Phase::Talking { callee, .. } => {
+                self.join(desk, callee);
+                self.tune(desk);
+            }
+            Phase::Attended { .. } => self.speak(desk),
         }
     }
 
@@ -182,6 +190,7 @@ impl Call {
                 self.legs[index].leave(desk.now, Fate::Silent);
                 self.judge(desk);
             }
+            (Phase::Attended { .. }, _) => self.end(desk, Ending::ServerFailed),
             (Phase::Talking { .. } | Phase::Ending { .. }, _) => {}
         }
     }
@@ -215,6 +224,9 @@ impl Call {
     /// Whether the call is decided, now that a phone's part is over.
     pub(super) fn judge(&mut self, desk: &mut Desk<'_>) {
         let Phase::Ringing { .. } = self.phase else { return };
+        if self.attendant.is_some() {
+            return;
+        }
         let nobody_left = self.legs[1..].iter().all(Leg::is_gone);
         if nobody_left || self.silence_at().is_some_and(|at| at <= desk.now) {
             self.refuse(desk, weigh(&self.fates()));

@@ -108,6 +108,9 @@ impl Call {
             | State::Invited { .. }
             | State::Gone(_) => return,
         }
+        if let Phase::Attended { .. } = self.phase {
+            return self.handle_own_ack(desk, ack);
+        }
         let Some(other) = self.other(index) else { return };
         if let State::Up { ack: Ack::Owed(cseq), .. } = self.legs[other].state {
             self.hand_over_answer(desk, index, other, cseq, ack);
@@ -159,8 +162,8 @@ impl Call {
         match (self.phase, leg) {
             (Phase::Ringing { .. }, 0) => self.handle_cancel(desk),
             (Phase::Ringing { .. }, _) => self.handle_silence(desk, index),
-            (Phase::Talking { .. }, 0) => self.part(desk, Ending::CallerHungUp, Some(0)),
-            (Phase::Talking { .. }, _) => self.part(desk, Ending::CalleeHungUp, Some(leg)),
+            (Phase::Talking { .. } | Phase::Attended { .. }, 0) => self.part(desk, Ending::CallerHungUp, Some(0)),
+            (Phase::Talking { .. } | Phase::Attended { .. }, _) => self.part(desk, Ending::CalleeHungUp, Some(leg)),
             (Phase::Ending { .. }, _) => self.legs[index].leave(desk.now, Fate::Rang),
         }
     }
@@ -176,7 +179,9 @@ impl Call {
                 let both = agreed(&self.legs[0]) && agreed(&self.legs[self.index_of(early)?]);
                 both.then_some(early)?
             }
-            Phase::Ringing { early: None, .. } | Phase::Ending { .. } => return None,
+            Phase::Ringing { early: None, .. }
+            | Phase::Attended { .. }
+            | Phase::Ending { .. } => return None,
         };
         match index {
             0 => self.index_of(callee),

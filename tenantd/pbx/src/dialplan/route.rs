@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use crate::id::{GroupId, TenantId, UserId};
+use crate::id::{AnnouncementId, GroupId, TenantId, UserId};
 use crate::tenant::directory::{Directory, Place};
 use crate::tenant::identify::Speaker;
 use crate::tenant::name::normalised;
@@ -32,6 +32,8 @@ pub enum Destination {
     User(UserId),
     /// A ring group of the tenant.
     Group(GroupId),
+    /// An announcement of the tenant.
+    Announcement(AnnouncementId),
     /// Another tenant's public number.
     Elsewhere {
         /// Whose.
@@ -50,6 +52,8 @@ pub enum Reason {
     IsExtension,
     /// It is the number of a group.
     IsGroup,
+    /// It is the number of an announcement.
+    IsAnnouncement,
     /// It is one of the tenant's own public numbers, which rings there.
     IsOwnNumber {
         /// The public number.
@@ -133,6 +137,10 @@ fn own(directory: &Directory, dialled: &str, because: &mut Reasons) -> Option<De
         Some(Place::Group(group)) => {
             because.push(Reason::IsGroup);
             Some(Destination::Group(*group))
+        }
+        Some(Place::Announcement(announcement)) => {
+            because.push(Reason::IsAnnouncement);
+            Some(Destination::Announcement(*announcement))
         }
         None => own_number(directory, dialled, because),
     }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::id::{GroupId, SoundId, TenantId, UserId};
+use uuid::Uuid;
+
+use crate::id::{AnnouncementId, GroupId, SoundId, TenantId, UserId};
+use crate::play::{Country, Stored};
 use crate::sip::digest::{self, Hashed};
 
 pub use crate::sip::digest::Algorithm;
@@ -45,6 +48,31 @@ pub struct Directory {
     pub credentials: BTreeMap<String, UserId>,
     /// Sounds by their name.
     pub sounds: BTreeMap<String, Sound>,
+    /// What its phones hear while they are on hold: a sound's name.
+    pub music: Option<String>,
+    /// Whose tones its phones hear.
+    pub country: Country,
+    /// Announcements by their id.
+    pub announcements: BTreeMap<AnnouncementId, Announcement>,
+}
+
+impl Directory {
+    /// The sound of this name, for whoever plays it.
+    pub fn sound(&self, name: &str) -> Option<Stored> {
+        let Sound { object, sha256, bytes, .. } = *self.sounds.get(name)?;
+        Some(Stored { tenant: self.tenant, object, sha256, bytes })
+    }
+}
+
+/// A number that answers by itself, says something and hangs up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Its id.
+    pub id: AnnouncementId,
+    /// Its number.
+    pub number: String,
+    /// What it says: a sound's name.
+    pub sound: String,
 }
 
 /// A recording that can be played: which object it is, and what it must be.
@@ -52,8 +80,8 @@ pub struct Directory {
 pub struct Sound {
     /// Its id; it stays when the recording changes.
     pub id: SoundId,
-    /// The key of its object; another one when the recording changes.
-    pub key: String,
+    /// The id of its object; another one when the recording changes.
+    pub object: Uuid,
     /// The SHA-256 of the object.
     pub sha256: [u8; 32],
     /// The length of the object.
@@ -69,6 +97,8 @@ pub enum Place {
     User(UserId),
     /// A ring group.
     Group(GroupId),
+    /// An announcement.
+    Announcement(AnnouncementId),
 }
 
 /// An extension.
@@ -92,6 +122,8 @@ pub struct User {
     pub limits: Limits,
     /// How much encryption of sound is wanted with its phones.
     pub srtp: Srtp,
+    /// What those hear whom it puts on hold, if it is not the company's music: a sound's name.
+    pub music: Option<String>,
 }
 
 impl User {

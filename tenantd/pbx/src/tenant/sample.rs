@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::directory::{
     Algorithm, Directory, Encryption, Group, Limits, Place, Secrets, Srtp, User,
 };
+use crate::play::Country;
 use crate::id::{GroupId, TenantId, UserId};
 
 /// The id of the extension with this number.
@@ -55,6 +56,9 @@ pub(crate) fn directory() -> Directory {
         encryption: Encryption::default(),
         credentials: users.values().map(|user| (user.secrets.username.clone(), user.id)).collect(),
         sounds: BTreeMap::new(),
+        music: None,
+        country: Country::default(),
+        announcements: BTreeMap::new(),
         users,
         groups: BTreeMap::from([(group(600), sales)]),
         numbers: numbers.map(|(number, to)| (number.into(), to.into())).into(),
@@ -87,5 +91,6 @@ fn extension(number: u128, username: Option<&str>) -> User {
         max_contacts: 1,
         limits: Limits::default(),
         srtp: Srtp::default(),
+        music: None,
     }
 }

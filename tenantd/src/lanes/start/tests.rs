@@ -272,6 +272,9 @@ fn directory(number: u8) -> Directory {
         names: BTreeMap::new(),
         credentials: BTreeMap::new(),
         sounds: BTreeMap::new(),
+        music: None,
+        country: Default::default(),
+        announcements: BTreeMap::new(),
     };
     for extension in [101, 102] {
         let (user, name) = (UserId(id(extension)), extension.to_string());
@@ -287,6 +290,7 @@ fn directory(number: u8) -> Directory {
             max_contacts: 1,
             limits: Limits::default(),
             srtp: Srtp::default(),
+            music: None,
         };
         directory.users.insert(user, entry);
     }

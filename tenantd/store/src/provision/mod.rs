@@ -3,6 +3,7 @@
 //! Tenants that the file does not name are left alone, and so is whatever it does not say about
 //! those that it names. Applying the same file again changes nothing.
 
+mod announcements;
 mod carry;
 mod clash;
 mod countries;
@@ -31,8 +32,14 @@ use crate::query::Query;
 use crate::secrets::ClusterKey;
 
 /// Every query of provisioning.
-pub const QUERIES: &[&[Query]] =
-    &[carry::QUERIES, current::QUERIES, extensions::QUERIES, sounds::QUERIES, OWN];
+pub const QUERIES: &[&[Query]] = &[
+    announcements::QUERIES,
+    carry::QUERIES,
+    current::QUERIES,
+    extensions::QUERIES,
+    sounds::QUERIES,
+    OWN,
+];
 
 const OWN: &[Query] = &[
     Query::provider("one at a time", ONE_AT_A_TIME),
