@@ -8,6 +8,7 @@ mod limits;
 mod nat;
 mod nodes;
 mod phones;
+mod played;
 mod reliable;
 mod secrecy;
 mod sound;

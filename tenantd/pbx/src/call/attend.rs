@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::desk::{Desk, SDP, finish};
 use super::leg::{Agreed, State};
 use super::pick_up::read_description;
+use super::verdict::Verdict;
 use super::within::{Within, refuse};
 use super::{Call, Phase};
 use crate::id::AnnouncementId;
@@ -53,8 +54,11 @@ impl Call {
     pub(super) fn attend(&mut self, desk: &mut Desk<'_>) {
         let State::Asking { server, invite } = &self.legs[0].state else { return };
         let (server, invite) = (*server, invite.clone());
-        let Some(body) = self.own_description(desk) else {
-            return self.end(desk, Ending::NoCommonMedia);
+        let body = self.own_description(desk);
+        let agreed = self.offer.is_none() || self.legs[0].voice.pact.terms.is_some();
+        let Some(body) = body.filter(|_| agreed) else {
+            let ending = Ending::NoCommonMedia;
+            return self.refuse(desk, Verdict { status: 488, ending, q850: 88 });
         };
         let caller = &mut self.legs[0];
         let draft = desk
