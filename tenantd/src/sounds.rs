@@ -84,9 +84,11 @@ pub fn show(media: &Arc<Media>, metrics: &Metrics) {
         ("tenantd_sound_cache_sounds", "Sounds that are ready to be played.", |s| s.sounds),
     ];
     let counters: [(&str, &str, Read); 2] = [
-        ("tenantd_sound_cache_hits_total", "Sounds that were ready when a call wanted them.", |s| {
-            s.hits
-        }),
+        (
+            "tenantd_sound_cache_hits_total",
+            "Sounds that were ready when a call wanted them.",
+            |s| s.hits,
+        ),
         ("tenantd_sound_cache_misses_total", "Sounds that had to be fetched first.", |s| s.misses),
     ];
     for (name, meaning, of) in gauges {

@@ -118,14 +118,14 @@ fn who_is_held_by_a_phone_that_sends_nothing_is_told_that_it_will_hear_something
 }
 
 #[test]
-fn two_that_hold_each_other_hear_nothing() {
+fn whoever_is_held_in_return_hears_music_and_no_longer_plays_it() {
     let mut world = talking();
     hold(&mut world, "alice", "sendonly");
     assert_eq!(world.hears(1), music(1));
     hold(&mut world, "bob", "inactive");
-    assert_eq!((world.hears(0), world.hears(1)), (None, None));
+    assert_eq!((world.hears(0), world.hears(1)), (music(1), None));
     hold(&mut world, "bob", "recvonly");
-    assert_eq!(world.hears(1), music(1), "it listens again");
+    assert_eq!((world.hears(0), world.hears(1)), (None, music(1)), "it wants to listen only");
     world.tell("bob", |phone, now| phone.hang_up(now));
     over(&mut world);
 }

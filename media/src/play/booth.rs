@@ -108,7 +108,8 @@ impl Booth {
             None => {
                 let samples = match what {
                     What::Tone(tone) => {
-                        let made = self.tones.entry(tone).or_insert_with(|| tones::make(tone).into());
+                        let made =
+                            self.tones.entry(tone).or_insert_with(|| tones::make(tone).into());
                         Arc::clone(made)
                     }
                     What::Stored(stored) => match self.shelf.find(now, &stored) {
@@ -171,9 +172,7 @@ impl Booth {
         let idle = |place: &Option<(Key, Reel)>| {
             place.as_ref().is_some_and(|(_, reel)| reel.listeners == 0)
         };
-        let bytes = |place: &Option<(Key, Reel)>| {
-            place.as_ref().map_or(0, |(_, reel)| reel.size())
-        };
+        let bytes = |place: &Option<(Key, Reel)>| place.as_ref().map_or(0, |(_, reel)| reel.size());
         let mut kept: usize = self.reels.iter().filter(|reel| idle(reel)).map(bytes).sum();
         while self.idle > 0 && (kept > KEPT_BYTES || self.idle > KEPT) {
             let idle = self.reels.iter().enumerate().filter_map(|(index, place)| {

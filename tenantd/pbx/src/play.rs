@@ -91,13 +91,8 @@ pub enum Country {
 
 impl Country {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Austria,
-        Self::Germany,
-        Self::Switzerland,
-        Self::UnitedStates,
-        Self::UnitedKingdom,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Austria, Self::Germany, Self::Switzerland, Self::UnitedStates, Self::UnitedKingdom];
 
     /// ISO 3166's two letters.
     pub const fn code(self) -> &'static str {

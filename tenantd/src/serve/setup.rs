@@ -1,7 +1,7 @@
 //! What the configuration means to the lanes.
 
-use std::sync::Arc;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 use media::Shelf;
 use pbx::edge;

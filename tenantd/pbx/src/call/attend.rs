@@ -107,9 +107,7 @@ impl Call {
         let said = desk.tenant.announcements.get(&announcement);
         let sound = said.and_then(|said| desk.tenant.sound(&said.sound));
         let speech = match sound {
-            Some(sound) => {
-                Speech::Announces(self.play(desk, 0, Clip::Sound(sound), Often::Once))
-            }
+            Some(sound) => Speech::Announces(self.play(desk, 0, Clip::Sound(sound), Often::Once)),
             None => self.regret(desk),
         };
         self.attendant = Some(Attendant { announcement, speech });

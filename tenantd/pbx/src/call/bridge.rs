@@ -133,7 +133,8 @@ impl Call {
 
     /// Whether an offer would tell the other phone nothing that it has not heard.
     fn is_known(&self, desk: &Desk<'_>, index: usize, other: usize, offer: &Description) -> bool {
-        self.legs[other].knows(desk, &self.with_music(desk, index, offer)) && !self.legs[index].voice.pact.said.text.is_empty()
+        self.legs[other].knows(desk, &self.with_music(desk, index, offer))
+            && !self.legs[index].voice.pact.said.text.is_empty()
     }
 
     /// A refresh, or a phone that only moved: the answer is what it heard last.

@@ -34,21 +34,27 @@ impl Call {
     pub(super) fn tune(&mut self, desk: &mut Desk<'_>) {
         let Phase::Talking { callee, .. } = self.phase else { return };
         let Some(callee) = self.index_of(callee) else { return };
-        for (holder, held) in [(0, callee), (callee, 0)] {
-            let holds = self.legs[holder].voice.direction.holds()
-                && !self.legs[held].voice.direction.holds();
-            let music = self.music_of(desk, holder).filter(|_| holds);
-            match (music, self.legs[held].music) {
-                (Some(sound), None) => {
-                    let play = self.play(desk, held, Clip::Music(sound), Often::Forever);
-                    self.legs[held].music = Some(play);
-                }
-                (None, Some(play)) => {
-                    self.hush(desk, held, play);
-                    self.legs[held].music = None;
-                }
-                (Some(_), Some(_)) | (None, None) => {}
+        self.tune_one(desk, callee);
+        self.tune_one(desk, 0);
+    }
+
+    /// Lets this one hear music if it is on hold.
+    pub(super) fn tune_one(&mut self, desk: &mut Desk<'_>, held: usize) {
+        let Some(holder) = self.other(held) else { return };
+        let holds =
+            self.legs[holder].voice.direction.holds() && !self.legs[held].voice.direction.holds();
+        let can_hear = self.legs[held].voice.pact.terms.is_some();
+        let music = self.music_of(desk, holder).filter(|_| holds && can_hear);
+        match (music, self.legs[held].music) {
+            (Some(sound), None) => {
+                let play = self.play(desk, held, Clip::Music(sound), Often::Forever);
+                self.legs[held].music = Some(play);
             }
+            (None, Some(play)) => {
+                self.hush(desk, held, play);
+                self.legs[held].music = None;
+            }
+            (Some(_), Some(_)) | (None, None) => {}
         }
     }
 

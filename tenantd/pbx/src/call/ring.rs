@@ -176,7 +176,7 @@ impl Call {
             Phase::Ringing { .. } | Phase::Ending { .. } => {}
             Phase::Talking { callee, .. } => {
                 self.join(desk, callee);
-                self.tune(desk);
+                self.tune_one(desk, index);
             }
             Phase::Attended { .. } => self.speak(desk),
         }

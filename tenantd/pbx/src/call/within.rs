@@ -162,8 +162,12 @@ impl Call {
         match (self.phase, leg) {
             (Phase::Ringing { .. }, 0) => self.handle_cancel(desk),
             (Phase::Ringing { .. }, _) => self.handle_silence(desk, index),
-            (Phase::Talking { .. } | Phase::Attended { .. }, 0) => self.part(desk, Ending::CallerHungUp, Some(0)),
-            (Phase::Talking { .. } | Phase::Attended { .. }, _) => self.part(desk, Ending::CalleeHungUp, Some(leg)),
+            (Phase::Talking { .. } | Phase::Attended { .. }, 0) => {
+                self.part(desk, Ending::CallerHungUp, Some(0))
+            }
+            (Phase::Talking { .. } | Phase::Attended { .. }, _) => {
+                self.part(desk, Ending::CalleeHungUp, Some(leg))
+            }
             (Phase::Ending { .. }, _) => self.legs[index].leave(desk.now, Fate::Rang),
         }
     }
@@ -179,9 +183,9 @@ impl Call {
                 let both = agreed(&self.legs[0]) && agreed(&self.legs[self.index_of(early)?]);
                 both.then_some(early)?
             }
-            Phase::Ringing { early: None, .. }
-            | Phase::Attended { .. }
-            | Phase::Ending { .. } => return None,
+            Phase::Ringing { early: None, .. } | Phase::Attended { .. } | Phase::Ending { .. } => {
+                return None;
+            }
         };
         match index {
             0 => self.index_of(callee),

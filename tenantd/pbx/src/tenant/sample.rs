@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::directory::{
     Algorithm, Directory, Encryption, Group, Limits, Place, Secrets, Srtp, User,
 };
-use crate::play::Country;
 use crate::id::{GroupId, TenantId, UserId};
+use crate::play::Country;
 
 /// The id of the extension with this number.
 pub(crate) fn user(number: u128) -> UserId {

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use pbx::id::{AnnouncementId, GroupId, SoundId, TenantId, UserId};
-use pbx::tenant::directory::{
-    Algorithm, Announcement, Directory, Encryption, Group, Limits, Place, PlainKeys, Secrets, Sound, Srtp, User,
-};
 use pbx::play::Country;
+use pbx::tenant::directory::{
+    Algorithm, Announcement, Directory, Encryption, Group, Limits, Place, PlainKeys, Secrets,
+    Sound, Srtp, User,
+};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row, Transaction};
 use uuid::Uuid;
