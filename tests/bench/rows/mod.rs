@@ -15,6 +15,7 @@ use crate::servers::Side;
 mod beside;
 mod growth;
 mod memory;
+mod music;
 mod packets;
 mod scale;
 mod start;
@@ -84,6 +85,8 @@ pub(crate) const ALL: &[(&str, &str, Run)] = &[
     ("power-cut", "all phones start within one second", storm::power_cut),
     ("call", "a whole call, and its set-up at 200 a second", beside::call),
     ("packets", "a relayed packet at 100, 500 and 1,000 calls", packets::packets),
+    ("music", "1,000 calls on hold with the same music", music::music),
+    ("prompts", "500 prompts begun a second", music::prompts),
     ("memory-binding", "memory of a registered phone", memory::binding),
     ("memory-call", "memory of a call", memory::call),
     ("growth", "memory after many registrations and calls", growth::growth),
