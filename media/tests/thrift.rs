@@ -15,8 +15,8 @@ use media::{Config, Failure, Io, Media};
 use pbx::chance::Chance;
 use pbx::id::{CallId, TenantId};
 use pbx::media::{
-    Clip, Codec, CodecKind, Event, Key, Often, PlayId, Protection, Reports, Side, Stored, Suite,
-    Terms, Wish,
+    Clip, Codec, CodecKind, Event, Key, Often, PlayId, Protection, Reception, Reports, Side,
+    Stored, Suite, Terms, Wish,
 };
 use pbx::moment::Moment;
 use rtc_srtp::context::Context;
@@ -152,6 +152,7 @@ fn terms(protection: Protection) -> Terms {
         events_clock: 8_000,
         comfort_noise: None,
         ptime: 20,
+        reception: Reception::Wanted,
         protection,
         reports: Reports::Beside,
     }

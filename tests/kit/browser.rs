@@ -57,6 +57,14 @@ impl Browser {
     /// # Errors
     /// If it is not installed, or does not come up.
     pub fn start(scene: &Scene) -> Outcome<Self> {
+        Self::start_with(scene, &[])
+    }
+
+    /// The same with more flags.
+    ///
+    /// # Errors
+    /// If it is not installed, or does not come up.
+    pub fn start_with(scene: &Scene, flags: &[&str]) -> Outcome<Self> {
         let folder = scene.folder.path().join("browser");
         fs::create_dir_all(folder.join("home"))?;
         let (to_it, from_it) = (folder.join("commands"), folder.join("answers"));
@@ -68,6 +76,7 @@ impl Browser {
         command
             .args(["-c", "exec \"$@\" 3<\"$COMMANDS\" 4>\"$ANSWERS\"", "sh", installed()?])
             .args(FLAGS)
+            .args(flags)
             .arg(format!("--user-data-dir={}", folder.join("profile").display()))
             .arg("about:blank")
             .env("COMMANDS", &to_it)
@@ -96,6 +105,18 @@ impl Browser {
             return Err(Failure::new(format!("{address} cannot be opened: {reason}")));
         }
         self.wait_for("document.readyState === 'complete'")
+    }
+
+    /// Opens a page of the portal and signs in. What comes then is not waited for.
+    ///
+    /// # Errors
+    /// If it leads to no login page.
+    pub fn sign_in(&mut self, page: &str, (email, password): (&str, &str)) -> Outcome {
+        self.open(page)?;
+        self.wait_for("document.querySelector('[name=password]') !== null")?;
+        self.fill("email", email)?;
+        self.fill("password", password)?;
+        self.click("form[action='/login'] button")
     }
 
     /// What a script on the page comes to.
@@ -170,6 +191,20 @@ impl Browser {
         let bytes = answer["data"].as_str().and_then(from_base64);
         fs::write(path, bytes.ok_or_else(|| Failure::new("the picture cannot be read"))?)?;
         Ok(())
+    }
+
+    /// Takes a picture for the documents, if they are to have new ones (`UPDATE_PICTURES=1`), else
+    /// one for whoever looks at the scene's folder.
+    ///
+    /// # Errors
+    /// If it cannot be taken or written.
+    pub fn portray(&mut self, scene: &Scene, name: &str) -> Outcome {
+        let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let folder = match std::env::var_os("UPDATE_PICTURES") {
+            Some(_) => documents.as_path(),
+            None => scene.folder.path(),
+        };
+        self.picture(&folder.join(name))
     }
 
     fn ask(&mut self, method: &str, parameters: &Value) -> Outcome<Value> {

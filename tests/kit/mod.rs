@@ -38,3 +38,4 @@ pub mod twins;
 pub mod ulaw;
 pub mod wait;
 pub mod wav;
+pub mod web_phone;

@@ -1,5 +1,6 @@
 //! Sound that is encrypted, between real phones of several makes, while somebody tries to be a third.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use kit::pjsua::{self, Insists, Pjsua};
 use kit::scene::{Scene, play};
 use kit::server::Server;
 use kit::tls::Authority;
+use kit::wait::{self, SOON};
 
 const HANDSHAKES: &str = "tenantd_sound_handshakes_total";
 const FORGED: &str = "tenantd_sound_packets_forged_total";
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A server with a certificate that phones believe.
@@ -72,30 +75,6 @@ impl Stage {
     }
 }
 
-/// A phone that wants handshakes shows it when it calls, and is called that way then.
-fn introduce(phone: &mut Phone, other: &mut Phone, number: &str) -> Outcome {
-    phone.dial(number)?;
-    other.wait_for("CALL_ESTABLISHED")?;
-    phone.wait_for("CALL_ESTABLISHED")?;
-    phone.hang_up()?;
-    phone.wait_for("CALL_CLOSED")?;
-    other.wait_for("CALL_CLOSED").map(drop)
-}
-
-/// The first calls the second; both hear the other's tone.
-fn talk(ada: &mut Phone, bob: &mut Phone) -> Outcome {
-    ada.dial("102")?;
-    bob.wait_for("CALL_ESTABLISHED")?;
-    ada.wait_for("CALL_ESTABLISHED")?;
-    ada.wait_for_sound(75)?;
-    bob.wait_for_sound(75)?;
-    bob.hang_up()?;
-    ada.wait_for("CALL_CLOSED")?;
-    bob.wait_for("CALL_CLOSED")?;
-    ada.check_heard(700.0)?;
-    bob.check_heard(440.0)
-}
-
 fn two_phones_talk(ada: Encrypts, bob: Encrypts, handshakes: f64) {
     play("secure", |scene| {
         let stage = Stage::set(scene)?;
@@ -103,11 +82,12 @@ fn two_phones_talk(ada: Encrypts, bob: Encrypts, handshakes: f64) {
         let mut ada = stage.phone(scene, "101", 440, ada)?;
         let mut bob = stage.phone(scene, "102", 700, bob)?;
         if introduces {
-            introduce(&mut bob, &mut ada, "101")?;
+            // It shows what it wants when it calls, and is called that way then.
+            baresip::briefly(&mut bob, "101", &mut ada)?;
         }
         // The introduction may be over before its handshake was.
         let before = stage.server.metric(HANDSHAKES)?;
-        talk(&mut ada, &mut bob)?;
+        baresip::converse(&mut ada, "102", &mut bob)?;
         assert_eq!(stage.server.metric(HANDSHAKES)? - before, handshakes);
         Ok(())
     });
@@ -133,11 +113,75 @@ fn a_phone_with_handshakes_calls_one_with_keys() {
     two_phones_talk(Encrypts::ByHandshake, Encrypts::ByKeys, 1.0);
 }
 
+/// The server is killed while a plain phone talks with one that encrypts by keys. (Not with baresip:
+/// this version uses the first keys for as long as the call lasts, whatever it is told later.)
+#[test]
+fn a_phone_with_keys_gets_new_ones_after_a_kill_and_talks_on() {
+    let missing = pjsua::missing().expect("infra/test has tried to get pjsua2");
+    play("secure-killed", |scene| {
+        if let Some(why) = missing {
+            println!("SKIPPED PJSIP's phone: {why}");
+            return Ok(());
+        }
+        let mut stage = Stage::set(scene)?;
+        let mut ada = stage.phone(scene, "101", 440, Encrypts::Never)?;
+        let mut other = stage.pjsua(scene, Encrypts::ByKeys)?;
+        ada.dial("103")?;
+        ada.wait_for("CALL_ESTABLISHED")?;
+        other.wait_for_tone(440.0)?;
+        let plain = ada.messages_with("INVITE sip:");
+
+        stage.server.cut_off()?;
+        stage.server.run()?;
+        // It comes back by itself, and is asked as soon as it is there.
+        other.wait_for("registered 200")?;
+        other.wait_for("sound both_ways")?;
+        other.wait_for_tone(440.0)?;
+        ada.wait_for_sound(75)?;
+        assert_eq!(ada.messages_with("INVITE sip:"), plain, "a plain phone hears nothing of it");
+        other.hang_up()?;
+        ada.wait_for("CALL_CLOSED")?;
+        // What it says of the keys that it opened our packets with.
+        let said = other.quit()?;
+        let keys: BTreeSet<&str> = said
+            .lines()
+            .filter_map(|line| line.split_once("RX: AES_"))
+            .map(|(_, key)| key)
+            .collect();
+        assert_eq!(keys.len(), 2, "{keys:?}");
+        Ok(())
+    });
+}
+
+/// This version of baresip shakes hands once a call, and answers with neither part of another
+/// handshake (RFC 5763 §5 wants one): there cannot be sound any more.
+#[test]
+fn a_phone_that_cannot_shake_hands_again_is_hung_up_after_a_kill() {
+    play("secure-deaf", |scene| {
+        let mut stage = Stage::set(scene)?;
+        let mut ada = stage.phone(scene, "101", 440, Encrypts::Never)?;
+        let setup = baresip::Setup::new(&stage.alpha, "102", stage.server.at.tls(), 700);
+        let encrypts = Encrypts::ByHandshake;
+        let setup = baresip::Setup { over: Over::Tls, encrypts, expires: 60, ..setup };
+        let mut bob = Phone::registered(scene, &setup)?;
+        bob.dial("101")?;
+        baresip::talking(&mut bob, &mut ada)?;
+
+        stage.server.cut_off()?;
+        stage.server.run()?;
+        bob.wait_for_silence(Duration::from_secs(1))?;
+        // It comes back when it has to register again.
+        wait::until("its refusal", MINUTE + SOON, || {
+            Ok((bob.messages_with("BYE sip:102") > 0).then_some(()))
+        })?;
+        bob.wait_for("CALL_CLOSED")?;
+        ada.wait_for("CALL_CLOSED").map(drop)
+    });
+}
+
 #[test]
 fn another_make_that_insists_on_encryption_talks_to_both_kinds() {
-    let missing = pjsua::missing().expect("infra/test has tried to get pjsua2");
-    if let Some(why) = missing {
-        eprintln!("SKIPPED: no pjsua2: {why}");
+    if !pjsua::is_there() {
         return;
     }
     play("secure-makes", |scene| {
@@ -171,12 +215,8 @@ fn who_sends_to_a_live_port_without_the_key_is_not_heard_and_moves_nothing() {
         let stage = Stage::set(scene)?;
         let mut ada = stage.phone(scene, "101", 440, Encrypts::ByKeys)?;
         let mut bob = stage.phone(scene, "102", 700, Encrypts::ByHandshake)?;
-        introduce(&mut bob, &mut ada, "101")?;
-        ada.dial("102")?;
-        bob.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for_sound(50)?;
-        bob.wait_for_sound(50)?;
+        baresip::briefly(&mut bob, "101", &mut ada)?;
+        baresip::call(&mut ada, "102", &mut bob)?;
         // At every port that there is, for longer than a latch needs, from an address of his own
         // and from the phones'.
         let thieves = ["127.0.0.66:0", "127.0.0.1:0"].map(UdpSocket::bind);
@@ -190,9 +230,7 @@ fn who_sends_to_a_live_port_without_the_key_is_not_heard_and_moves_nothing() {
         }
         ada.wait_for_sound(100)?;
         bob.wait_for_sound(100)?;
-        bob.hang_up()?;
-        ada.wait_for("CALL_CLOSED")?;
-        bob.wait_for("CALL_CLOSED")?;
+        baresip::part(&mut bob, &mut ada)?;
         ada.check_heard(700.0)?;
         bob.check_heard(440.0)?;
         let forged = stage.server.metric(FORGED)?;

@@ -10,6 +10,7 @@ mod nodes;
 mod phones;
 mod played;
 mod reliable;
+mod renewal;
 mod secrecy;
 mod sound;
 mod timers;

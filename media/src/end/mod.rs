@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use pbx::media::{Event, Heard, Ice, Protection, Reports, Side, Terms};
+use pbx::media::{Event, Heard, Ice, Protection, Reception, Reports, Side, Terms};
 use pbx::moment::Moment;
 
 use crate::counters::Secrecy;
@@ -35,6 +35,8 @@ pub(crate) struct End {
     pub(crate) stream: Stream,
     /// What is made of what the peer says, and what we say to it ourselves.
     pub(crate) speech: Speech,
+    /// What signalling said last of where the peer is.
+    aimed: Option<Aim>,
     guard: Guard,
     dtls: Option<Box<Association>>,
     ice: Option<Box<Agent>>,
@@ -88,6 +90,7 @@ impl End {
             terms: None,
             stream: Stream::default(),
             speech: Speech::default(),
+            aimed: None,
             guard: Guard::default(),
             dtls: None,
             ice: None,
@@ -95,9 +98,16 @@ impl End {
         }
     }
 
-    /// Signalling says where the peer is. Where checks say it, signalling says only whether there is
-    /// to be sound: a browser names no address before it has found one.
+    /// Signalling says where the peer is.
     pub(crate) fn aim(&mut self, now: Moment, aim: Aim, around: &mut Surroundings<'_>) {
+        self.aimed = Some(aim);
+        self.follow(now, aim);
+        self.say_hello(now, around);
+    }
+
+    /// Where checks say where the peer is, signalling says only whether there is to be sound: a
+    /// browser names no address before it has found one.
+    fn follow(&mut self, now: Moment, aim: Aim) {
         if self.ice.is_some() {
             let sending = match aim.rtp {
                 Some(named) if named.port() != 0 => Sending::Wanted,
@@ -110,15 +120,15 @@ impl End {
             let rtcp = aim.rtcp.filter(reachable);
             self.stream.aim(now, Aim { rtp, rtcp, ..aim });
         }
-        self.say_hello(now, around);
     }
 
     /// Signalling says what was agreed on.
     pub(crate) fn agree(&mut self, now: Moment, terms: Box<Terms>, around: &mut Surroundings<'_>) {
         self.guard.agree(now, &terms.protection);
         self.speech.agree(&terms);
+        let checked = self.ice.is_some();
         match &terms.protection {
-            Protection::Plain | Protection::Sdes { .. } => {
+            Protection::Plain | Protection::Awaited | Protection::Sdes { .. } => {
                 self.dtls = None;
                 self.check_by(None);
             }
@@ -131,6 +141,10 @@ impl End {
             }
         }
         self.terms = Some(terms);
+        // A caller is aimed at as soon as it has ports, and what it is answered comes later.
+        if let (Some(aim), true) = (self.aimed, self.ice.is_some() != checked) {
+            self.follow(now, aim);
+        }
         self.say_hello(now, around);
     }
 
@@ -292,13 +306,18 @@ impl End {
     }
 
     /// A packet is for the peer: makes it what the peer takes, and says from which port it goes
-    /// where. `None`: nowhere.
+    /// where. `None`: nowhere, or the peer wants none.
     pub(crate) fn send(
         &mut self,
         now: Moment,
         (kind, came_by): (Kind, Port),
         packet: &mut Packet<'_>,
     ) -> Option<(Port, SocketAddr)> {
+        let unwanted =
+            self.terms.as_ref().is_some_and(|terms| terms.reception == Reception::Unwanted);
+        if kind == Kind::Sound && unwanted {
+            return None;
+        }
         let way = match (kind, self.terms.as_ref().map(|terms| terms.reports)) {
             (Kind::Sound, _) => (Port::Sound, self.stream.sound_goes_to(now)?),
             (Kind::Report, Some(Reports::Within)) => (Port::Sound, self.stream.sound_goes_to(now)?),

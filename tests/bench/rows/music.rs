@@ -20,7 +20,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::unistd::{SysconfVar, sysconf};
 use pbx::id::{CallId, TenantId};
 use pbx::media::{
-    Clip, Codec, CodecKind, Event, Often, PlayId, Protection, Reports, Side, Stored, Terms, Wish,
+    Clip, Codec, CodecKind, Event, Often, PlayId, Protection, Reception, Reports, Side, Stored,
+    Terms, Wish,
 };
 use uuid::Uuid;
 
@@ -102,6 +103,7 @@ fn terms() -> Terms {
         events_clock: 8_000,
         comfort_noise: None,
         ptime: 20,
+        reception: Reception::Wanted,
         protection: Protection::Plain,
         reports: Reports::Beside,
     }

@@ -33,6 +33,7 @@ mod music;
 mod pact;
 mod pick_up;
 mod pulse;
+mod renewal;
 mod ring;
 pub mod shown;
 pub mod verdict;
@@ -231,7 +232,8 @@ impl Call {
         let silent = self.silence_at();
         let crossing = self.crossing.as_ref().map(|crossing| crossing.give_up_at);
         let announced = self.legs[0].early.announcements.deadline();
-        let others = [silent, crossing, self.pulse_at(), announced].into_iter().flatten();
+        let others =
+            [silent, crossing, self.pulse_at(), self.renewal_at(), announced].into_iter().flatten();
         own.into_iter().chain(unacked).chain(others).min()
     }
 
@@ -268,6 +270,7 @@ impl Call {
         }
         self.repeat_announcement(desk);
         self.take_pulses(desk);
+        self.renew_keys(desk);
         match self.phase {
             Phase::Ringing { give_up_at, .. } if give_up_at <= now => self.give_up_ringing(desk),
             Phase::Ringing { .. } => self.judge(desk),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::chance::Chance;
-use crate::media::{CodecKind, DtlsRole, Protection, Reports, Suite, Terms};
+use crate::media::{CodecKind, DtlsRole, Protection, Reception, Reports, Suite, Terms};
 
 const PRINT: [u8; 32] = [0xab; 32];
 const KEY: &str = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB";
@@ -162,6 +162,9 @@ fn codecs_of_real_phones_keep_their_order_their_numbers_and_what_is_said_of_them
 fn a_browser_is_answered_by_a_desk_phone() {
     let browser = read(CHROMIUM);
     assert_eq!(browser.sound().direction, Direction::SendRecv, "0.0.0.0 is no hold here");
+    assert_eq!(browser.sound().rtp, Some("0.0.0.0:9".parse().unwrap()), "it wants sound");
+    let refused = read(&CHROMIUM.replace("m=audio 9 ", "m=audio 0 "));
+    assert_eq!(refused.sound().rtp, None);
     let phone = read(&YEALINK.replace("RTP/SAVP", "RTP/AVP").replace("a=crypto", "a=x-none"));
     let (written, terms) = answer(&browser, &phone);
     assert_eq!(list(&written), "m=audio 26000 UDP/TLS/RTP/SAVPF 9 0 8 126", "{written}");
@@ -285,6 +288,31 @@ fn packets_are_as_long_as_the_phone_wishes_and_we_can_make_them() {
         let phone = read(&format!("{}{said}", SNOM.replace("a=ptime:20\r\n", "")));
         assert_eq!(answer(&phone, &phone.mirrored()).1.ptime, ptime, "{said}");
     }
+}
+
+#[test]
+fn a_phone_is_sent_sound_if_it_says_that_it_receives_and_the_other_that_it_sends() {
+    let says = |direction: &str| {
+        read(
+            &SNOM
+                .replace("a=sendrecv\r\n", "")
+                .replace("a=ptime", &format!("a={direction}\r\na=ptime")),
+        )
+    };
+    for (phone, other, reception) in [
+        ("sendrecv", "sendrecv", Reception::Wanted),
+        ("recvonly", "sendonly", Reception::Wanted),
+        ("sendonly", "recvonly", Reception::Unwanted),
+        ("inactive", "inactive", Reception::Unwanted),
+        ("sendrecv", "recvonly", Reception::Unwanted),
+        ("sendrecv", "sendonly", Reception::Wanted),
+    ] {
+        let (written, terms) = answer(&says(phone), &says(other));
+        assert_eq!(terms.reception, reception, "{phone}, {other}: {written}");
+    }
+    let before_rfc_3264 = read(&SNOM.replace("IN IP4 192.0.2.25", "IN IP4 0.0.0.0"));
+    let (written, terms) = answer(&before_rfc_3264, &says("recvonly"));
+    assert_eq!(terms.reception, Reception::Unwanted, "{written}");
 }
 
 #[test]
