@@ -17,6 +17,8 @@ use kit::failure::{Failure, Outcome};
 use kit::tone;
 use media::{Config, Media};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 use nix::unistd::{SysconfVar, sysconf};
 use pbx::id::{CallId, TenantId};
 use pbx::media::{
@@ -80,7 +82,7 @@ impl Stage {
             self.media.wish(Wish::Agree { side, terms: Box::new(terms()) });
             self.media.wish(Wish::Aim { side, rtp, rtcp: None, near: None });
             let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            phones.push((side, Phone { socket, target }));
+            phones.push((side, Phone::new(socket, target)));
         }
         self.media.wish(Wish::Join { a: sides[0], b: sides[1] });
         phones.try_into().map_err(|_| Failure::new("two phones are a call"))
@@ -125,8 +127,8 @@ fn used() -> Duration {
     Duration::from_millis(tasks.filter_map(ticks).sum::<u64>() * 1_000 / each.max(1))
 }
 
-/// What one phone heard: when, and which timestamp.
-type Heard = BTreeMap<usize, Vec<(Instant, u32)>>;
+/// What each phone heard: when, in microseconds, and which timestamp.
+type Heard = BTreeMap<usize, Vec<(u64, u32)>>;
 
 /// Listens at all of them until it is told to stop.
 fn listen(core: usize, sockets: &[UdpSocket], stop: &AtomicBool) -> std::io::Result<Heard> {
@@ -134,20 +136,20 @@ fn listen(core: usize, sockets: &[UdpSocket], stop: &AtomicBool) -> std::io::Res
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     for (number, socket) in (0..).zip(sockets) {
         socket.set_nonblocking(true)?;
+        setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
         epoll.add(socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, number))?;
     }
     let (mut heard, mut ready) = (Heard::new(), [EpollEvent::empty(); 256]);
-    let mut room = [0; 2_048];
+    let (mut room, mut notes) = ([0; 2_048], nix::cmsg_space!(TimeSpec));
     while !stop.load(Ordering::Relaxed) {
         let count = epoll.wait(&mut ready, EpollTimeout::from(10_u8))?;
-        let now = Instant::now();
         for event in ready.iter().take(count) {
             let number = event.data() as usize;
             let Some(socket) = sockets.get(number) else { continue };
-            while let Ok(len) = socket.recv(&mut room) {
+            while let Some((len, at)) = sound::receive(socket, &mut room, &mut notes) {
                 if let (12.., Some(&[a, b, c, d])) = (len, room.get(4..8)) {
                     let timestamp = u32::from_be_bytes([a, b, c, d]);
-                    heard.entry(number).or_default().push((now, timestamp));
+                    heard.entry(number).or_default().push((at, timestamp));
                 }
             }
         }
@@ -162,7 +164,7 @@ fn lateness(heard: &Heard) -> Vec<f64> {
         let Some((first, base)) = packets.first().copied() else { continue };
         let offsets = packets.iter().map(|(at, timestamp)| {
             let due = f64::from(timestamp.wrapping_sub(base)) * 125.0;
-            at.duration_since(first).as_secs_f64() * 1e6 - due
+            at as f64 - first as f64 - due
         });
         let offsets: Vec<f64> = offsets.collect();
         let earliest = offsets.iter().copied().fold(f64::INFINITY, f64::min);
@@ -223,7 +225,7 @@ fn relayed(settings: &Settings) -> Outcome<f64> {
     }
     let threads = cores.clone().into_iter().zip(shares).map(|(core, share)| {
         let talk = Arc::clone(&talk);
-        thread::spawn(move || sound::talk(core, &share, &talk))
+        thread::spawn(move || sound::talk(core, share, &talk))
     });
     let threads: Vec<_> = threads.collect();
     thread::sleep(settings.window.warm_for);
@@ -294,14 +296,14 @@ pub(super) fn prompts(settings: &Settings) -> Outcome<Vec<Row>> {
         silent.push(other);
     }
     let (began, heard) = listening(settings, sockets, || {
-        let (begin, mut began) = (Instant::now(), BTreeMap::<usize, Vec<Instant>>::new());
+        let (begin, mut began) = (Instant::now(), BTreeMap::<usize, Vec<u64>>::new());
         let total = PROMPTS_A_SECOND * settings.window.count_for.as_secs() as u32;
         for number in 0..total {
             let due = begin + Duration::from_secs(1) * number / PROMPTS_A_SECOND;
             thread::sleep(due.saturating_duration_since(Instant::now()));
             let place = number as usize % sides.len();
             if let Some(side) = sides.get(place) {
-                began.entry(place).or_default().push(Instant::now());
+                began.entry(place).or_default().push(sound::micros());
                 stage.play(*side, number, Clip::Sound(clip(2)), Often::Once);
             }
         }
@@ -311,9 +313,9 @@ pub(super) fn prompts(settings: &Settings) -> Outcome<Vec<Row>> {
     let mut starts = vec![];
     for (place, began) in &began {
         let Some(packets) = heard.get(place) else { continue };
-        let first = |at: &Instant| packets.iter().find(|(heard, _)| heard > at);
+        let first = |at: &u64| packets.iter().find(|(heard, _)| heard > at);
         let waits = began.iter().filter_map(|at| Some(first(at)?.0 - *at));
-        starts.extend(waits.map(|wait| wait.as_secs_f64() * 1e6));
+        starts.extend(waits.map(|wait| wait as f64));
     }
     starts.sort_by(f64::total_cmp);
     let late = lateness(&heard);
