@@ -164,7 +164,7 @@ fn lateness(heard: &Heard) -> Vec<f64> {
         let Some((first, base)) = packets.first().copied() else { continue };
         let offsets = packets.iter().map(|(at, timestamp)| {
             let due = f64::from(timestamp.wrapping_sub(base)) * 125.0;
-            at as f64 - first as f64 - due
+            *at as f64 - first as f64 - due
         });
         let offsets: Vec<f64> = offsets.collect();
         let earliest = offsets.iter().copied().fold(f64::INFINITY, f64::min);
