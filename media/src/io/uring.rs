@@ -50,13 +50,14 @@ pub(super) struct Uring {
     sending: Vec<Buffer>,
     queued: Carried,
     /// Datagrams of our own, the first of which are sent with the next call.
-    made: Vec<Box<Made>>,
+    made: Box<[Made]>,
     made_waiting: usize,
     /// Ports that have stopped receiving.
     stopped: Vec<Told>,
 }
 
 /// Room for a datagram of our own, and for where it goes.
+#[derive(Clone)]
 struct Made {
     bytes: [u8; ROOM],
     address: [u8; ADDRESS],
@@ -100,7 +101,7 @@ impl Uring {
             lives: Vec::new(),
             sending: Vec::with_capacity(usize::from(COUNT)),
             queued: Carried::default(),
-            made: Vec::with_capacity(MADE),
+            made: vec![Made { bytes: [0; ROOM], address: [0; ADDRESS] }; MADE].into(),
             made_waiting: 0,
             stopped: Vec::with_capacity(usize::from(COUNT)),
         };
@@ -222,9 +223,6 @@ impl Uring {
             self.submit();
         }
         let full = || io::Error::from(io::ErrorKind::WouldBlock);
-        if self.made_waiting == self.made.len() && self.made.len() < MADE {
-            self.made.push(Box::new(Made { bytes: [0; ROOM], address: [0; ADDRESS] }));
-        }
         let made = self.made.get_mut(self.made_waiting).ok_or_else(full)?;
         made.bytes.get_mut(..bytes.len()).ok_or_else(full)?.copy_from_slice(bytes);
         let send =

@@ -212,7 +212,7 @@ impl Reel {
     fn make(&mut self, room: &mut Room) {
         let ms = self.frame.as_millis() as usize;
         let Some(press) = &mut self.press else { return };
-        if self.made % A_BLOCK == 0 {
+        if self.made.is_multiple_of(A_BLOCK) {
             let left = (self.whole - self.made).min(A_BLOCK) as usize;
             let bytes = Vec::with_capacity(left * ms * press.packing.per_ms());
             self.packed += bytes.capacity();

@@ -28,12 +28,14 @@ use pbx::media::{
 use uuid::Uuid;
 
 use super::{Row, Settings, Verdict, median};
-use crate::sound::{self, Phone, Talk};
+use crate::sound::{self, Phone, Talk, Traffic};
 
 const CALLS: usize = 1_000;
 const PROMPTS_A_SECOND: u32 = 500;
 const PROMPT_LASTS: Duration = Duration::from_millis(2_500);
 const OPENS_WITHIN: Duration = Duration::from_secs(10);
+/// Until every phone has a socket of its own (`media::settling`).
+const SETTLES_FOR: Duration = Duration::from_secs(10);
 const FRAME: Duration = Duration::from_millis(20);
 
 /// The threads of sound, with their sides.
@@ -139,10 +141,13 @@ fn listen(core: usize, sockets: &[UdpSocket], stop: &AtomicBool) -> std::io::Res
         setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
         epoll.add(socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, number))?;
     }
-    let (mut heard, mut ready) = (Heard::new(), [EpollEvent::empty(); 256]);
+    let (mut heard, mut ready) = (Heard::new(), [EpollEvent::empty(); 1_024]);
     let (mut room, mut notes) = ([0; 2_048], nix::cmsg_space!(TimeSpec));
     while !stop.load(Ordering::Relaxed) {
-        let count = epoll.wait(&mut ready, EpollTimeout::from(10_u8))?;
+        // A phone that sleeps must be woken, which on loopback is charged to whoever sends: a network
+        // wakes nobody. When a packet came the kernel says.
+        thread::sleep(Duration::from_millis(4));
+        let count = epoll.wait(&mut ready, EpollTimeout::ZERO)?;
         for event in ready.iter().take(count) {
             let number = event.data() as usize;
             let Some(socket) = sockets.get(number) else { continue };
@@ -208,14 +213,12 @@ fn listening<T>(
     Ok((done?, all))
 }
 
-/// The threads' CPU time a second while calls are relayed.
-fn relayed(settings: &Settings) -> Outcome<f64> {
-    let mut stage = Stage::set()?;
-    let mut phones = vec![];
-    for _ in 0..CALLS {
-        phones.extend(stage.call()?.map(|(_, phone)| phone));
-    }
-    let talk = Arc::new(Talk::new());
+/// Lets all of them talk, until they are told to stop.
+fn talk(
+    settings: &Settings,
+    phones: Vec<Phone>,
+    talk: &Arc<Talk>,
+) -> Vec<thread::JoinHandle<std::io::Result<Traffic>>> {
     let cores = &settings.cores.load;
     let mut shares: Vec<Vec<Phone>> = cores.iter().map(|_| vec![]).collect();
     for (number, phone) in phones.into_iter().enumerate() {
@@ -224,55 +227,60 @@ fn relayed(settings: &Settings) -> Outcome<f64> {
         }
     }
     let threads = cores.clone().into_iter().zip(shares).map(|(core, share)| {
-        let talk = Arc::clone(&talk);
+        let talk = Arc::clone(talk);
         thread::spawn(move || sound::talk(core, share, &talk))
     });
-    let threads: Vec<_> = threads.collect();
-    thread::sleep(settings.window.warm_for);
-    let before = (used(), talk.heard());
+    threads.collect()
+}
+
+/// The threads' CPU time a second while calls are relayed, and then while all of them are on hold and
+/// hear the same music.
+fn relayed_and_held(settings: &Settings) -> Outcome<[f64; 2]> {
+    let mut stage = Stage::set()?;
+    let (mut phones, mut held, mut sockets) = (vec![], vec![], vec![]);
+    for _ in 0..CALLS {
+        let [(side, one), (_, other)] = stage.call()?;
+        held.push(side);
+        sockets.push(one.socket.try_clone()?);
+        phones.extend([one, other]);
+    }
+    let talking = Arc::new(Talk::new());
+    let threads = talk(settings, phones, &talking);
+    thread::sleep(SETTLES_FOR);
+    let (before, heard) = (used(), talking.heard());
     thread::sleep(settings.window.count_for);
-    let (cpu, heard) = (used() - before.0, talk.heard() - before.1);
-    talk.stop();
+    let (relayed, heard) = (used() - before, talking.heard() - heard);
+    talking.stop();
     for thread in threads {
         thread.join().map_err(|_| Failure::new("a phone panicked"))??;
     }
-    let seconds = settings.window.count_for.as_secs_f64();
-    eprintln!("  relayed: {:.0} packets/s", heard as f64 / seconds);
-    Ok(cpu.as_secs_f64() / seconds)
-}
-
-/// The same while as many are on hold and hear the same music.
-fn held(settings: &Settings) -> Outcome<f64> {
-    let mut stage = Stage::set()?;
-    let (mut sockets, mut silent) = (vec![], vec![]);
-    for _ in 0..CALLS {
-        let [(side, phone), other] = stage.call()?;
+    for side in held {
         stage.play(side, 1, Clip::Music(clip(1)), Often::Forever);
-        sockets.push(phone.socket);
-        silent.push(other);
     }
-    let (cpu, heard) = listening(settings, sockets, || {
+    let (music, played) = listening(settings, sockets, || {
         thread::sleep(settings.window.warm_for);
         let before = used();
         thread::sleep(settings.window.count_for);
         Ok(used() - before)
     })?;
-    let packets: usize = heard.values().map(Vec::len).sum();
-    let late = lateness(&heard);
-    let whole = settings.window.warm_for + settings.window.count_for;
+    let seconds = settings.window.count_for.as_secs_f64();
+    let packets: usize = played.values().map(Vec::len).sum();
+    let whole = (settings.window.warm_for + settings.window.count_for).as_secs_f64();
     eprintln!(
-        "  held: {:.0} packets/s, {:.2} ms late at p99",
-        packets as f64 / whole.as_secs_f64(),
-        share(&late, 0.99) / 1e3
+        "  relayed: {:.0} packets/s; held: {:.0} packets/s, {:.2} ms late at p99",
+        heard as f64 / seconds,
+        packets as f64 / whole,
+        share(&lateness(&played), 0.99) / 1e3
     );
-    Ok(cpu.as_secs_f64() / settings.window.count_for.as_secs_f64())
+    Ok([relayed, music].map(|used| used.as_secs_f64() / seconds))
 }
 
 pub(super) fn music(settings: &Settings) -> Outcome<Vec<Row>> {
     let (mut of_relayed, mut of_held) = (vec![], vec![]);
     for _ in 0..settings.pairs {
-        of_relayed.push(relayed(settings)?);
-        of_held.push(held(settings)?);
+        let [relayed, held] = relayed_and_held(settings)?;
+        of_relayed.push(relayed);
+        of_held.push(held);
     }
     let ratio = median(of_held.iter().zip(&of_relayed).map(|(held, relayed)| held / relayed));
     Ok(vec![Row {
