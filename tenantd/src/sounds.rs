@@ -21,8 +21,14 @@ const AT_ONCE: usize = 8;
 /// What stands before the samples (`intake`).
 const HEADER: usize = 44;
 
+/// Begins to fetch what is wanted, for as long as the process lives, and shows how that goes.
+pub fn start(media: &Arc<Media>, objects: &Objects, metrics: &Metrics) {
+    show(media, metrics);
+    tokio::spawn(fetch(Arc::downgrade(media), objects.clone()));
+}
+
 /// Fetches what is wanted, for as long as there is sound.
-pub async fn fetch(media: Weak<Media>, objects: Objects) {
+async fn fetch(media: Weak<Media>, objects: Objects) {
     let bell = Arc::new(Notify::new());
     let Some(shelf) = media.upgrade().map(|media| media.shelf().clone()) else { return };
     let rung = bell.clone();
@@ -77,7 +83,7 @@ fn samples(file: &Bytes) -> Option<Samples> {
 }
 
 /// Shows what is kept in memory, and how often it was right.
-pub fn show(media: &Arc<Media>, metrics: &Metrics) {
+fn show(media: &Arc<Media>, metrics: &Metrics) {
     type Read = fn(media::Shelved) -> u64;
     let gauges: [(&str, &str, Read); 2] = [
         ("tenantd_sound_cache_bytes", "Bytes of sounds that are ready to be played.", |s| s.bytes),

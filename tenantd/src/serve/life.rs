@@ -169,9 +169,7 @@ async fn serve(
         tokio::spawn(certificates.watch());
     }
     sound::show(&running.media(), &metrics);
-    sounds::show(&running.media(), &metrics);
-    let fetching = sounds::fetch(Arc::downgrade(&running.media()), objects.clone());
-    let fetching = tokio::spawn(fetching);
+    sounds::start(&running.media(), &objects, &metrics);
     let carrier = Carrier::new(database.clone(), objects, &config.node.0);
     carrier.show(&metrics);
     let carrying = tokio::spawn(carrier.run(health.clone()));
@@ -187,7 +185,6 @@ async fn serve(
     watching.abort();
     // Whatever was under way is done again after the next start.
     carrying.abort();
-    fetching.abort();
     drop(stun);
     following.abort();
     let _ = end.send(true);
