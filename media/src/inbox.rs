@@ -66,7 +66,9 @@ impl Inbox {
             | Wish::Agree { .. }
             | Wish::Join { .. }
             | Wish::Press { .. }
-            | Wish::Listen { .. } => LIMIT,
+            | Wish::Listen { .. }
+            | Wish::Mix { .. }
+            | Wish::Cue { .. } => LIMIT,
             Wish::Close { .. } => usize::MAX,
         };
         if queue.wishes.len() >= limit {

@@ -25,6 +25,7 @@ mod inbox;
 mod io;
 mod latch;
 mod measure;
+mod mixer;
 mod packet;
 mod ports;
 mod report;

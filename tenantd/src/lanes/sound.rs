@@ -44,6 +44,8 @@ impl Sounds {
                 | Wish::Join { .. }
                 | Wish::Press { .. }
                 | Wish::Listen { .. }
+                | Wish::Mix { .. }
+                | Wish::Cue { .. }
                 | Wish::Close { .. } => {}
             }
         }

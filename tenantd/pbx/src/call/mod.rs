@@ -290,6 +290,7 @@ impl Call {
             Sound::OneWay { .. } => self.handle_one_way(desk, index),
             // Digits of a call between two phones are theirs: media lets the other one hear them.
             Sound::Digit { .. } => {}
+            Sound::Speaking { .. } => {}
             Sound::Closed { heard, .. } => {
                 self.legs[index].voice.heard = Some(heard);
                 self.legs[index].voice.ports = Ports::Closed;
