@@ -43,6 +43,7 @@ impl Guard {
     pub(crate) fn agree(&mut self, now: Moment, protection: &Protection) {
         match (protection, &*self) {
             (Protection::Plain, _) => *self = Self::Plain,
+            (Protection::Awaited, _) => *self = Self::Closed,
             (Protection::Sdes { ours, theirs }, _) => self.take_keys(now, ours, theirs),
             // What a handshake agreed on is good until the next one has ended.
             (Protection::Dtls { .. }, Self::Keyed(_)) => {}

@@ -88,7 +88,8 @@ pub(crate) struct Reply {
 /// All open sides of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    ends: Vec<Option<End>>,
+    /// Boxed: there are as many places as there ever were sides at once.
+    ends: Vec<Option<Box<End>>>,
     free: Vec<Slot>,
     slots: BTreeMap<Side, Slot>,
     events: VecDeque<Event>,
@@ -155,7 +156,7 @@ impl Sessions {
 
     /// Opens a side in the place of one that was closed and not [freed](Self::free).
     pub(crate) fn open_in(&mut self, slot: Slot, side: Side, family: Family) -> Option<Slot> {
-        *self.ends.get_mut(slot.index())? = Some(End::new(side, family));
+        *self.ends.get_mut(slot.index())? = Some(Box::new(End::new(side, family)));
         self.slots.insert(side, slot);
         Some(slot)
     }
@@ -260,7 +261,7 @@ impl Sessions {
         source: SocketAddr,
         packet: &mut Packet<'_>,
     ) -> Way {
-        let end = self.ends.get_mut(slot.index()).and_then(Option::as_mut);
+        let end = self.ends.get_mut(slot.index()).and_then(Option::as_deref_mut);
         let Some(end) = end else { return Way::Stranger };
         let kind = match end.receive(now, port, source, packet) {
             Received::Believed(kind) => kind,
@@ -320,7 +321,7 @@ impl Sessions {
         slot: Slot,
         act: impl FnOnce(&mut End, &mut Surroundings<'_>) -> T,
     ) -> Option<T> {
-        let end = self.ends.get_mut(slot.index())?.as_mut()?;
+        let end = self.ends.get_mut(slot.index())?.as_deref_mut()?;
         let was_shaking = end.is_shaking();
         let room = match self.shaking.len() {
             0..HANDSHAKES => Room::Free,
@@ -402,7 +403,7 @@ impl Sessions {
     }
 
     fn end(&mut self, slot: Slot) -> Option<&mut End> {
-        self.ends.get_mut(slot.index())?.as_mut()
+        self.ends.get_mut(slot.index())?.as_deref_mut()
     }
 }
 

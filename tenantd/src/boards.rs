@@ -40,7 +40,7 @@ struct State {
 struct Latest {
     cleared: bool,
     phones: HashMap<BindingId, Option<Box<Phone>>>,
-    calls: HashMap<CallId, Option<LiveCall>>,
+    calls: HashMap<CallId, Option<Box<LiveCall>>>,
 }
 
 impl Gathered {

@@ -198,6 +198,11 @@ impl Dispatch {
         self.answers.drain(..)
     }
 
+    /// Gives back what is of no use any more; to be called now and then.
+    pub fn tidy(&mut self, now: Moment) {
+        self.edge.tidy(now);
+    }
+
     /// Whether something waits for room on another lane.
     pub fn holds(&self) -> bool {
         !self.held.is_empty()

@@ -84,6 +84,7 @@ impl Lane {
                 let load = self.switch.load();
                 gauge(&self.world.tally, load);
                 self.lanes.set_load(self.world.lane, load, self.dispatch.waiting());
+                self.dispatch.tidy(now);
                 told.load_at = now + load_every(told.stage);
             }
             // A lane that goes on at once has not asked which sockets hold something.

@@ -17,6 +17,7 @@ mod measure;
 mod meter;
 mod ours;
 mod peers;
+mod relays;
 mod rows;
 mod servers;
 mod sound;
@@ -58,7 +59,11 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    match Asked::read(arguments).and_then(|asked| run(&asked)) {
+    let done = match arguments.as_slice() {
+        [only] if only == relays::SERVE => relays::serve(),
+        _ => Asked::read(arguments).and_then(|asked| run(&asked)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");

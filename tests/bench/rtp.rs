@@ -28,7 +28,7 @@ use pbx::id::CallId;
 use pbx::media::{Event, Side, Wish};
 use pbx::moment::Moment;
 
-#[path = "sound.rs"]
+#[path = "sound/mod.rs"]
 mod sound;
 
 use sound::{Phone, Talk, Traffic, pin};
@@ -82,7 +82,8 @@ fn main() -> io::Result<()> {
             (targets, Running::Bare(bare))
         }
     };
-    let phones = sockets.into_iter().zip(targets).map(|(socket, target)| Phone { socket, target });
+    let phones =
+        sockets.into_iter().zip(targets).map(|(socket, target)| Phone::new(socket, target));
     run(&plan, phones.collect(), running)
 }
 
@@ -96,7 +97,7 @@ fn run(plan: &Plan, phones: Vec<Phone>, running: Running) -> io::Result<()> {
     let talk = Arc::new(Talk::new());
     let threads = (2..).zip(halves).map(|(core, half)| {
         let talk = Arc::clone(&talk);
-        thread::spawn(move || sound::talk(core, &half, &talk))
+        thread::spawn(move || sound::talk(core, half, &talk))
     });
     let threads: Vec<_> = threads.collect();
     thread::sleep(SETTLES_FOR);

@@ -8,17 +8,19 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::failure::Outcome;
 
 /// Where the router hands it what is for the server.
 pub const PORT: u16 = 15_060;
-/// How often a box with nothing to do looks whether it is over.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// A box to which nothing comes looks this often whether it is over, in milliseconds.
+const LOOK_EVERY_MS: u16 = 50;
 
 /// A box at work. Dropping it ends it.
 #[derive(Debug)]
@@ -50,11 +52,8 @@ impl Alg {
         // A thread begins in the network of the one that starts it.
         let thread = thread::spawn(move || {
             while !told.load(Ordering::Relaxed) {
-                match rewriting.pass() {
-                    Ok(true) => {}
-                    // A port that nobody listens at any more says so; a router does not care.
-                    Ok(false) | Err(_) => thread::sleep(LOOK_EVERY),
-                }
+                // A port that nobody listens at any more says so; a router does not care.
+                let _ = rewriting.wait().and_then(|()| rewriting.pass());
             }
         });
         Ok(Self { over, thread: Some(thread) })
@@ -72,12 +71,19 @@ impl Drop for Alg {
 }
 
 impl Rewriting {
-    /// Passes on what has come; whether anything had.
-    fn pass(&mut self) -> Outcome<bool> {
-        let mut passed = false;
+    /// Waits until something comes, and no longer than it takes to look whether all is over.
+    fn wait(&self) -> Outcome {
+        let sockets = [&self.inside].into_iter().chain(self.phones.values());
+        let mut ready: Vec<PollFd<'_>> =
+            sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
+        poll(&mut ready, LOOK_EVERY_MS)?;
+        Ok(())
+    }
+
+    /// Passes on what has come.
+    fn pass(&mut self) -> Outcome {
         let mut bytes = [0; 65_536];
         if let Some((length, phone)) = came(self.inside.recv_from(&mut bytes))? {
-            passed = true;
             if !self.phones.contains_key(&phone) {
                 let socket = UdpSocket::bind((self.outside, 0))?;
                 socket.connect(self.server)?;
@@ -89,12 +95,11 @@ impl Rewriting {
         }
         for (phone, socket) in &self.phones {
             if let Some((length, _)) = came(socket.recv_from(&mut bytes))? {
-                passed = true;
                 let back = inwards(&bytes[..length], *phone, socket.local_addr()?);
                 self.inside.send_to(&back, phone)?;
             }
         }
-        Ok(passed)
+        Ok(())
     }
 }
 

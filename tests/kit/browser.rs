@@ -57,6 +57,14 @@ impl Browser {
     /// # Errors
     /// If it is not installed, or does not come up.
     pub fn start(scene: &Scene) -> Outcome<Self> {
+        Self::start_with(scene, &[])
+    }
+
+    /// The same with more flags.
+    ///
+    /// # Errors
+    /// If it is not installed, or does not come up.
+    pub fn start_with(scene: &Scene, flags: &[&str]) -> Outcome<Self> {
         let folder = scene.folder.path().join("browser");
         fs::create_dir_all(folder.join("home"))?;
         let (to_it, from_it) = (folder.join("commands"), folder.join("answers"));
@@ -68,6 +76,7 @@ impl Browser {
         command
             .args(["-c", "exec \"$@\" 3<\"$COMMANDS\" 4>\"$ANSWERS\"", "sh", installed()?])
             .args(FLAGS)
+            .args(flags)
             .arg(format!("--user-data-dir={}", folder.join("profile").display()))
             .arg("about:blank")
             .env("COMMANDS", &to_it)

@@ -75,11 +75,19 @@ impl Handset {
     /// # Errors
     /// If the call is refused.
     pub fn call(&mut self, number: &str, sound: SocketAddr) -> Outcome<Dialog> {
+        self.call_with(number, &offer(sound))
+    }
+
+    /// The same, with that session description.
+    ///
+    /// # Errors
+    /// If the call is refused.
+    pub fn call_with(&mut self, number: &str, sdp: &str) -> Outcome<Dialog> {
         let target = format!("sip:{number}@{}", self.domain);
-        let answer = self.invite(&target, sound)?;
+        let answer = self.invite_with(&target, sdp)?;
         let theirs = expect(answer, 200)?;
         let dialog = self.dialog_of(&theirs, Side::Caller)?;
-        self.send_within(&dialog, "ACK", dialog.cseq, "")?;
+        self.send_within(&dialog, "ACK", dialog.cseq, "", "")?;
         Ok(dialog)
     }
 
@@ -88,8 +96,11 @@ impl Handset {
     /// # Errors
     /// If no final answer comes.
     pub fn invite(&mut self, target: &str, sound: SocketAddr) -> Outcome<String> {
-        let more = format!("Contact: {}\r\nContent-Type: application/sdp\r\n", self.contact());
-        self.ask("INVITE", target, target, &more, &offer(sound))
+        self.invite_with(target, &offer(sound))
+    }
+
+    fn invite_with(&mut self, target: &str, sdp: &str) -> Outcome<String> {
+        self.ask("INVITE", target, target, &self.with_sdp(), sdp)
     }
 
     /// Waits for a call and answers it; returns once that is acknowledged.
@@ -98,10 +109,39 @@ impl Handset {
     /// If none comes.
     pub fn answer(&mut self, sound: SocketAddr) -> Outcome<Dialog> {
         let invite = self.request_of("INVITE")?;
-        let more = format!("Contact: {}\r\nContent-Type: application/sdp\r\n", self.contact());
-        self.respond(&invite, "200 OK", &more, &offer(sound))?;
+        self.accept(&invite, &offer(sound))
+    }
+
+    /// Answers a call that has come with that session description; returns once that is
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn accept(&mut self, invite: &str, sdp: &str) -> Outcome<Dialog> {
+        self.respond(invite, "200 OK", &self.with_sdp(), sdp)?;
         self.request_of("ACK")?;
-        self.dialog_of(&invite, Side::Callee)
+        self.dialog_of(invite, Side::Callee)
+    }
+
+    /// Refuses a call that has come; returns once that is acknowledged.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn refuse(&mut self, invite: &str, status: &str) -> Outcome {
+        self.respond(invite, status, "", "")?;
+        self.request_of("ACK").map(drop)
+    }
+
+    /// Changes the session of a call that goes on; returns the 200, which it has acknowledged.
+    ///
+    /// # Errors
+    /// If that is refused.
+    pub fn renew(&mut self, dialog: &mut Dialog, sdp: &str) -> Outcome<String> {
+        dialog.cseq += 1;
+        self.send_within(dialog, "INVITE", dialog.cseq, &self.with_sdp(), sdp)?;
+        let answer = expect(self.final_answer("INVITE")?, 200)?;
+        self.send_within(dialog, "ACK", dialog.cseq, "", "")?;
+        Ok(answer)
     }
 
     /// Hangs up.
@@ -109,14 +149,14 @@ impl Handset {
     /// # Errors
     /// If the other side does not confirm it.
     pub fn hang_up(&mut self, dialog: &Dialog) -> Outcome {
-        self.send_within(dialog, "BYE", dialog.cseq + 1, "")?;
+        self.send_within(dialog, "BYE", dialog.cseq + 1, "", "")?;
         let mut answer = self.final_answer("BYE")?;
         // From another connection than the call's it has to say again who it is.
         if status(&answer) == 407 {
             let login = Login { user: &self.number, password: &self.password };
             let proof = digest::answer_md5(&answer, "BYE", &dialog.target, &login)?;
             let proof = format!("Proxy-Authorization: {proof}\r\n");
-            self.send_within(dialog, "BYE", dialog.cseq + 2, &proof)?;
+            self.send_within(dialog, "BYE", dialog.cseq + 2, &proof, "")?;
             answer = self.final_answer("BYE")?;
         }
         expect(answer, 200).map(drop)
@@ -267,7 +307,19 @@ impl Handset {
         Ok(Dialog { theirs, target, from, to, call_id, cseq })
     }
 
-    fn send_within(&mut self, dialog: &Dialog, method: &str, cseq: u32, more: &str) -> Outcome {
+    /// The header fields of a message of ours with a session description.
+    fn with_sdp(&self) -> String {
+        format!("Contact: {}\r\nContent-Type: application/sdp\r\n", self.contact())
+    }
+
+    fn send_within(
+        &mut self,
+        dialog: &Dialog,
+        method: &str,
+        cseq: u32,
+        more: &str,
+        body: &str,
+    ) -> Outcome {
         self.requests += 1;
         let Dialog { target, from, to, call_id, .. } = dialog;
         let at = self.line.local;
@@ -275,8 +327,9 @@ impl Handset {
             "{method} {target} SIP/2.0\r\n\
              Via: SIP/2.0/{transport} {at};rport;branch=z9hG4bKd{count}x{port}\r\n\
              Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
-             CSeq: {cseq} {method}\r\n{more}Content-Length: 0\r\n\r\n",
+             CSeq: {cseq} {method}\r\n{more}Content-Length: {length}\r\n\r\n{body}",
             transport = self.line.transport(),
+            length = body.len(),
             count = self.requests,
             port = at.port(),
         );

@@ -35,3 +35,4 @@ pub mod twins;
 pub mod ulaw;
 pub mod wait;
 pub mod wav;
+pub mod web_phone;

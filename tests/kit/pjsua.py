@@ -143,6 +143,9 @@ class Phone:
         config.idUri = f"sip:{settings['number']}@{settings['domain']}"
         config.regConfig.registrarUri = f"sip:{settings['domain']}"
         config.regConfig.timeoutSec = 600
+        # Whose connection breaks comes back as soon as it can.
+        config.regConfig.retryIntervalSec = config.regConfig.firstRetryIntervalSec = 1
+        config.regConfig.randomRetryIntervalSec = 0
         sip, media, call = config.sipConfig, config.mediaConfig, config.callConfig
         sip.transportId = transport
         sip.proxies.append(f"sip:{settings['proxy']};transport={settings['over']};lr")

@@ -26,3 +26,4 @@ mod strangers;
 mod stun;
 mod transports;
 mod voices;
+mod web_phone;

@@ -1,5 +1,6 @@
 //! Sound that is encrypted, between real phones of several makes, while somebody tries to be a third.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use kit::pjsua::{self, Insists, Pjsua};
 use kit::scene::{Scene, play};
 use kit::server::Server;
 use kit::tls::Authority;
+use kit::wait::{self, SOON};
 
 const HANDSHAKES: &str = "tenantd_sound_handshakes_total";
 const FORGED: &str = "tenantd_sound_packets_forged_total";
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A server with a certificate that phones believe.
@@ -131,6 +134,72 @@ fn a_phone_with_keys_calls_one_with_handshakes() {
 #[test]
 fn a_phone_with_handshakes_calls_one_with_keys() {
     two_phones_talk(Encrypts::ByHandshake, Encrypts::ByKeys, 1.0);
+}
+
+/// The server is killed while a plain phone talks with one that encrypts by keys. (Not with baresip:
+/// this version uses the first keys for as long as the call lasts, whatever it is told later.)
+#[test]
+fn a_phone_with_keys_gets_new_ones_after_a_kill_and_talks_on() {
+    let missing = pjsua::missing().expect("infra/test has tried to get pjsua2");
+    play("secure-killed", |scene| {
+        if let Some(why) = missing {
+            println!("SKIPPED PJSIP's phone: {why}");
+            return Ok(());
+        }
+        let mut stage = Stage::set(scene)?;
+        let mut ada = stage.phone(scene, "101", 440, Encrypts::Never)?;
+        let mut other = stage.pjsua(scene, Encrypts::ByKeys)?;
+        ada.dial("103")?;
+        ada.wait_for("CALL_ESTABLISHED")?;
+        other.wait_for_tone(440.0)?;
+        let plain = ada.messages_with("INVITE sip:");
+
+        stage.server.cut_off()?;
+        stage.server.run()?;
+        // It comes back by itself, and is asked as soon as it is there.
+        other.wait_for("registered 200")?;
+        other.wait_for("sound both_ways")?;
+        other.wait_for_tone(440.0)?;
+        ada.wait_for_sound(75)?;
+        assert_eq!(ada.messages_with("INVITE sip:"), plain, "a plain phone hears nothing of it");
+        other.hang_up()?;
+        ada.wait_for("CALL_CLOSED")?;
+        // What it says of the keys that it opened our packets with.
+        let said = other.quit()?;
+        let keys: BTreeSet<&str> = said
+            .lines()
+            .filter_map(|line| line.split_once("RX: AES_"))
+            .map(|(_, key)| key)
+            .collect();
+        assert_eq!(keys.len(), 2, "{keys:?}");
+        Ok(())
+    });
+}
+
+/// This version of baresip shakes hands once a call, and answers with neither part of another
+/// handshake (RFC 5763 §5 wants one): there cannot be sound any more.
+#[test]
+fn a_phone_that_cannot_shake_hands_again_is_hung_up_after_a_kill() {
+    play("secure-deaf", |scene| {
+        let mut stage = Stage::set(scene)?;
+        let mut ada = stage.phone(scene, "101", 440, Encrypts::Never)?;
+        let setup = baresip::Setup::new(&stage.alpha, "102", stage.server.at.tls(), 700);
+        let encrypts = Encrypts::ByHandshake;
+        let setup = baresip::Setup { over: Over::Tls, encrypts, expires: 60, ..setup };
+        let mut bob = Phone::registered(scene, &setup)?;
+        bob.dial("101")?;
+        baresip::talking(&mut bob, &mut ada)?;
+
+        stage.server.cut_off()?;
+        stage.server.run()?;
+        bob.wait_for_silence(Duration::from_secs(1))?;
+        // It comes back when it has to register again.
+        wait::until("its refusal", MINUTE + SOON, || {
+            Ok((bob.messages_with("BYE sip:102") > 0).then_some(()))
+        })?;
+        bob.wait_for("CALL_CLOSED")?;
+        ada.wait_for("CALL_CLOSED").map(drop)
+    });
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod nat;
 mod nodes;
 mod phones;
 mod reliable;
+mod renewal;
 mod secrecy;
 mod sound;
 mod timers;

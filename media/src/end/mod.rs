@@ -37,6 +37,8 @@ pub(crate) struct End {
     pub(crate) stream: Stream,
     /// What is made of what the peer says, and what we say to it ourselves.
     pub(crate) speech: Speech,
+    /// What signalling said last of where the peer is.
+    aimed: Option<Aim>,
     guard: Guard,
     dtls: Option<Box<Association>>,
     ice: Option<Box<Agent>>,
@@ -91,6 +93,7 @@ impl End {
             terms: None,
             stream: Stream::default(),
             speech: Speech::default(),
+            aimed: None,
             guard: Guard::default(),
             dtls: None,
             ice: None,
@@ -98,9 +101,16 @@ impl End {
         }
     }
 
-    /// Signalling says where the peer is. Where checks say it, signalling says only whether there is
-    /// to be sound: a browser names no address before it has found one.
+    /// Signalling says where the peer is.
     pub(crate) fn aim(&mut self, now: Moment, aim: Aim, around: &mut Surroundings<'_>) {
+        self.aimed = Some(aim);
+        self.follow(now, aim);
+        self.say_hello(now, around);
+    }
+
+    /// Where checks say where the peer is, signalling says only whether there is to be sound: a
+    /// browser names no address before it has found one.
+    fn follow(&mut self, now: Moment, aim: Aim) {
         if self.ice.is_some() {
             let sending = match aim.rtp {
                 Some(named) if named.port() != 0 => Sending::Wanted,
@@ -113,15 +123,15 @@ impl End {
             let rtcp = aim.rtcp.filter(reachable);
             self.stream.aim(now, Aim { rtp, rtcp, ..aim });
         }
-        self.say_hello(now, around);
     }
 
     /// Signalling says what was agreed on.
     pub(crate) fn agree(&mut self, now: Moment, terms: Box<Terms>, around: &mut Surroundings<'_>) {
         self.guard.agree(now, &terms.protection);
         self.speech.agree(&terms);
+        let checked = self.ice.is_some();
         match &terms.protection {
-            Protection::Plain | Protection::Sdes { .. } => {
+            Protection::Plain | Protection::Awaited | Protection::Sdes { .. } => {
                 self.dtls = None;
                 self.check_by(None);
             }
@@ -134,6 +144,10 @@ impl End {
             }
         }
         self.terms = Some(terms);
+        // A caller is aimed at as soon as it has ports, and what it is answered comes later.
+        if let (Some(aim), true) = (self.aimed, self.ice.is_some() != checked) {
+            self.follow(now, aim);
+        }
         self.say_hello(now, around);
     }
 

@@ -346,7 +346,7 @@ fn nothing_passes_while_there_are_no_keys_or_none_that_can_be_used() {
     let dtls = Protection::Dtls { role: DtlsRole::Server, fingerprint: [0; 32], ice: None };
     let short = Key { suite: Suite::AeadAes128Gcm, material: vec![1; 27] };
     let broken = Protection::Sdes { ours: short.clone(), theirs: short };
-    for protection in [dtls, broken] {
+    for protection in [Protection::Awaited, dtls, broken] {
         let plain = terms(Protection::Plain, Reports::Beside);
         let mut call = Call::new(terms(protection, Reports::Beside), plain);
         let fax = [0, 1, 2, 3, 4, 5];
@@ -477,6 +477,25 @@ fn a_browser_on_hold_hears_nothing_and_keeps_its_keys() {
     let heard = call.hear(1, &sound(2, 2)).unwrap();
     assert_eq!(ada.open(heard), sound(2, 2));
     assert_eq!(call.sessions.take_secrecy().handshakes, 1);
+}
+
+#[test]
+fn a_browser_without_an_address_is_heard_and_hears_whatever_is_told_first() {
+    let mut call = plain_call();
+    let named = Aim { rtp: Some(at("0.0.0.0:9")), rtcp: None, near: None };
+    call.sessions.aim(START, side(0), named);
+    assert_eq!(call.hear(1, &sound(2, 0)), None, "nobody knows where it is");
+    let mut ada = Browser::new(&mut call, DtlsRole::Client, Some(told()));
+    ada.check(&mut call, ADA, Wishes::ThisWay);
+    ada.begin();
+    ada.talk(&mut call, ADA);
+    let mut ada = ada.phone();
+    let heard = call.hear(1, &sound(2, 1)).unwrap();
+    assert_eq!(ada.open(heard), sound(2, 1));
+    assert_eq!(call.hear(0, &ada.seal(&sound(1, 1))), Some(sound(1, 1)));
+    // Checks end, and what signalling said counts again.
+    call.sessions.agree(START, side(0), terms(Protection::Plain, Reports::Within));
+    assert_eq!(call.hear(1, &sound(2, 2)), None);
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub struct Board {
     /// Phones that are registered, by binding. Boxed: they are many, and trees are half empty.
     pub phones: BTreeMap<BindingId, Box<Phone>>,
     /// Calls under way.
-    pub calls: BTreeMap<CallId, LiveCall>,
+    pub calls: BTreeMap<CallId, Box<LiveCall>>,
 }
 
 /// A registered phone.
@@ -86,7 +86,7 @@ pub enum What {
     /// A phone left.
     PhoneGone(BindingId),
     /// A call began or went on.
-    Call(CallId, LiveCall),
+    Call(CallId, Box<LiveCall>),
     /// A call ended.
     CallEnded(CallId),
     /// The tenant left this switch.
@@ -160,13 +160,15 @@ mod tests {
                 trouble: None,
             })
         };
-        let call = |stage| LiveCall {
-            caller: "101".to_owned(),
-            dialled: "102".to_owned(),
-            answered_by: String::new(),
-            stage,
-            began_at: Moment::EPOCH,
-            answered_at: None,
+        let call = |stage| {
+            Box::new(LiveCall {
+                caller: "101".to_owned(),
+                dialled: "102".to_owned(),
+                answered_by: String::new(),
+                stage,
+                began_at: Moment::EPOCH,
+                answered_at: None,
+            })
         };
         let binding = |number| BindingId(Uuid::from_u128(number));
         let (one, two) = (CallId(Uuid::from_u128(1)), CallId(Uuid::from_u128(2)));

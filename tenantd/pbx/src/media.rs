@@ -242,6 +242,8 @@ pub enum CodecKind {
 pub enum Protection {
     /// Not at all.
     Plain,
+    /// By keys that are not agreed on yet: until then nothing passes, either way.
+    Awaited,
     /// SRTP whose keys stand in the descriptions (RFC 4568).
     Sdes {
         /// The key that we send with.

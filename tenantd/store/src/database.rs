@@ -208,6 +208,11 @@ fn pool(what: &'static str, url: &str, role: Role, size: u32) -> Result<PgPool, 
                 }
             })
         })
+        // What one large group of rows needed is not kept for the small ones after it.
+        .after_release(|connection, _| {
+            connection.shrink_buffers();
+            Box::pin(async { Ok(true) })
+        })
         .after_connect(move |connection, _| {
             Box::pin(async move {
                 let take = sqlx::query(TAKE_ROLE).bind(role.name()).bind(role.planning());

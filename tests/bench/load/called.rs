@@ -94,10 +94,8 @@ impl Called {
             Sound::Sent => {
                 let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
                 let port = socket.local_addr()?.port();
-                talks = sound_port(request).map(|target| sound::Phone {
-                    socket,
-                    target: SocketAddrV4::new(Ipv4Addr::LOCALHOST, target).into(),
-                });
+                talks = sound_port(request)
+                    .map(|target| sound::Phone::new(socket, (Ipv4Addr::LOCALHOST, target).into()));
                 port
             }
         };

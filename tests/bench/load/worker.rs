@@ -423,7 +423,7 @@ impl Worker<'_> {
         self.shared.up.fetch_add(1, Ordering::Relaxed);
         if let (Some(socket), Some(port)) = (errand.call.socket.take(), sound_port(text)) {
             let target = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into();
-            self.talk(Some(sound::Phone { socket, target }));
+            self.talk(Some(sound::Phone::new(socket, target)));
         }
         if let Work::Call(lasts_for) = self.plan.work {
             self.agenda.add(now + lasts_for, Task::HangUp(errand.branch));

@@ -1,6 +1,7 @@
 //! Kamailio, the registrar and proxy that carriers use: with its own configuration and Postgres.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Command;
 
@@ -34,6 +35,9 @@ pub(crate) enum Setup {
     WithSound,
 }
 
+/// Beside a tenantd that has those below.
+const SOUND_PORTS: RangeInclusive<u16> = 40_000..=54_000;
+
 /// A running Kamailio, and what it needs.
 pub(crate) struct Kamailio {
     setup: Setup,
@@ -63,7 +67,7 @@ impl Kamailio {
         let postgres = Postgres::start(&folder.join("postgres"), population)?;
         postgres.forget_phones()?;
         let sound = match setup {
-            Setup::WithSound => Some(Rtpengine::start(folder)?),
+            Setup::WithSound => Some(Rtpengine::start(folder, &SOUND_PORTS)?),
             Setup::InMemory
             | Setup::WriteThrough
             | Setup::WriteThroughWithHashes

@@ -16,10 +16,12 @@ mod beside;
 mod growth;
 mod memory;
 mod packets;
+mod relayed;
 mod scale;
 mod start;
 mod storm;
 mod takeover;
+mod talking;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +86,10 @@ pub(crate) const ALL: &[(&str, &str, Run)] = &[
     ("power-cut", "all phones start within one second", storm::power_cut),
     ("call", "a whole call, and its set-up at 200 a second", beside::call),
     ("packets", "a relayed packet at 100, 500 and 1,000 calls", packets::packets),
+    ("srtp-one", "a relayed packet, encrypted on one side", relayed::sealed_once),
+    ("srtp-both", "a relayed packet, encrypted on both sides", relayed::sealed_twice),
+    ("srtp-gcm", "a relayed packet, AES-GCM on one side", relayed::sealed_with_gcm),
+    ("convert", "calls between G.711 and Opus on a core", relayed::converted),
     ("memory-binding", "memory of a registered phone", memory::binding),
     ("memory-call", "memory of a call", memory::call),
     ("growth", "memory after many registrations and calls", growth::growth),

@@ -124,7 +124,7 @@ async fn fragment(portal: &Portal, t: Language, tenant: TenantId, zone: &str) ->
     };
     let mut phones: Vec<Phone> = board.phones.values().map(|shown| phone(shown)).collect();
     phones.sort_by(|a, b| (&a.extension, &a.path).cmp(&(&b.extension, &b.path)));
-    page(&Live { t, sight, phones, calls: board.calls.values().map(call).collect() })
+    page(&Live { t, sight, phones, calls: board.calls.values().map(|live| call(live)).collect() })
 }
 
 fn recent(t: Language, zone: &str, call: PastCall) -> Recent {

@@ -98,7 +98,9 @@ impl SoundAddress {
     /// The same for a phone whose sound has another address family than its signalling: it would
     /// not reach us at this one. Without a public address of that family there is none to tell.
     pub fn for_sound_at(self, phone: Option<SocketAddr>, ours: &Advertised) -> Self {
-        let Some(phone) = phone.filter(|at| at.is_ipv4() != self.bound.is_ipv4()) else {
+        let names_another =
+            |at: &SocketAddr| at.is_ipv4() != self.bound.is_ipv4() && !at.ip().is_unspecified();
+        let Some(phone) = phone.filter(names_another) else {
             return self;
         };
         let told = ours.external.iter().find(|ip| ip.is_ipv4() == phone.is_ipv4());

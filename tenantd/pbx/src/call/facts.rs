@@ -1,7 +1,8 @@
 //! A talking call as plain data: what must be known to take it over after a restart.
 //!
-//! Nothing is sent when a call is revived; its dialogs, sound ports and targets are what they were,
-//! and the next request's number leaps so that it cannot repeat one that nobody noted.
+//! Its dialogs, sound ports and targets are what they were, and the next request's number leaps so
+//! that it cannot repeat one that nobody noted. A phone whose sound is plain hears nothing of it; one
+//! whose sound is encrypted is offered new keys, since media has forgotten how often the old were used.
 
 use std::time::Duration;
 
@@ -74,6 +75,7 @@ impl Call {
             return Some(call);
         }
         for leg in &mut call.legs {
+            leg.forget_keys(desk);
             leg.open_sound(desk, call.id);
         }
         call.tell(desk, Event::Revived);

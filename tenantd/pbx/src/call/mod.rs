@@ -31,6 +31,7 @@ pub mod leg;
 mod pact;
 mod pick_up;
 mod pulse;
+mod renewal;
 mod ring;
 pub mod shown;
 pub mod verdict;
@@ -222,7 +223,8 @@ impl Call {
         let silent = self.silence_at();
         let crossing = self.crossing.as_ref().map(|crossing| crossing.give_up_at);
         let announced = self.legs[0].early.announcements.deadline();
-        let others = [silent, crossing, self.pulse_at(), announced].into_iter().flatten();
+        let others =
+            [silent, crossing, self.pulse_at(), self.renewal_at(), announced].into_iter().flatten();
         own.into_iter().chain(unacked).chain(others).min()
     }
 
@@ -259,6 +261,7 @@ impl Call {
         }
         self.repeat_announcement(desk);
         self.take_pulses(desk);
+        self.renew_keys(desk);
         match self.phase {
             Phase::Ringing { give_up_at, .. } if give_up_at <= now => self.give_up_ringing(desk),
             Phase::Ringing { .. } => self.judge(desk),
@@ -330,7 +333,7 @@ impl Call {
             Phase::Talking { .. } => Stage::Talking,
             Phase::Ending { .. } => return desk.show(What::CallEnded(self.id)),
         };
-        desk.show(What::Call(self.id, self.ledger.live(stage)));
+        desk.show(What::Call(self.id, Box::new(self.ledger.live(stage))));
     }
 
     /// The longest duration was reached.

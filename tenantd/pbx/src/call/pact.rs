@@ -13,6 +13,7 @@ use std::hash::Hasher;
 use super::Call;
 use super::desk::Desk;
 use super::leg::Leg;
+use super::renewal::Renewal;
 use crate::flow::{Flow, Link, Path, Transport};
 use crate::id::CallId;
 use crate::media::{Protection, Terms, Wish};
@@ -41,6 +42,9 @@ pub struct Pact {
     /// What its phone offered and was not answered yet.
     #[serde(skip)]
     pub offered: Option<Box<Description>>,
+    /// Whether new keys are wanted before anything is sent.
+    #[serde(skip)]
+    pub renewal: Renewal,
 }
 
 /// A description that we wrote. Debug shows nothing of it: there may be keys in it.
@@ -69,13 +73,14 @@ impl Pact {
             tries: 0,
             terms: None,
             offered: None,
+            renewal: Renewal::None,
         }
     }
 
     /// How sound is encrypted, in words for a story; `None` if it is not.
     fn encryption(&self) -> Option<Cow<'static, str>> {
         match &self.terms.as_ref()?.protection {
-            Protection::Plain => None,
+            Protection::Plain | Protection::Awaited => None,
             Protection::Sdes { ours, .. } => Some(format!("SDES {}", name_of(ours.suite)).into()),
             Protection::Dtls { .. } => Some("DTLS-SRTP".into()),
         }
@@ -119,7 +124,8 @@ impl Leg {
             Manner::Opportune,
             Manner::Sdes(Profile::Savp),
             Manner::Sdes(Profile::Savpf),
-            Manner::Dtls(Profile::TlsSavp, Check::None),
+            // Whoever knows no ICE passes over it, and a browser takes nothing without.
+            Manner::Dtls(Profile::TlsSavp, Check::Ice),
         ];
         let known = known.into_iter().filter(|_| secret);
         let mut ways: Vec<Manner> = vec![];
@@ -190,15 +196,20 @@ impl Leg {
     /// Tells media of terms that are new.
     fn agree(&mut self, desk: &mut Desk<'_>, call: CallId, terms: Option<Terms>) {
         let Some(terms) = terms else { return };
-        if self.voice.pact.terms.as_deref() != Some(&terms) {
+        let renewal = std::mem::take(&mut self.voice.pact.renewal);
+        if renewal != Renewal::None || self.voice.pact.terms.as_deref() != Some(&terms) {
             self.voice.pact.terms = Some(Box::new(terms));
             self.tell_terms(desk, call);
         }
     }
 
-    /// Tells media what holds: after a restart it knows nothing.
+    /// Tells media what holds: after a restart it knows nothing, and nothing that is encrypted holds
+    /// before there are new keys.
     pub fn tell_terms(&self, desk: &mut Desk<'_>, call: CallId) {
-        if let Some(terms) = self.voice.pact.terms.clone() {
+        if let Some(mut terms) = self.voice.pact.terms.clone() {
+            if self.voice.pact.renewal != Renewal::None {
+                terms.protection = Protection::Awaited;
+            }
             desk.wish(Wish::Agree { side: self.side(call), terms });
         }
     }
@@ -217,6 +228,23 @@ impl Leg {
         };
         let of = self.voice.pact.said.of;
         self.say(said.offered_again(), of)
+    }
+
+    /// Draws new keys of ours, and writes what it was told last with them: the next offer holds them.
+    /// `None`: nothing is encrypted here.
+    pub(super) fn draw_keys(&mut self, desk: &mut Desk<'_>) -> Option<()> {
+        let terms = self.voice.pact.terms.as_ref()?;
+        match terms.protection {
+            Protection::Plain | Protection::Awaited => return None,
+            Protection::Sdes { .. } | Protection::Dtls { .. } => {}
+        }
+        self.voice.pact.seed = Seed::draw(&mut desk.office.chance);
+        let said = Description::read(self.voice.pact.said.text.as_bytes());
+        if let (Some(anchor), Ok(said)) = (self.anchor(desk), said) {
+            let renewed = said.with_new_keys(&self.end(desk, anchor));
+            self.say(renewed, self.voice.pact.said.of);
+        }
+        Some(())
     }
 
     /// Writes down what we say; a change gets a number of its own (RFC 3264 §8).
@@ -243,7 +271,7 @@ impl Leg {
         let held = match terms.as_ref().map(|terms| &terms.protection) {
             Some(Protection::Sdes { ours, .. }) => Held::Keys(ours.suite),
             Some(Protection::Dtls { .. }) => Held::Handshake,
-            Some(Protection::Plain) | None => Held::Nothing,
+            Some(Protection::Plain | Protection::Awaited) | None => Held::Nothing,
         };
         End { anchor, seed, fingerprint: desk.office.fingerprint, numbers, held }
     }

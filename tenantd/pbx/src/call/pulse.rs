@@ -12,6 +12,7 @@ use super::bridge::is_unsettled;
 use super::desk::{Desk, SDP};
 use super::leg::{Question, State, Way};
 use super::pick_up::read_description;
+use super::renewal::Renewal;
 use super::within::{Within, refuse};
 use super::{Call, Phase, Task};
 use crate::moment::Moment;
@@ -85,7 +86,9 @@ impl Call {
         let is_heard =
             matches!(self.legs[other].voice.direction, Direction::SendRecv | Direction::RecvOnly);
         let idle = leg.question == Question::None && !self.is_crossing_to(leg.number);
-        if !sends || !is_heard || !idle || !matches!(leg.state, State::Up { .. }) {
+        // What it sends is not opened before it has new keys.
+        let is_deaf = leg.voice.pact.renewal != Renewal::None;
+        if !sends || !is_heard || !idle || is_deaf || !matches!(leg.state, State::Up { .. }) {
             return;
         }
         let number = leg.party.number.clone();
@@ -99,7 +102,9 @@ impl Call {
         let Some(other) = self.other(index) else { return };
         let talks = |index: usize| {
             let leg = &self.legs[index];
-            leg.voice.direction == Direction::SendRecv && matches!(leg.state, State::Up { .. })
+            leg.voice.direction == Direction::SendRecv
+                && leg.voice.pact.renewal == Renewal::None
+                && matches!(leg.state, State::Up { .. })
         };
         if !talks(index) || !talks(other) {
             return;
@@ -127,6 +132,7 @@ impl Call {
     pub(super) fn handle_unanswered(&mut self, desk: &mut Desk<'_>, index: usize) {
         let leg = &mut self.legs[index];
         leg.question = Question::None;
+        leg.ask_keys_again(desk.now);
         let was_gone = leg.way == Way::Gone;
         leg.find_way(desk);
         match (was_gone, leg.way) {
@@ -167,7 +173,10 @@ impl Call {
             (422, Task::Update | Task::ReInvite)
                 if leg.timer.handle_too_brief(response) == Retry::Longer =>
             {
-                let means = leg.timer.means();
+                let means = match leg.voice.pact.renewal {
+                    Renewal::Asked { .. } => Means::ReInvite,
+                    Renewal::None | Renewal::Due { .. } => leg.timer.means(),
+                };
                 self.refresh(desk, index, means);
             }
             (status, Task::Options) if !matches!(status, 408 | 481) => {}
@@ -175,6 +184,8 @@ impl Call {
                 let after = Duration::from_millis(desk.office.chance.below(4_000));
                 if leg.timer.handle_refused(desk.now, Some(status), after) == Life::Gone {
                     self.handle_vanished(desk, index);
+                } else if task == Task::ReInvite {
+                    self.handle_keys_refused(desk, index, status);
                 }
             }
         }
@@ -243,6 +254,7 @@ impl Call {
         if leg.question != Question::None {
             leg.question = Question::None;
             leg.timer.postpone(desk.now, BACK_AFTER);
+            leg.ask_keys_again(desk.now);
         }
         let number = leg.number;
         self.lose_crossing_to(desk, number);

@@ -177,6 +177,11 @@ impl Edge {
         self.tenants.insert(served.tenant, served);
     }
 
+    /// Gives back what is of no use any more; to be called now and then.
+    pub fn tidy(&mut self, now: Moment) {
+        self.placed.forget_old(now);
+    }
+
     /// A tenant is gone.
     pub fn forget(&mut self, tenant: TenantId) {
         if let Some(served) = self.tenants.remove(&tenant) {

@@ -16,6 +16,8 @@ use crate::sip::method::Method;
 
 /// Live INVITEs whose placement is remembered; older ones are placed by their domain again.
 const MOST_PLACED: usize = 65_536;
+/// A queue that is shorter than this stays as it is, however empty.
+const SMALL: usize = 1_024;
 /// As long as an INVITE's repeats, ACK and CANCEL may come.
 const PLACED_FOR: Duration = Duration::from_secs(32);
 
@@ -44,6 +46,12 @@ impl Placements {
     }
 
     pub(super) fn find(&mut self, now: Moment, thread: u64) -> Option<(TenantId, Placement)> {
+        self.forget_old(now);
+        self.by_thread.get(&thread).copied()
+    }
+
+    /// Forgets what nothing can follow any more, and gives back what a storm needed.
+    pub(super) fn forget_old(&mut self, now: Moment) {
         while let Some((end, old)) = self.ends.front().copied() {
             if end > now {
                 break;
@@ -51,12 +59,34 @@ impl Placements {
             self.ends.pop_front();
             self.by_thread.remove(&old);
         }
-        self.by_thread.get(&thread).copied()
+        if self.ends.capacity() > SMALL.max(8 * self.ends.len()) {
+            self.ends.shrink_to(2 * self.ends.len());
+        }
     }
 
     pub(super) fn keep(&mut self, now: Moment, thread: u64, placed: (TenantId, Placement)) {
         if self.by_thread.len() < MOST_PLACED && self.by_thread.insert(thread, placed).is_none() {
             self.ends.push_back((now + PLACED_FOR, thread));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_nothing_can_follow_any_more_is_forgotten_though_nothing_comes() {
+        let (mut placements, now) = (Placements::default(), Moment::from_secs(1_000));
+        let placed = (TenantId(Uuid::nil()), Placement::Known);
+        for thread in 0..MOST_PLACED as u64 + 1 {
+            placements.keep(now, thread, placed);
+        }
+        assert_eq!(placements.by_thread.len(), MOST_PLACED);
+        placements.forget_old(now + PLACED_FOR);
+        assert_eq!(placements.by_thread.len(), 0);
+        assert!(placements.ends.capacity() <= SMALL);
     }
 }

@@ -40,7 +40,7 @@ pub(super) enum Purpose {
 }
 
 /// For each contact the binding it is about. The surest pairs are found first, and no binding is
-/// claimed twice.
+/// claimed twice. A binding that is named twice, to stay and to go, stays.
 pub(super) fn matched<'a>(
     ask: &Ask<'_>,
     contacts: &[(&AskedContact<'_>, Purpose)],
@@ -54,12 +54,24 @@ pub(super) fn matched<'a>(
         }
     }
     pairs.sort();
+    let purpose = |at: usize| contacts.get(at).map(|(_, purpose)| *purpose);
     let mut found: SmallVec<[Option<BindingId>; 1]> = SmallVec::from_elem(None, contacts.len());
-    for (_, at, id) in pairs {
-        if !found.contains(&Some(id))
-            && let Some(place @ None) = found.get_mut(at)
+    for (_, at, id) in &pairs {
+        if !found.contains(&Some(*id))
+            && let Some(place @ None) = found.get_mut(*at)
         {
-            *place = Some(id);
+            *place = Some(*id);
+        }
+    }
+    // A phone that removes its old place and names its new one in one REGISTER has moved: its calls
+    // know it by this binding.
+    for (_, at, id) in pairs {
+        let removed = found.iter().position(|found| *found == Some(id));
+        if let Some(removed) = removed.filter(|removed| purpose(*removed) == Some(Purpose::Remove))
+            && purpose(at) == Some(Purpose::Keep)
+            && found[at].is_none()
+        {
+            found.swap(at, removed);
         }
     }
     found

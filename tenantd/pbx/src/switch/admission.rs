@@ -181,7 +181,7 @@ impl Switch {
         if let Some(call) = Call::revive(&mut desk, facts) {
             let number = call.number;
             self.sounds.insert(call.id, (id, number));
-            calls.insert(number, Line { call, alarm: Alarm::default() });
+            calls.insert(number, Line { call: Box::new(call), alarm: Alarm::default() });
             self.settle(id, number);
         }
     }
@@ -192,7 +192,7 @@ impl Switch {
         let (mut desk, calls) = tenant.desk(now, &self.elsewhere, &mut self.office);
         if let Some(call) = Call::bury(&mut desk, facts) {
             let number = call.number;
-            calls.insert(number, Line { call, alarm: Alarm::default() });
+            calls.insert(number, Line { call: Box::new(call), alarm: Alarm::default() });
             self.settle(id, number);
         }
     }

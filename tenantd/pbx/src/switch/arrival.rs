@@ -190,7 +190,7 @@ impl Switch {
         let (mut desk, calls) = place.desk(now, &self.elsewhere, &mut self.office);
         let mut call = Call::begin(&mut desk, id, number, asked);
         call.ring(&mut desk, route);
-        calls.insert(number, Line { call, alarm: Alarm::default() });
+        calls.insert(number, Line { call: Box::new(call), alarm: Alarm::default() });
         self.sounds.insert(id, (arrived.tenant, number));
         self.settle(arrived.tenant, number);
         Ok(())

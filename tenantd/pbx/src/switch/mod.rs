@@ -143,7 +143,8 @@ struct Tenant {
 /// A call and when it wants to be woken.
 #[derive(Debug)]
 struct Line {
-    call: Call,
+    /// Boxed: trees are half empty, and keep a leaf when they are empty.
+    call: Box<Call>,
     alarm: Alarm,
 }
 

@@ -64,14 +64,34 @@ fn a_phone_that_learns_its_public_address_may_remove_the_private_one_afterwards(
     assert_eq!(world.reachable(101), [public]);
 }
 
-#[test]
-fn removing_and_adding_in_one_register_happens_together() {
+/// A phone removes its old place and names its new one: what is known by its binding stays known.
+fn moves(old: AskedContact<'static>, new: &'static str) -> (World, BindingId, Outcome) {
     let mut world = World::new();
-    let (old, new) = ("sip:101@192.168.1.5:5060", "sip:101@198.51.100.1:40001");
-    let _ = world.register(101, &phone("a", 1, old)).unwrap();
-    let both =
-        Asked::These(smallvec![AskedContact { expires: Some(0), ..contact(old) }, contact(new)]);
-    let outcome = world.register(101, &ask("a", 2, HOME, both)).unwrap();
-    assert_eq!(kinds(&outcome.changes), ["removed by phone", "added"]);
+    let first = world.register(101, &ask("a", 1, HOME, Asked::These(smallvec![old.clone()])));
+    let id = added(&first.unwrap()).id;
+    let both = Asked::These(smallvec![contact(new), AskedContact { expires: Some(0), ..old }]);
+    let outcome = world.register(101, &from(OFFICE, ask("a", 2, HOME, both))).unwrap();
     assert_eq!(world.reachable(101), [new]);
+    (world, id, outcome)
+}
+
+#[test]
+fn removing_and_adding_in_one_register_is_a_move() {
+    let (old, new) = ("sip:101@192.168.1.5:5060", "sip:101@198.51.100.1:40001");
+    let named = AskedContact {
+        instance: Some(Cow::Borrowed("<urn:uuid:1>")),
+        reg_id: Some(1),
+        ..contact(old)
+    };
+    for old in [contact(old), named] {
+        let (world, id, outcome) = moves(old, new);
+        assert_eq!(kinds(&outcome.changes), ["moved"]);
+        assert_eq!(world.registrar.find(user(101), id).unwrap().binding.contact, new);
+    }
+}
+
+#[test]
+fn removing_one_and_adding_another_users_contact_is_no_move() {
+    let (_, _, outcome) = moves(contact("sip:101@192.168.1.5:5060"), "sip:other@198.51.100.1");
+    assert_eq!(kinds(&outcome.changes), ["removed by phone", "added"]);
 }

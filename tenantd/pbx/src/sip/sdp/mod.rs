@@ -20,7 +20,7 @@
 //! passes as it is, with our address in it, and then there are no terms. Video is refused.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sdp_types::{Attribute, Connection, Media, Origin, Session};
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,8 @@ pub enum Flaw {
 /// Where and how one side's sound goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sound {
-    /// Where it receives RTP; `None` if it named no address, or refused the stream.
+    /// Where it receives RTP; `None` if it named no address, or refused the stream. Whoever speaks ICE
+    /// may name 0.0.0.0: it wants sound, and checks say where.
     pub rtp: Option<SocketAddr>,
     /// Where it receives RTCP.
     pub rtcp: Option<SocketAddr>,
@@ -139,9 +140,11 @@ impl Description {
     /// Where and how this side's sound goes.
     pub fn sound(&self) -> Sound {
         let media = &self.session.medias[self.audio];
-        let address = self.address();
-        let silent = media.port == 0 || address.is_none_or(|ip| ip.is_unspecified());
-        let rtp = address.filter(|_| !silent).map(|ip| SocketAddr::new(ip, media.port));
+        let named = self.address().filter(|ip| !ip.is_unspecified());
+        // A browser that may not tell its addresses has none to write, ever (RFC 8828 §5.2).
+        let checked = self.own_ice().map(|_| Ipv4Addr::UNSPECIFIED.into());
+        let address = named.or(checked).filter(|_| media.port != 0);
+        let rtp = address.map(|ip| SocketAddr::new(ip, media.port));
         Sound { rtp, rtcp: rtp.and_then(|rtp| self.rtcp(rtp)), direction: self.direction() }
     }
 

@@ -111,6 +111,38 @@ impl Description {
     }
 }
 
+impl Description {
+    /// This description of ours as an offer of new keys, in the way that holds already: other keys,
+    /// and another handshake with another name and password for ICE (RFC 8842 §4, RFC 8839 §4.4.1).
+    pub fn with_new_keys(&self, end: &End<'_>) -> Self {
+        const SECRETS: [&str; 7] = [
+            "crypto",
+            "fingerprint",
+            "setup",
+            "ice-ufrag",
+            "ice-pwd",
+            "candidate",
+            "end-of-candidates",
+        ];
+        let mut session = self.session.clone();
+        let checks = self.own_ice().is_some();
+        session.attributes.retain(|a| a.attribute != "ice-lite");
+        let media = &mut session.medias[self.audio];
+        media.attributes.retain(|a| !SECRETS.contains(&a.attribute.as_str()));
+        match end.held {
+            Held::Nothing => {}
+            Held::Keys(_) => write_keys(media, end),
+            Held::Handshake => {
+                write_handshake(media, end, Setup::ActPass);
+                if checks {
+                    write_ice(&mut session, self.audio, end);
+                }
+            }
+        }
+        Self { session, audio: self.audio }
+    }
+}
+
 /// The other's formats under numbers that this leg knows, then ours.
 fn list(media: &mut Media, formats: &[Format], numbers: &Numbers) {
     let kept = numbered(formats, numbers);

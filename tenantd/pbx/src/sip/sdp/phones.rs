@@ -162,6 +162,9 @@ fn codecs_of_real_phones_keep_their_order_their_numbers_and_what_is_said_of_them
 fn a_browser_is_answered_by_a_desk_phone() {
     let browser = read(CHROMIUM);
     assert_eq!(browser.sound().direction, Direction::SendRecv, "0.0.0.0 is no hold here");
+    assert_eq!(browser.sound().rtp, Some("0.0.0.0:9".parse().unwrap()), "it wants sound");
+    let refused = read(&CHROMIUM.replace("m=audio 9 ", "m=audio 0 "));
+    assert_eq!(refused.sound().rtp, None);
     let phone = read(&YEALINK.replace("RTP/SAVP", "RTP/AVP").replace("a=crypto", "a=x-none"));
     let (written, terms) = answer(&browser, &phone);
     assert_eq!(list(&written), "m=audio 26000 UDP/TLS/RTP/SAVPF 9 0 8 126", "{written}");

@@ -14,7 +14,7 @@ use crate::sip::deadlines::Deadlines;
 pub(super) type Map<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<SipHasher13>>;
 
 /// Tables that are smaller than this stay as they are, however empty.
-pub(super) const SMALL: usize = 4_096;
+pub(super) const SMALL: usize = 1_024;
 
 /// What a storm made a table grow by is given back, in a few steps as it empties.
 pub(super) fn give_back<K: Eq + Hash, V>(table: &mut Map<K, V>) {

@@ -11,7 +11,7 @@ use super::agenda::{Agenda, Due, Map, Output, SMALL, give_back};
 use super::invite_server::{self, Acknowledged, InviteServer};
 use super::key::{Key, Keys, Matching, Realm};
 use super::server::{self, Server};
-use super::timers::{GIVE_UP_AFTER, T2};
+use super::timers::T2;
 use crate::flow::Flow;
 use crate::moment::Moment;
 use crate::sip::deadlines::Alarm;
@@ -257,7 +257,6 @@ impl<O: Copy> Servers<O> {
             self.answered.push_back((now, id));
         }
         self.settle(agenda, id);
-        self.tidy_answered(now);
     }
 
     /// Its alarm has rung.
@@ -307,6 +306,9 @@ impl<O: Copy> Servers<O> {
         give_back(&mut self.by_id);
         give_back(&mut self.by_key);
         give_back(&mut self.any_way);
+        while self.answered.front().is_some_and(|(_, id)| !self.by_id.contains_key(id)) {
+            self.answered.pop_front();
+        }
         if self.answered.capacity() > SMALL.max(8 * self.answered.len()) {
             self.answered.shrink_to(2 * self.answered.len());
         }
@@ -325,12 +327,6 @@ impl<O: Copy> Servers<O> {
             }
         }
         true
-    }
-
-    fn tidy_answered(&mut self, now: Moment) {
-        while self.answered.front().is_some_and(|(at, _)| now - *at > GIVE_UP_AFTER) {
-            self.answered.pop_front();
-        }
     }
 }
 
@@ -444,6 +440,7 @@ pub(super) fn with_reserve(limit: usize) -> usize {
 mod tests {
     use super::*;
     use crate::id::NodeId;
+    use crate::sip::transaction::timers::GIVE_UP_AFTER;
 
     #[test]
     fn what_a_storm_needed_is_given_back() {
@@ -478,5 +475,6 @@ mod tests {
             assert!(table <= SMALL, "{table} places are kept for nobody");
         }
         assert!(servers.by_id.capacity() <= SMALL);
+        assert!(servers.answered.is_empty() && servers.answered.capacity() <= SMALL);
     }
 }
