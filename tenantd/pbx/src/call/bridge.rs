@@ -313,7 +313,7 @@ impl Call {
     }
 
     /// Our 2xx to an offer, or to an INVITE without one.
-    fn accept(
+    pub(super) fn accept(
         &mut self,
         desk: &mut Desk<'_>,
         index: usize,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::desk::Desk;
 use super::ledger::Ledger;
 use super::leg::{Ack, Early, Leg, Marks, Party, Ports, Question, State, Voice, Way};
+use super::visit::Visit;
 use super::{Call, Phase};
 use crate::flow::Flow;
 use crate::id::CallId;
@@ -21,7 +22,7 @@ use crate::sip::session_timer::SessionTimer;
 use crate::story::Event;
 
 /// The layout of [`Facts`]: one that is not known is not revived.
-const LAYOUT: u8 = 3;
+const LAYOUT: u8 = 4;
 /// Timers that came due while we were away are spread over so long.
 const SPREAD_OVER: Duration = Duration::from_secs(60);
 
@@ -31,7 +32,9 @@ struct Facts {
     id: CallId,
     number: u64,
     ledger: Ledger,
-    callee: u16,
+    /// `None`: the house.
+    callee: Option<u16>,
+    visit: Option<Visit>,
     ends_at: Option<Moment>,
     legs: Vec<LegFacts>,
 }
@@ -55,12 +58,13 @@ impl Call {
         if let State::Answering { .. } = self.legs[0].state {
             return None;
         }
-        let talks = |leg: &&Leg| leg.number == 0 || leg.number == callee;
+        let talks = |leg: &&Leg| leg.number == 0 || Some(leg.number) == callee;
         let facts = Facts {
             id: self.id,
             number: self.number,
             ledger: self.ledger.clone(),
             callee,
+            visit: self.visit.clone(),
             ends_at,
             legs: self.legs.iter().filter(talks).map(LegFacts::of).collect(),
         };
@@ -72,6 +76,10 @@ impl Call {
         let mut call = Self::restore(desk, facts)?;
         if call.ledger.ended.is_some() {
             call.settle_up(desk);
+            return Some(call);
+        }
+        if !call.take_seat_back(desk) {
+            call.end(desk, Ending::ServerFailed);
             return Some(call);
         }
         for leg in &mut call.legs {
@@ -98,7 +106,8 @@ impl Call {
 
     fn restore(desk: &mut Desk<'_>, facts: &[u8]) -> Option<Self> {
         let (layout, facts): (u8, Facts) = postcard::from_bytes(facts).ok()?;
-        if layout != LAYOUT || facts.legs.len() != 2 || facts.legs[0].number != 0 {
+        let legs = 1 + usize::from(facts.callee.is_some());
+        if layout != LAYOUT || facts.legs.len() != legs || facts.legs[0].number != 0 {
             return None;
         }
         let parties = facts.legs.iter().filter_map(|leg| leg.party.user);
@@ -108,6 +117,7 @@ impl Call {
             number: facts.number,
             ledger: facts.ledger,
             legs: facts.legs.into_iter().map(|leg| leg.revive(desk)).collect(),
+            visit: facts.visit,
             phase: Phase::Talking { callee: facts.callee, ends_at: facts.ends_at },
             crossing: None,
             passing: Vec::new(),

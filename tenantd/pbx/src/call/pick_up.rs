@@ -19,7 +19,7 @@ use crate::sip::sdp::{Description, Flaw, Unfit};
 use crate::story::Event;
 
 /// Why the phones of a call that was answered stop ringing (RFC 3326).
-const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+pub(super) const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 
 /// When a phone said what it takes: in its answer, or while it rang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ enum Word {
 
 /// What the 200 to the caller says of sound.
 #[derive(Debug, PartialEq, Eq)]
-enum Body {
+pub(super) enum Body {
     /// Nothing: it knows.
     Told,
     /// This.
@@ -202,7 +202,7 @@ impl Call {
         self.tell(desk, Event::Answered { number, device });
         let longest = self.longest(desk, index);
         let ends_at = longest.map(|longest| desk.now + longest);
-        self.phase = Phase::Talking { callee, ends_at };
+        self.phase = Phase::Talking { callee: Some(callee), ends_at };
         if self.answer_caller(desk, callee, early, body).is_none() {
             return self.end(desk, Ending::ServerFailed);
         }
@@ -222,7 +222,7 @@ impl Call {
 
     /// Writes the 200 to the caller; it is sent as soon as it may be. A caller who already heard another phone's early sound gets a
     /// tag of its own for this one: an answer may not change within a dialog (RFC 3261 §13.2.1).
-    fn answer_caller(
+    pub(super) fn answer_caller(
         &mut self,
         desk: &mut Desk<'_>,
         callee: u16,
@@ -260,7 +260,7 @@ impl Call {
     }
 
     /// The lowest of all limits on how long this call may last.
-    fn longest(&self, desk: &Desk<'_>, index: usize) -> Option<std::time::Duration> {
+    pub(super) fn longest(&self, desk: &Desk<'_>, index: usize) -> Option<std::time::Duration> {
         let users = [self.legs[0].party.user, self.legs[index].party.user];
         let of = |user: UserId| desk.tenant.users.get(&user)?.limits.max_call_for;
         let users = users.into_iter().flatten().filter_map(of);
@@ -268,7 +268,7 @@ impl Call {
     }
 
     /// Only who talks counts from now on.
-    fn leave_limits(&mut self, desk: &mut Desk<'_>, index: usize) {
+    pub(super) fn leave_limits(&mut self, desk: &mut Desk<'_>, index: usize) {
         let talking = [self.legs[0].party.user, self.legs[index].party.user];
         let Some(permit) = &mut self.permit else { return };
         for user in self.legs.iter().filter_map(|leg| leg.party.user) {

@@ -74,6 +74,7 @@ impl Call {
             ledger: Ledger::open(desk.now, caller, &dialled),
             legs: vec![leg],
             phase: Phase::Ringing { give_up_at: desk.now + RING_FOR, early: None },
+            visit: None,
             crossing: None,
             passing: Vec::new(),
             permit: None,
@@ -94,9 +95,10 @@ impl Call {
             return self.refuse(desk, verdict);
         }
         self.tried.clear();
-        let mut caller = self.legs.swap_remove(0);
-        caller.open_sound(desk, self.id);
-        self.legs.push(caller);
+        // In a conference it gets a seat first.
+        if !matches!(route.to, Destination::Conference(_)) {
+            self.legs[0].open_sound(desk, self.id);
+        }
         self.show(desk);
         if route.to == Destination::Nobody {
             let number = self.ledger.dialled.clone();
@@ -169,8 +171,12 @@ impl Call {
             Phase::Ringing { .. } if matches!(self.legs[index].state, State::Opening) => {
                 self.invite(desk, index);
             }
+            Phase::Ringing { .. } | Phase::Talking { callee: None, .. } if index == 0 => {
+                self.handle_seated(desk);
+            }
             Phase::Ringing { .. } | Phase::Ending { .. } => {}
-            Phase::Talking { callee, .. } => self.join(desk, callee),
+            Phase::Talking { callee: Some(callee), .. } => self.join(desk, callee),
+            Phase::Talking { callee: None, .. } => {}
         }
     }
 
@@ -214,7 +220,8 @@ impl Call {
 
     /// Whether the call is decided, now that a phone's part is over.
     pub(super) fn judge(&mut self, desk: &mut Desk<'_>) {
-        let Phase::Ringing { .. } = self.phase else { return };
+        // Who is being let in by the house waits for nobody else.
+        let (Phase::Ringing { .. }, None) = (self.phase, &self.visit) else { return };
         let nobody_left = self.legs[1..].iter().all(Leg::is_gone);
         if nobody_left || self.silence_at().is_some_and(|at| at <= desk.now) {
             self.refuse(desk, weigh(&self.fates()));

@@ -55,6 +55,7 @@ impl Call {
                 refuse(desk, &asked, 422);
             }
             Method::Update if silent => self.answer_refresh(desk, index, &asked),
+            Method::Invite | Method::Update if self.is_visit() => self.answer_visitor(desk, &asked),
             Method::Invite | Method::Update => self.handle_offer(desk, index, asked),
             // Without a body they only ask whether the call is still there.
             Method::Info | Method::Message | Method::Options if silent => {
@@ -85,6 +86,10 @@ impl Call {
         let other = self.other(index).filter(|it| self.legs[*it].voice.pact.terms.is_some());
         let pressed = keypress(&asked.request);
         let key = pressed.and_then(|it| Some((Digit::from_key(it.key)?, it.for_ms)));
+        if let (true, Some((digit, _))) = (self.is_visit(), key) {
+            self.handle_key(desk, digit);
+            return desk.respond_plainly(asked.server, &asked.flow, &asked.request, 200);
+        }
         let (Some(other), Some((digit, for_ms))) = (other, key) else {
             return self.pass(desk, index, asked, Task::Info);
         };
@@ -107,6 +112,9 @@ impl Call {
             | State::Opening
             | State::Invited { .. }
             | State::Gone(_) => return,
+        }
+        if self.is_visit() {
+            return self.hear_visitor(desk, ack);
         }
         let Some(other) = self.other(index) else { return };
         if let State::Up { ack: Ack::Owed(cseq), .. } = self.legs[other].state {
@@ -168,7 +176,7 @@ impl Call {
     /// The leg that talks with this one.
     pub(super) fn other(&self, index: usize) -> Option<usize> {
         let callee = match self.phase {
-            Phase::Talking { callee, .. } => callee,
+            Phase::Talking { callee, .. } => callee?,
             // Before the answer only who has agreed reliably can be told more (RFC 3311 §5.1).
             Phase::Ringing { early: Some(early), .. } => {
                 let agreed =

@@ -12,6 +12,7 @@
 //! * `answer`: what A is answered is what B said. If B's first codec is one of A's, A's answer is
 //!   what both have, in B's order, with B's parameters: nothing is converted, and what we do not
 //!   know passes. Else it is the best of A's codecs that we can convert.
+//! * `house`: where no B is, as in a conference, what we say ourselves.
 //! * `terms`: each pair, once complete, is what media works by: numbers both ways, events, packet
 //!   length, protection, reports. Keys are read from the pair itself; ours come from the leg's seed
 //!   (`own`), so that a hold, a refresh or a restart changes none.
@@ -30,6 +31,7 @@ mod answer;
 mod crypto;
 mod direction;
 mod format;
+mod house;
 mod offer;
 mod own;
 #[cfg(test)]
