@@ -4,7 +4,8 @@
 //! `latch`, `contest`, `control`, `measure`, `allowance`, `packet`, `rtp`,
 //! `settling`, `spare`) takes time as an argument and has
 //! no socket; `worker`, `io`, `socket`, `inbox` and `cores` are the only files that touch the system.
-//! Beside them stands [`stun`], which tells phones their public address, and needs neither.
+//! Beside them stand [`stun`], which tells phones their public address, and [`upload`], which reads the
+//! recordings that people bring; both need neither.
 
 #![deny(unsafe_code)]
 
@@ -41,6 +42,7 @@ mod stream;
 pub mod stun;
 pub mod toll;
 mod transcode;
+pub mod upload;
 mod worker;
 
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -12,6 +12,7 @@ pub struct Health {
 struct State {
     phase: Phase,
     postgres: Postgres,
+    objects: Objects,
 }
 
 /// How far the process is.
@@ -34,10 +35,20 @@ pub enum Postgres {
     Away,
 }
 
+/// Whether the object store answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objects {
+    /// It does.
+    Here,
+    /// It does not: what it shall have waits in the outbox.
+    Away,
+}
+
 impl Health {
     /// At the start.
     pub fn new() -> Self {
-        let state = State { phase: Phase::Starting, postgres: Postgres::Away };
+        let state =
+            State { phase: Phase::Starting, postgres: Postgres::Away, objects: Objects::Here };
         Self { state: Mutex::new(state) }
     }
 
@@ -52,20 +63,31 @@ impl Health {
         std::mem::replace(&mut state.postgres, postgres)
     }
 
+    /// The object store answered, or did not. Returns what was known before.
+    pub fn saw_objects(&self, objects: Objects) -> Objects {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut state.objects, objects)
+    }
+
     /// For `/readyz`: `Ok` if work may come.
     ///
-    /// Without Postgres a node still serves: sending its phones elsewhere would end their calls.
+    /// Without Postgres or the object store a node still serves: sending its phones elsewhere would end
+    /// their calls.
     ///
     /// # Errors
     /// Why no work should come.
     pub fn words(&self) -> Result<&'static str, &'static str> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match (state.phase, state.postgres) {
-            (Phase::Serving, Postgres::Here) => Ok("ok"),
-            (Phase::Serving, Postgres::Away) => Ok("degraded: postgres away"),
-            (Phase::Starting, Postgres::Here) => Err("starting"),
-            (Phase::Starting, Postgres::Away) => Err("starting: waiting for postgres"),
-            (Phase::Draining, _) => Err("draining"),
+        match (state.phase, state.postgres, state.objects) {
+            (Phase::Serving, Postgres::Here, Objects::Here) => Ok("ok"),
+            (Phase::Serving, Postgres::Away, Objects::Here) => Ok("degraded: postgres away"),
+            (Phase::Serving, Postgres::Here, Objects::Away) => Ok("degraded: object store away"),
+            (Phase::Serving, Postgres::Away, Objects::Away) => {
+                Ok("degraded: postgres away, object store away")
+            }
+            (Phase::Starting, Postgres::Here, _) => Err("starting"),
+            (Phase::Starting, Postgres::Away, _) => Err("starting: waiting for postgres"),
+            (Phase::Draining, _, _) => Err("draining"),
         }
     }
 }
@@ -90,6 +112,10 @@ mod tests {
         assert_eq!(health.words(), Ok("ok"));
         assert_eq!(health.saw(Postgres::Away), Postgres::Here);
         assert_eq!(health.words(), Ok("degraded: postgres away"));
+        assert_eq!(health.saw_objects(Objects::Away), Objects::Here);
+        assert_eq!(health.words(), Ok("degraded: postgres away, object store away"));
+        health.saw(Postgres::Here);
+        assert_eq!(health.words(), Ok("degraded: object store away"));
         health.enter(Phase::Draining);
         assert_eq!(health.words(), Err("draining"));
     }

@@ -12,6 +12,7 @@ pub mod driver;
 pub mod feed;
 pub mod health;
 pub mod homes;
+pub mod intake;
 pub mod journal;
 pub mod lanes;
 pub mod listen;
@@ -26,6 +27,7 @@ pub mod resolver;
 pub mod secret;
 pub mod serve;
 pub mod signals;
+pub mod uploads;
 pub mod write_behind;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tenantd::config::{Base, Config, Level, Listen, Role, UnknownDomain, load};
 const BAD_FILES: &[(&str, &str)] = &[
     (
         "nod = 1\n",
-        "t.toml:1:1: unknown field `nod`, expected one of `node`, `data_dir`, `roles`, `drain_for`, `database`, `secrets`, `tls`, `sip`, `media`, `stun`, `web`, `link`, `admin`, `objects`, `mail`, `log`",
+        "t.toml:1:1: unknown field `nod`, expected one of `node`, `data_dir`, `roles`, `drain_for`, `database`, `secrets`, `tls`, `sip`, `media`, `stun`, `web`, `link`, `admin`, `objects`, `sounds`, `mail`, `log`",
     ),
     ("[stun]\nupd = []\n", "t.toml:2:1: unknown field `upd`, expected `udp`"),
     (
@@ -80,6 +80,16 @@ const BAD_FILES: &[(&str, &str)] = &[
         "t.toml:2:1: [link].listen: peers need an address to call: one in listen, or advertise",
     ),
     ("[objects]\nregion = \"eu\"\n", "t.toml:1:2: [objects].bucket: it is missing"),
+    ("[objects]\nbucket = \"b\"\n", "t.toml:1:2: [objects].access_key: a bucket needs it"),
+    (
+        "[objects]\nbucket = \"b\"\naccess_key = \"a\"\nsecret_key = \"s\"\nendpoint = \"s3.test\"\n",
+        "t.toml:5:1: [objects].endpoint: it begins with neither https:// nor http://",
+    ),
+    (
+        "[sounds]\nlargest = \"many\"\n",
+        "t.toml:2:11: \"many\" is no size, such as \"32 MiB\" or \"10 GB\"",
+    ),
+    ("[sounds]\nlongest = \"2h\"\n", "t.toml:2:1: [sounds].longest: not between 1s and 1h"),
     ("[sip\n", "t.toml:1:5: unclosed table, expected `]`"),
     ("node = \"a\"\nnode = \"b\"\n", "t.toml:2:1: duplicate key"),
     ("sip = 5060\n", "t.toml:1:7: invalid type: integer `5060`, expected a section such as [sip]"),
@@ -161,7 +171,7 @@ fn every_variable_leads_to_the_key_of_its_name() {
         expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     };
     let sections: Vec<String> = section_keys("").into_iter().skip(4).collect();
-    assert_eq!(sections.len(), 12);
+    assert_eq!(sections.len(), 13);
     let mut variables: Vec<String> = section_keys("").into_iter().take(4).collect();
     for section in &sections {
         variables.extend(section_keys(section).iter().map(|key| format!("{section}_{key}")));

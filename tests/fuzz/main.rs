@@ -11,6 +11,7 @@ mod rtp;
 mod sdp;
 mod stream;
 mod stun;
+mod upload;
 mod wire;
 
 use std::fs;
@@ -19,12 +20,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kit::folder::Folder;
+use kit::hostile;
 use mutate::{BINARY, Mutations, SDP, SIP, Salt};
 
 /// Unless `FUZZ_SECONDS` says otherwise, as it does in `infra/test`.
 const FUZZ_FOR: Duration = Duration::from_secs(2);
 /// Fewer say nothing, however slow the machine.
 const LEAST: u32 = 2_000;
+/// The same where each input takes a process.
+const PROCESSES: u32 = 100;
 
 /// How far an input got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +95,31 @@ fn broken_questions_get_whole_answers_or_none() {
     });
 }
 
+#[test]
+fn broken_recordings_are_read_or_refused_and_cost_only_their_own_process() {
+    let folder = Folder::new("fuzz-upload").unwrap();
+    // Their beginnings say what they are, and are read sooner.
+    let seeds: Vec<Bytes> = files(&own("fixtures/sounds"))
+        .into_iter()
+        .map(|file| file.slice(..file.len().min(6_000)))
+        .chain(hostile::all().into_iter().map(|hostile| Bytes::from(hostile.bytes)))
+        .filter(|file| file.len() < 20_000)
+        .collect();
+    fuzz_at_least(PROCESSES, &seeds, BINARY, 7, |recording| upload::read(&folder, &recording));
+}
+
 /// Feeds a body with the corpus and then with mutations of it; returns how many inputs there were.
-fn fuzz(seeds: &[Bytes], salt: Salt, chance: u8, mut body: impl FnMut(Bytes) -> Depth) -> u32 {
+fn fuzz(seeds: &[Bytes], salt: Salt, chance: u8, body: impl FnMut(Bytes) -> Depth) -> u32 {
+    fuzz_at_least(LEAST, seeds, salt, chance, body)
+}
+
+fn fuzz_at_least(
+    least: u32,
+    seeds: &[Bytes],
+    salt: Salt,
+    chance: u8,
+    mut body: impl FnMut(Bytes) -> Depth,
+) -> u32 {
     assert!(!seeds.is_empty(), "there is no corpus");
     let mut run = |input: Bytes| {
         let _teller = Teller(input.clone());
@@ -103,7 +131,7 @@ fn fuzz(seeds: &[Bytes], salt: Salt, chance: u8, mut body: impl FnMut(Bytes) -> 
     let mut mutations = Mutations::of(seeds, salt, [chance; 32]);
     let (began_at, fuzz_for) = (Instant::now(), fuzz_for());
     let (mut ran, mut deep) = (0, 0);
-    while ran < LEAST || began_at.elapsed() < fuzz_for {
+    while ran < least || began_at.elapsed() < fuzz_for {
         ran += 1;
         deep += u32::from(run(mutations.next()) == Depth::Deep);
     }

@@ -21,8 +21,12 @@ const NOT_HERS: [Role; 1] = [Role::Tenant];
 
 fn queries() -> Vec<Query> {
     let lists = store::node::QUERIES.iter().chain(store::provision::QUERIES);
-    let others =
-        [store::accounts::QUERIES, store::portal::QUERIES, store::provider::nodes::QUERIES];
+    let others = [
+        store::accounts::QUERIES,
+        store::object_work::QUERIES,
+        store::portal::QUERIES,
+        store::provider::nodes::QUERIES,
+    ];
     lists.chain(&others).flat_map(|list| list.iter().copied()).collect()
 }
 

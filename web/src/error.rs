@@ -19,6 +19,8 @@ pub(crate) enum Problem {
     Expired(Language),
     /// Postgres did not answer.
     Away(Language, store::Failure),
+    /// What is asked for is there, and cannot be read now.
+    Unread(Language),
 }
 
 #[derive(Template)]
@@ -35,6 +37,7 @@ impl IntoResponse for Problem {
             Self::NotFound(t) => (StatusCode::NOT_FOUND, t, "error.not_found"),
             Self::Forbidden(t) => (StatusCode::FORBIDDEN, t, "error.forbidden"),
             Self::Expired(t) => (StatusCode::FORBIDDEN, t, "error.expired"),
+            Self::Unread(t) => (StatusCode::SERVICE_UNAVAILABLE, t, "error.away"),
             Self::Away(t, failure) => {
                 tracing::warn!("a page cannot be shown: {failure}");
                 (StatusCode::SERVICE_UNAVAILABLE, t, "error.away")

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pbx::moment::Moment;
+use store::objects::Objects;
 use store::{ClusterKey, Database};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -31,6 +32,8 @@ pub use crate::guard::Throttle;
 pub struct Portal {
     /// Where everything is kept.
     pub database: Database,
+    /// Where sound is.
+    pub objects: Objects,
     /// Opens phones' passwords for their cards.
     pub key: Arc<ClusterKey>,
     /// What is seen live.

@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 
 use crate::Portal;
 use crate::channel::{Channel, note};
-use crate::page::{call, cards, companies, first, letters, login};
+use crate::page::{call, cards, companies, first, letters, login, objects};
 
 /// The largest form that anybody fills in here.
 const LARGEST_FORM: usize = 16 * 1024;
@@ -26,6 +26,7 @@ pub(crate) fn routes(portal: Portal, channel: Channel) -> Router {
         .route("/t/{tenant}/cards", get(cards::show))
         .route("/t/{tenant}/cards/{extension}", post(cards::open))
         .route("/t/{tenant}/calls/{call}", get(call::show))
+        .route("/objects/{*key}", get(objects::read))
         .route("/mail", get(letters::show))
         .route("/static/style.css", get(async || ([(CONTENT_TYPE, "text/css")], STYLE)))
         .route("/static/live.js", get(async || ([(CONTENT_TYPE, "text/javascript")], LIVE)))

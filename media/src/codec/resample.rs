@@ -108,7 +108,7 @@ fn prototype(length: usize, factor: usize, gain: f64) -> Vec<f64> {
 }
 
 /// The modified Bessel function of order zero, by its series.
-fn bessel(x: f64) -> f64 {
+pub(crate) fn bessel(x: f64) -> f64 {
     let mut term = 1.0;
     let mut sum = 1.0;
     for n in 1..40 {

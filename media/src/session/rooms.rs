@@ -82,11 +82,8 @@ impl Sessions {
     /// What was agreed on with a side has changed.
     pub(super) fn agree_in_room(&mut self, slot: Slot) {
         let Self { ends, rooms, .. } = self;
-        let Some(Some(End { side, place: Some(place), terms: Some(terms), .. })) =
-            ends.get(slot.index())
-        else {
-            return;
-        };
+        let end = ends.get(slot.index()).and_then(Option::as_deref);
+        let Some(End { side, place: Some(place), terms: Some(terms), .. }) = end else { return };
         if let Some(held) = rooms.rooms.get_mut(&side.call) {
             held.room.agree(*place, terms);
         }

@@ -33,6 +33,8 @@ ids! {
     ConferenceId,
     /// A public number.
     NumberId,
+    /// A sound of a tenant.
+    SoundId,
     /// A call and its record.
     CallId,
     /// One phone's registration.

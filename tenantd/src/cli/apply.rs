@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use store::provision::{self, Options, Run};
 use store::{ClusterKey, Database, provider};
 
-use super::{Failure, say};
+use super::{Failure, say, sounds};
 use crate::config::Config;
 use crate::postgres::Access;
+use crate::uploads;
 
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -22,10 +23,12 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file).map_err(|source| Failure::File { name, source })?;
+    // What the file names lies beside it.
+    let folder = file.parent().unwrap_or(Path::new("")).to_owned();
     let file = provision::parse(&text, &file.display().to_string())?;
     let access = Access::for_work(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(carry_out(config, &access, &file, options, wait));
+    let outcome = runtime.block_on(carry_out(config, &access, (&file, &folder), options, wait));
     access.end()?;
     outcome
 }
@@ -33,14 +36,21 @@ pub(super) fn run(
 async fn carry_out(
     config: &Config,
     access: &Access,
-    file: &provision::File,
+    (file, folder): (&provision::File, &Path),
     options: Options,
     wait: Duration,
 ) -> Result<(), Failure> {
     store::migrate::run(&access.urls).await?;
     let database = Database::connect(&access.urls)?;
     let key = ClusterKey::read_or_make(&config.key_file())?;
-    let report = provision::apply(&database, &key, file, options, "tenantd apply").await?;
+    let objects = uploads::open(config, &key)?;
+    let ready = sounds::make_ready(config, &database, &objects, (file, folder), options.run);
+    let ready = ready.await?;
+    let applied = provision::apply(&database, &key, file, &ready, options, "tenantd apply").await;
+    if applied.is_err() {
+        sounds::forget(&objects, &ready).await;
+    }
+    let report = applied?;
     for line in &report.lines {
         say(line)?;
     }
@@ -50,6 +60,10 @@ async fn carry_out(
     if !report.lines.is_empty() && options.run == Run::Dry {
         say("dry run: nothing was changed")?;
     }
+    let uncarried = match options.run {
+        Run::Real => sounds::carry(&database, &objects, &ready, wait).await,
+        Run::Dry => 0,
+    };
     let behind = match access.is_alone() {
         // The data directory is ours, so no node serves from it, whatever a dead one left behind.
         true => Vec::new(),
@@ -57,6 +71,7 @@ async fn carry_out(
     };
     database.close().await;
     match behind.first() {
+        None if uncarried > 0 => Err(Failure::NotCarried(uncarried)),
         None => Ok(()),
         Some(node) => Err(Failure::NotTakenOver(node.clone())),
     }

@@ -7,16 +7,19 @@ mod admin;
 mod apply;
 mod check;
 mod migrate;
+mod sounds;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Base, Config, Problem, Span};
 use crate::demo::{self, Demo};
+use crate::intake::{self, Task};
 use crate::net::tls;
 use crate::{postgres, serve};
 use store::provision::{Absent, NotApplied, Options, Run};
@@ -68,6 +71,14 @@ enum Command {
         #[command(subcommand)]
         command: AdminCommand,
     },
+    /// Reads an uploaded recording, for a tenantd that runs this.
+    #[command(hide = true)]
+    ReadSound {
+        #[arg(long)]
+        largest: u64,
+        #[arg(long)]
+        longest_ms: u64,
+    },
     /// Says which version this is.
     Version,
 }
@@ -111,6 +122,10 @@ enum Failure {
     Argument(String),
     #[error("committed, but node {0} has not taken it over yet")]
     NotTakenOver(String),
+    #[error("committed, but {0} of the sounds still wait here for the object store")]
+    NotCarried(usize),
+    #[error(transparent)]
+    Objects(#[from] store::objects::Failure),
     #[error("{0}")]
     System(#[from] io::Error),
 }
@@ -125,12 +140,14 @@ impl Failure {
             | Self::Provision(_)
             | Self::File { .. }
             | Self::Argument(_) => 2,
-            Self::NotTakenOver(_) => 3,
+            Self::Objects(store::objects::Failure::Setup(_)) => 2,
+            Self::NotTakenOver(_) | Self::NotCarried(_) => 3,
             Self::Key(store::secrets::BadKey::File { .. })
             | Self::Postgres(_)
             | Self::Store(_)
             | Self::Serve(_)
             | Self::Demo(_)
+            | Self::Objects(_)
             | Self::NotApplied(NotApplied::Database(_))
             | Self::System(_) => 1,
         }
@@ -157,6 +174,10 @@ pub fn run() -> ExitCode {
         }
         Command::Check => load(config).and_then(|config| check::run(&config)),
         Command::Migrate => load(config).and_then(|config| migrate::run(&config)),
+        Command::ReadSound { largest, longest_ms } => {
+            let task = Task { largest, longest: Duration::from_millis(longest_ms) };
+            intake::run(task).map_err(Failure::System)
+        }
         Command::Version => say(concat!("tenantd ", env!("CARGO_PKG_VERSION"))),
     };
     match outcome {

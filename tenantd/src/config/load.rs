@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::de::DeTable;
@@ -11,6 +12,10 @@ use toml::{Table, Value};
 use super::environment::{self, Setting};
 use super::sections::{Config, Link};
 use super::value::{External, Listen};
+
+/// What a process that reads an uploaded file could still hold in memory.
+const MOST_OF_A_FILE: u64 = 1 << 30;
+const LONGEST_SOUND: Duration = Duration::from_secs(3_600);
 
 /// What is read when no file is named.
 const DEFAULT_FILE: &str = "tenantd.toml";
@@ -184,9 +189,47 @@ fn check(config: &Config) -> Result<(), Mistake> {
         }
     }
     check_files(config)?;
+    check_sounds(config)
+}
+
+/// A bucket needs somebody who may use it; its other keys need a bucket.
+fn check_sounds(config: &Config) -> Result<(), Mistake> {
+    let wrong =
+        |section, key, reason: &str| Err(Mistake { section, key, reason: reason.to_owned() });
     let objects = &config.objects;
-    if objects.bucket.is_none() && *objects != super::sections::Objects::default() {
-        return wrong("objects", "bucket", "it is missing".to_owned());
+    let for_a_bucket = objects.endpoint.is_some()
+        || objects.region.is_some()
+        || objects.access_key.is_some()
+        || objects.secret_key.is_some()
+        || objects.addressing.is_some()
+        || objects.server_side_encryption.is_some();
+    match &objects.bucket {
+        None if for_a_bucket => return wrong("objects", "bucket", "it is missing"),
+        Some(_) if objects.access_key.is_none() => {
+            return wrong("objects", "access_key", "a bucket needs it");
+        }
+        Some(_) if objects.secret_key.is_none() => {
+            return wrong("objects", "secret_key", "a bucket needs it");
+        }
+        Some(_) if objects.endpoint.is_none() && objects.region.is_none() => {
+            return wrong("objects", "region", "a bucket needs it, or an endpoint");
+        }
+        Some(_) | None => {}
+    }
+    let schemes = ["http://", "https://"];
+    if let Some(endpoint) = &objects.endpoint
+        && !schemes.iter().any(|scheme| endpoint.starts_with(scheme))
+    {
+        return wrong("objects", "endpoint", "it begins with neither https:// nor http://");
+    }
+    if objects.answer_within.0 < Duration::from_millis(100) {
+        return wrong("objects", "answer_within", "no store is that fast");
+    }
+    if config.sounds.largest.0 > MOST_OF_A_FILE {
+        return wrong("sounds", "largest", "more than 1 GiB");
+    }
+    if !(Duration::from_secs(1)..=LONGEST_SOUND).contains(&config.sounds.longest.0) {
+        return wrong("sounds", "longest", "not between 1s and 1h");
     }
     Ok(())
 }

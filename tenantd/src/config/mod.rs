@@ -7,7 +7,7 @@ mod value;
 
 pub use load::{Base, Problem, load};
 pub use sections::{
-    Admin, Config, Database, Format, Level, Link, Log, Mail, Media, Objects, Role, Secrets, Sip,
-    SoundIo, Stun, Tls, UnknownDomain, Web,
+    Addressing, Admin, Config, Database, Encryption, Format, Level, Link, Log, Mail, Media,
+    Objects, Role, Secrets, Sip, SoundIo, Sounds, Stun, Tls, UnknownDomain, Web,
 };
-pub use value::{External, Listen, Network, NodeName, PortRange, PostgresUrl, Secret, Span};
+pub use value::{External, Listen, Network, NodeName, PortRange, PostgresUrl, Secret, Size, Span};

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::value::{External, Listen, Network, NodeName, PortRange, PostgresUrl, Secret, Span};
+use super::value::{
+    External, Listen, Network, NodeName, PortRange, PostgresUrl, Secret, Size, Span,
+};
 
 /// The whole configuration: a few keys, then one struct a section.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub admin: Admin,
     /// The object store.
     pub objects: Objects,
+    /// Recordings that people upload.
+    pub sounds: Sounds,
     /// Outgoing mail.
     pub mail: Mail,
     /// The log.
@@ -212,8 +216,8 @@ pub struct Admin {
     pub listen: Vec<Listen>,
 }
 
-/// `[objects]`; absent: a folder in the data directory.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+/// `[objects]`; without `bucket`, a folder in the data directory.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a section such as [sip]")]
 pub struct Objects {
     /// Where the store is.
@@ -226,6 +230,45 @@ pub struct Objects {
     pub access_key: Option<String>,
     /// What proves it.
     pub secret_key: Option<Secret>,
+    /// How the bucket is named in a request; absent: in the path, if there is an endpoint.
+    pub addressing: Option<Addressing>,
+    /// What the store is asked to encrypt with.
+    pub server_side_encryption: Option<Encryption>,
+    /// How long one answer may take.
+    pub answer_within: Span,
+    /// How much may wait for the store.
+    pub outbox_limit: Size,
+}
+
+/// How a bucket is named in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Addressing {
+    /// As the beginning of the path.
+    Path,
+    /// As the beginning of the host's name.
+    Host,
+}
+
+/// What an object store is asked to encrypt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Encryption {
+    /// A key of its own.
+    #[serde(rename = "AES256")]
+    Aes256,
+    /// A key of its key service.
+    #[serde(rename = "aws:kms")]
+    Kms,
+}
+
+/// `[sounds]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section such as [sip]")]
+pub struct Sounds {
+    /// The largest file that is taken.
+    pub largest: Size,
+    /// The longest recording that is taken.
+    pub longest: Span,
 }
 
 /// `[mail]`; without `smtp_url`, files in the data directory.
@@ -293,6 +336,7 @@ impl Default for Config {
             link: Link::default(),
             admin: Admin::default(),
             objects: Objects::default(),
+            sounds: Sounds::default(),
             mail: Mail::default(),
             log: Log::default(),
         }
@@ -345,6 +389,28 @@ impl Default for Admin {
     }
 }
 
+impl Default for Objects {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            region: None,
+            bucket: None,
+            access_key: None,
+            secret_key: None,
+            addressing: None,
+            server_side_encryption: None,
+            answer_within: Span(Duration::from_secs(30)),
+            outbox_limit: Size(10 << 30),
+        }
+    }
+}
+
+impl Default for Sounds {
+    fn default() -> Self {
+        Self { largest: Size(32 << 20), longest: Span(Duration::from_secs(600)) }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { level: Level::Info, format: Format::Text }
@@ -386,7 +452,6 @@ impl Config {
             note("[sip].wss", !self.sip.wss.is_empty());
             note("[sip].flood_per_source", self.sip.flood_per_source > 0);
         }
-        note("[objects]", self.objects != Objects::default());
         note("[mail].smtp_url", self.mail.smtp_url.is_some());
         keys.into_iter().map(str::to_owned).collect()
     }

@@ -51,6 +51,11 @@ pub struct PortRange {
 #[serde(try_from = "String")]
 pub struct Span(pub Duration);
 
+/// A number of bytes, written as `32 MiB`, `10GiB` or `500 kB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(pub u64);
+
 /// Where a database is. It may hold a password, so it is never shown.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -172,6 +177,17 @@ impl TryFrom<String> for Span {
             Some(ms) if ms <= 24 * 3_600_000 => Ok(Self(Duration::from_millis(ms))),
             Some(_) => Err(format!("{text:?} is more than a day")),
             None => Err(format!("{text:?} is no length of time, such as \"10s\" or \"500ms\"")),
+        }
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match store::provision::bytes(&text) {
+            Some(bytes) if bytes > 0 => Ok(Self(bytes)),
+            Some(_) | None => Err(format!("{text:?} is no size, such as \"32 MiB\" or \"10 GB\"")),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::Deserialize;
-use store::provision::{self, Options};
+use store::provision::{self, Options, Sounds};
 use store::{ClusterKey, Database, accounts};
 
 use super::Failure;
@@ -98,7 +98,15 @@ impl Demo {
     /// If Postgres is away.
     pub async fn prepare(&self, database: &Database, key: &ClusterKey) -> Result<(), Failure> {
         let file = provision::parse(&self.text, FILE).map_err(provision::NotApplied::from)?;
-        provision::apply(database, key, &file, Options::default(), "tenantd demo").await?;
+        provision::apply(
+            database,
+            key,
+            &file,
+            &Sounds::default(),
+            Options::default(),
+            "tenantd demo",
+        )
+        .await?;
         let password = self.provider_password();
         if accounts::sign_in(database, Clock::start().now(), PROVIDER, password).await?.is_none() {
             accounts::add_provider(database, PROVIDER, password).await?;

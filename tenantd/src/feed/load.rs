@@ -200,6 +200,7 @@ mod tests {
             numbers: BTreeMap::new(),
             names: BTreeMap::new(),
             credentials: BTreeMap::new(),
+            sounds: BTreeMap::new(),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::postgres::{self, Server};
 use crate::reach::Reach;
 use crate::resolver::Resolver;
 use crate::signals::Signals;
+use crate::uploads::{self, Carrier};
 use crate::{listen, lock, log};
 
 /// How long pages that are being read may take at the end.
@@ -65,6 +66,9 @@ pub enum Failure {
     /// There is no certificate for encrypted connections.
     #[error(transparent)]
     Tls(#[from] tls::Failure),
+    /// The object store cannot be used as it is configured.
+    #[error(transparent)]
+    Objects(#[from] store::objects::Failure),
     /// The demo's companies cannot be made.
     #[error(transparent)]
     Demo(#[from] demo::Failure),
@@ -127,6 +131,7 @@ async fn serve(
     };
     health.saw(Postgres::Here);
     let key = key(config)?;
+    let objects = uploads::open(config, &key)?;
     if let Some(demo) = demo {
         demo.prepare(&database, &key).await?;
     }
@@ -134,10 +139,7 @@ async fn serve(
     let setup = setup::setup(config, resolver.refresh().await);
     let reach = addresses.reach(&setup.sip.external);
     if let Some(demo) = demo {
-        let page = reach.page.map_or_else(String::new, |page| format!("http://{page}/"));
-        if let Err(failure) = demo.welcome(&config.data_dir.join("mail"), &page).await {
-            tracing::warn!("nobody is welcomed: {failure}");
-        }
+        welcome(demo, config, &reach).await;
     }
     let Some(prepared) = or_stop(prepare(&setup, &database), signals).await else {
         return Ok(());
@@ -150,6 +152,7 @@ async fn serve(
     let running = prepared?.start(doors.udp, key.clone(), &metrics).await?;
     let portal = web::Portal {
         database: database.clone(),
+        objects: objects.clone(),
         cookie_key: key.derive("web cookies"),
         key,
         boards: running.boards(),
@@ -166,6 +169,9 @@ async fn serve(
         tokio::spawn(certificates.watch());
     }
     sound::show(&running.media(), &metrics);
+    let carrier = Carrier::new(database.clone(), objects, &config.node.0);
+    carrier.show(&metrics);
+    let carrying = tokio::spawn(carrier.run(health.clone()));
     let watching = tokio::spawn(watch_over(database.clone(), health.clone(), metrics));
     let (herald, known) = (running.herald(), config.clone());
     let following = tokio::spawn(async move { setup::follow(resolver, herald, &known).await });
@@ -176,6 +182,8 @@ async fn serve(
     signals.stop().await;
     let_go(config, &health, running).await;
     watching.abort();
+    // Whatever was under way is done again after the next start.
+    carrying.abort();
     drop(stun);
     following.abort();
     let _ = end.send(true);
@@ -183,6 +191,14 @@ async fn serve(
     let _ = timeout(LAST_PAGES_FOR, async { while pages.join_next().await.is_some() {} }).await;
     database.close().await;
     Ok(())
+}
+
+/// Writes the demo's first mail.
+async fn welcome(demo: &Demo, config: &Config, reach: &Reach) {
+    let page = reach.page.map_or_else(String::new, |page| format!("http://{page}/"));
+    if let Err(failure) = demo.welcome(&config.data_dir.join("mail"), &page).await {
+        tracing::warn!("nobody is welcomed: {failure}");
+    }
 }
 
 /// The certificates, if any door needs one.

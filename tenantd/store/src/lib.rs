@@ -1,4 +1,4 @@
-//! What outlives the process: Postgres, and the keys for what is secret in it.
+//! What outlives the process: Postgres, the keys for what is secret in it, and the object store.
 //!
 //! Each function asks one question or tells one thing. `node` and `provider` hold the only queries
 //! that reach more than one tenant; everything else enters a tenant first and sees its rows alone.
@@ -10,6 +10,8 @@ pub mod failure;
 mod id;
 pub mod migrate;
 pub mod node;
+pub mod object_work;
+pub mod objects;
 pub mod portal;
 pub mod provider;
 pub mod provision;

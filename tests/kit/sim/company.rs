@@ -36,6 +36,7 @@ pub fn company(number: u8, domain: &str) -> Company {
         numbers: BTreeMap::from([(format!("+43{number}101"), "101".to_owned())]),
         names: BTreeMap::new(),
         credentials: BTreeMap::new(),
+        sounds: BTreeMap::new(),
     };
     for extension in 101..=103 {
         let user = UserId(id(extension));

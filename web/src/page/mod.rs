@@ -6,6 +6,7 @@ pub(crate) mod companies;
 pub(crate) mod first;
 pub(crate) mod letters;
 pub(crate) mod login;
+pub(crate) mod objects;
 
 use pbx::id::TenantId;
 use pbx::moment::Moment;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::id::{ConferenceId, GroupId, TenantId, UserId};
+use crate::id::{ConferenceId, GroupId, SoundId, TenantId, UserId};
 use crate::sip::digest::{self, Hashed};
 
 pub use crate::sip::digest::Algorithm;
@@ -46,6 +46,23 @@ pub struct Directory {
     pub names: BTreeMap<String, Place>,
     /// Digest user names: `auth_username`, else user name, else number; lower case is not folded.
     pub credentials: BTreeMap<String, UserId>,
+    /// Sounds by their name.
+    pub sounds: BTreeMap<String, Sound>,
+}
+
+/// A recording that can be played: which object it is, and what it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sound {
+    /// Its id; it stays when the recording changes.
+    pub id: SoundId,
+    /// The key of its object; another one when the recording changes.
+    pub key: String,
+    /// The SHA-256 of the object.
+    pub sha256: [u8; 32],
+    /// The length of the object.
+    pub bytes: u64,
+    /// How long it lasts.
+    pub lasts_for: Duration,
 }
 
 /// Where a dialled name leads.

@@ -61,6 +61,7 @@ pub(crate) fn directory() -> Directory {
         limits: Limits::default(),
         encryption: Encryption::default(),
         credentials: users.values().map(|user| (user.secrets.username.clone(), user.id)).collect(),
+        sounds: BTreeMap::new(),
         users,
         groups: BTreeMap::from([(group(600), sales)]),
         conferences: BTreeMap::from([(conference(800), meeting)]),

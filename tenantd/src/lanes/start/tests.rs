@@ -271,6 +271,7 @@ fn directory(number: u8) -> Directory {
         numbers: BTreeMap::from([(format!("+43{number}"), "101".to_owned())]),
         names: BTreeMap::new(),
         credentials: BTreeMap::new(),
+        sounds: BTreeMap::new(),
     };
     for extension in [101, 102] {
         let (user, name) = (UserId(id(extension)), extension.to_string());

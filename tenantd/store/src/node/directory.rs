@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use pbx::id::{GroupId, TenantId, UserId};
+use pbx::id::{GroupId, SoundId, TenantId, UserId};
 use pbx::tenant::directory::{
-    Algorithm, Directory, Encryption, Group, Limits, Place, PlainKeys, Secrets, Srtp, User,
+    Algorithm, Directory, Encryption, Group, Limits, Place, PlainKeys, Secrets, Sound, Srtp, User,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row, Transaction};
@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::column;
 use crate::database::{Database, begin};
 use crate::failure::Failure;
+use crate::objects::{Kind, ObjectKey};
 use crate::query::Query;
 use crate::secrets::{self, ClusterKey, Sealed};
 
@@ -51,12 +52,17 @@ const NUMBERS: &str = "
     LEFT JOIN ring_group g ON g.tenant_id = n.tenant_id AND g.id = n.ring_group_id
     WHERE n.tenant_id = ANY ($1)";
 
+const SOUNDS: &str = "
+    SELECT tenant_id, id, name, object_id, sha256, bytes, lasts_ms
+    FROM sound WHERE tenant_id = ANY ($1)";
+
 /// The queries of this file.
 pub const QUERIES: &[Query] = &[
     Query::node("tenants", TENANTS),
     Query::node("extensions", EXTENSIONS),
     Query::node("groups", GROUPS),
     Query::node("numbers", NUMBERS),
+    Query::node("sounds", SOUNDS),
 ];
 
 /// The place in which an extension's password is sealed.
@@ -109,8 +115,24 @@ pub async fn load(
         let Some(directory) = owner(&mut directories, &row)? else { continue };
         directory.numbers.insert(row.try_get("number")?, row.try_get("place")?);
     }
+    for row in rows(&mut snapshot, SOUNDS, &ids).await? {
+        let Some(directory) = owner(&mut directories, &row)? else { continue };
+        directory.sounds.insert(row.try_get("name")?, sound(directory.tenant, &row)?);
+    }
     snapshot.commit().await?;
     Ok(directories)
+}
+
+fn sound(tenant: TenantId, row: &PgRow) -> Result<Sound, Failure> {
+    let damaged = |_| Failure::Damaged("sound", "its checksum is none".to_owned());
+    let (sha256, lasts_ms): (Vec<u8>, i32) = (row.try_get("sha256")?, row.try_get("lasts_ms")?);
+    Ok(Sound {
+        id: SoundId(row.try_get("id")?),
+        key: ObjectKey::new(tenant, Kind::Sound, row.try_get("object_id")?).to_string(),
+        sha256: sha256.try_into().map_err(damaged)?,
+        bytes: u64::try_from(row.try_get::<i64, _>("bytes")?).unwrap_or(0),
+        lasts_for: Duration::from_millis(u64::try_from(lasts_ms).unwrap_or(0)),
+    })
 }
 
 async fn rows(
@@ -149,6 +171,7 @@ fn empty(tenant: TenantId, row: &PgRow) -> Result<Option<Directory>, Failure> {
         numbers: BTreeMap::new(),
         names: BTreeMap::new(),
         credentials: BTreeMap::new(),
+        sounds: BTreeMap::new(),
     }))
 }
 

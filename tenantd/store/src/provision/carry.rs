@@ -11,6 +11,7 @@ use super::clash::Pace;
 use super::current::{self, Current, GroupRow, TenantRow};
 use super::extensions::DROP_EXTENSIONS;
 use super::file::{File, Tenant};
+use super::sounds::Sounds;
 use super::{Absent, NotApplied};
 use crate::database::go_in;
 use crate::failure::Failure;
@@ -20,11 +21,12 @@ use crate::secrets::ClusterKey;
 
 const ADD_TENANT: &str = "
     INSERT INTO tenant (id, route, name, label, country, time_zone, max_calls, max_call_s, trusted,
-        srtp, sdes_over_plain)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11)";
+        srtp, sdes_over_plain, max_sounds, sound_quota)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13)";
 const CHANGE_TENANT: &str = "
     UPDATE tenant SET name = $2, label = $3, country = $4, time_zone = $5, max_calls = $6,
-        max_call_s = $7, trusted = $8::text[]::cidr[], srtp = $9, sdes_over_plain = $10
+        max_call_s = $7, trusted = $8::text[]::cidr[], srtp = $9, sdes_over_plain = $10,
+        max_sounds = $11, sound_quota = $12
     WHERE id = $1";
 const ADD_DOMAIN: &str = "INSERT INTO domain (tenant_id, id, name, kind) VALUES ($1, $2, $3, $4)";
 const DROP_DOMAIN: &str = "DELETE FROM domain WHERE tenant_id = $1 AND id = $2";
@@ -86,6 +88,7 @@ pub(super) struct Carrier<'a> {
     pub(super) hashes: &'a BTreeMap<String, String>,
     pub(super) absent: Absent,
     pub(super) pace: Pace,
+    pub(super) sounds: &'a Sounds,
 }
 
 /// A tenant on its way, with the lines told so far.
@@ -107,7 +110,8 @@ impl Carrier<'_> {
         inside: Inside<'_>,
     ) -> Result<(TenantId, Vec<String>), NotApplied> {
         let known = current::by_domain(inside, &self.tenant.domain).await?;
-        let id = known.unwrap_or_else(|| TenantId(fresh()));
+        let new = || self.sounds.tenant(&self.tenant.domain).unwrap_or_else(|| TenantId(fresh()));
+        let id = known.unwrap_or_else(new);
         go_in(inside, id, self.who).await?;
         let now = current::load(inside, id).await?;
         let mut way = Way { id, lines: Vec::new() };
@@ -120,6 +124,7 @@ impl Carrier<'_> {
         let groups = self.carry_groups(inside, &mut way, &now, &extensions).await?;
         self.carry_numbers(inside, &mut way, &now, &extensions, &groups).await?;
         self.carry_admins(inside, &mut way, &now).await?;
+        self.carry_sounds(inside, &mut way, &now).await?;
         self.prune(inside, &mut way, &now).await?;
         Ok((id, way.lines))
     }
@@ -212,9 +217,11 @@ impl Carrier<'_> {
             .bind(row.trusted)
             .bind(row.srtp)
             .bind(row.sdes_over_plain)
+            .bind(row.max_sounds)
+            .bind(row.sound_quota)
     }
 
-    fn wanted_tenant(&self, now: Option<&TenantRow>) -> TenantRow {
+    pub(super) fn wanted_tenant(&self, now: Option<&TenantRow>) -> TenantRow {
         let about = &self.tenant.about;
         let limits = self.tenant.limits;
         TenantRow {
@@ -244,6 +251,14 @@ impl Carrier<'_> {
             sdes_over_plain: match (self.tenant.encryption.sdes_over_plain, now) {
                 (Some(taken), _) => taken,
                 (None, now) => now.is_some_and(|now| now.sdes_over_plain),
+            },
+            max_sounds: match limits.max_sounds {
+                Some(most) => i32::try_from(most).ok(),
+                None => now.and_then(|now| now.max_sounds),
+            },
+            sound_quota: match limits.sound_bytes {
+                Some(most) => i64::try_from(most).ok(),
+                None => now.and_then(|now| now.sound_quota),
             },
         }
     }
@@ -400,7 +415,7 @@ impl Carrier<'_> {
                 sqlx::query(sql).bind(way.id.0).bind(ids).execute(&mut **inside).await?;
             }
         }
-        Ok(())
+        Ok(self.prune_sounds(inside, way, now).await?)
     }
 }
 

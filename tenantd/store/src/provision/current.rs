@@ -13,7 +13,7 @@ pub(super) const ACCOUNT_HASH: &str = "SELECT password_hash FROM account WHERE e
 const BY_DOMAIN: &str = "SELECT tenant_id FROM domain WHERE name = $1 AND kind = 'canonical'";
 const TENANT: &str = "
     SELECT name, label, country, time_zone, max_calls, max_call_s,
-           trusted::text[] AS trusted, srtp, sdes_over_plain
+           trusted::text[] AS trusted, srtp, sdes_over_plain, max_sounds, sound_quota
     FROM tenant WHERE id = $1";
 const ALIASES: &str = "
     SELECT id, name FROM domain WHERE tenant_id = $1 AND kind = 'alias' ORDER BY name";
@@ -30,6 +30,8 @@ const MEMBERS: &str = "
     WHERE m.tenant_id = $1 ORDER BY m.ring_group_id, m.position";
 const NUMBERS: &str = "
     SELECT id, number, extension_id, ring_group_id FROM number WHERE tenant_id = $1";
+const SOUNDS: &str = "
+    SELECT id, name, object_id, source_sha256, sha256, bytes FROM sound WHERE tenant_id = $1";
 const ADMINS: &str = "
     SELECT m.id, a.email, a.password_hash FROM membership m JOIN account a ON a.id = m.account_id
     WHERE m.tenant_id = $1 AND m.role = 'admin'";
@@ -46,6 +48,7 @@ pub(super) const QUERIES: &[Query] = &[
     Query::provider("members", MEMBERS),
     Query::provider("numbers", NUMBERS),
     Query::provider("admins", ADMINS),
+    Query::provider("sounds", SOUNDS),
 ];
 
 type Inside<'a> = &'a mut Transaction<'static, Postgres>;
@@ -60,6 +63,7 @@ pub(super) struct Current {
     pub(super) groups: BTreeMap<String, GroupRow>,
     pub(super) numbers: BTreeMap<String, NumberRow>,
     pub(super) admins: BTreeMap<String, (Uuid, String)>,
+    pub(super) sounds: BTreeMap<String, SoundRow>,
 }
 
 /// The company's own row.
@@ -74,6 +78,8 @@ pub(super) struct TenantRow {
     pub(super) trusted: Vec<String>,
     pub(super) srtp: String,
     pub(super) sdes_over_plain: bool,
+    pub(super) max_sounds: Option<i32>,
+    pub(super) sound_quota: Option<i64>,
 }
 
 /// An extension's row: two columns more than a struct should have.
@@ -112,6 +118,17 @@ pub(super) struct NumberRow {
     pub(super) ring_group_id: Option<Uuid>,
 }
 
+/// A sound's row.
+#[derive(Debug, Clone, PartialEq, FromRow)]
+pub(super) struct SoundRow {
+    pub(super) id: Uuid,
+    pub(super) name: String,
+    pub(super) object_id: Uuid,
+    pub(super) source_sha256: Vec<u8>,
+    pub(super) sha256: Vec<u8>,
+    pub(super) bytes: i64,
+}
+
 /// Whose canonical domain it is.
 pub(super) async fn by_domain(
     inside: Inside<'_>,
@@ -137,6 +154,7 @@ pub(super) async fn load(inside: Inside<'_>, tenant: TenantId) -> Result<Current
     let numbers: Vec<NumberRow> = sqlx::query_as(NUMBERS).bind(id).fetch_all(&mut **inside).await?;
     let admins: Vec<(Uuid, String, String)> =
         sqlx::query_as(ADMINS).bind(id).fetch_all(&mut **inside).await?;
+    let sounds: Vec<SoundRow> = sqlx::query_as(SOUNDS).bind(id).fetch_all(&mut **inside).await?;
     let group = |(id, number, name): (Uuid, String, String)| {
         let of = members.iter().filter(|(group, _)| *group == id);
         (number, GroupRow { id, name, members: of.map(|(_, number)| number.clone()).collect() })
@@ -149,5 +167,6 @@ pub(super) async fn load(inside: Inside<'_>, tenant: TenantId) -> Result<Current
         groups: groups.into_iter().map(group).collect(),
         numbers: numbers.into_iter().map(|row| (row.number.clone(), row)).collect(),
         admins: admins.into_iter().map(|(id, email, hash)| (email, (id, hash))).collect(),
+        sounds: sounds.into_iter().map(|row| (row.name.clone(), row)).collect(),
     })
 }

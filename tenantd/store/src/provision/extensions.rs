@@ -129,7 +129,7 @@ impl Carrier<'_> {
         row.voicemail = wanted.voicemail.unwrap_or(now.voicemail);
         row.digest = wanted.digest.clone().or_else(|| now.digest.clone());
         row.max_contacts = contacts(wanted.max_contacts, now.max_contacts);
-        let Limits { max_calls, max_call_s } = wanted.limits;
+        let Limits { max_calls, max_call_s, .. } = wanted.limits;
         row.max_calls = limit(max_calls, now.max_calls);
         row.max_call_s = limit(max_call_s, now.max_call_s);
         row.srtp = kept(&wanted.srtp, now.srtp.clone());

@@ -28,6 +28,7 @@ pub(super) struct Tenant {
     pub(super) extensions: Vec<Extension>,
     pub(super) groups: Vec<Group>,
     pub(super) numbers: Vec<Number>,
+    pub(super) sounds: Vec<Sound>,
 }
 
 /// What a company is called, and where it is.
@@ -44,6 +45,8 @@ pub(super) struct About {
 pub(super) struct Limits {
     pub(super) max_calls: Option<u32>,
     pub(super) max_call_s: Option<u32>,
+    pub(super) max_sounds: Option<u32>,
+    pub(super) sound_bytes: Option<u64>,
 }
 
 /// What is wanted of encryption of sound.
@@ -104,6 +107,27 @@ pub(super) struct Number {
     pub(super) line: usize,
     pub(super) number: String,
     pub(super) to: String,
+}
+
+/// A sound.
+#[derive(Debug, Clone)]
+pub(super) struct Sound {
+    pub(super) line: usize,
+    pub(super) name: String,
+    pub(super) file: String,
+}
+
+/// A sound that the file names, for whoever reads the recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SoundFile {
+    /// Whose, by the canonical domain.
+    pub domain: String,
+    /// What it is called there.
+    pub name: String,
+    /// Where it is, as the file says.
+    pub file: String,
+    /// Where the file says so.
+    pub line: usize,
 }
 
 /// Reads and checks a file; `name` is what problems call it.
@@ -195,7 +219,7 @@ impl Reader<'_> {
         let longest = max_call_for.as_ref();
         let seconds = |text: &String| values::seconds(text);
         let max_call_s = longest.map(|v| self.value("max_call_for", v, seconds)).transpose()?;
-        Ok(Limits { max_calls, max_call_s })
+        Ok(Limits { max_calls, max_call_s, max_sounds: None, sound_bytes: None })
     }
 
     fn tenant(&self, tenant: &Spanned<raw::Tenant>) -> Result<Tenant, Problem> {
@@ -214,7 +238,7 @@ impl Reader<'_> {
                 country: self.text("country", &raw.country, values::country)?,
                 time_zone: self.text("time_zone", &raw.time_zone, values::time_zone)?,
             },
-            limits: self.limits(&raw.max_calls, &raw.max_call_for)?,
+            limits: self.tenant_limits(raw)?,
             trusted: self.list("trusted", &raw.trusted, values::network)?,
             digest: raw.digest.as_ref().map(|v| self.value("digest", v, digest)).transpose()?,
             encryption: Encryption {
@@ -229,6 +253,30 @@ impl Reader<'_> {
                 .collect::<Result<_, _>>()?,
             groups: raw.ring_group.iter().map(|g| self.group(g)).collect::<Result<_, _>>()?,
             numbers: raw.number.iter().map(|n| self.number(n)).collect::<Result<_, _>>()?,
+            sounds: raw.sound.iter().map(|s| self.sound(s)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn tenant_limits(&self, raw: &raw::Tenant) -> Result<Limits, Problem> {
+        let count = |value: &i64| values::count(*value, 0, 100_000);
+        let max_sounds =
+            raw.max_sounds.as_ref().map(|v| self.value("max_sounds", v, count)).transpose()?;
+        let size = |text: &String| values::quota(text);
+        let quota = raw.sound_quota.as_ref();
+        let sound_bytes = quota.map(|v| self.value("sound_quota", v, size)).transpose()?;
+        Ok(Limits { max_sounds, sound_bytes, ..self.limits(&raw.max_calls, &raw.max_call_for)? })
+    }
+
+    fn sound(&self, sound: &Spanned<raw::Sound>) -> Result<Sound, Problem> {
+        let (at, raw) = (sound.span().start, sound.get_ref());
+        let file = |text: &String| match text.is_empty() || text.contains('\0') {
+            true => Err("is no file's name".to_owned()),
+            false => Ok(text.clone()),
+        };
+        Ok(Sound {
+            line: self.line(at),
+            name: self.value("name", &raw.name, |text| values::sound_name(text))?,
+            file: self.value("file", &raw.file, file)?,
         })
     }
 
@@ -298,6 +346,23 @@ impl Reader<'_> {
 }
 
 impl File {
+    /// The sounds that it names; their files are not looked at here.
+    pub fn sounds(&self) -> impl Iterator<Item = SoundFile> {
+        self.tenants.iter().flat_map(|tenant| {
+            tenant.sounds.iter().map(|sound| SoundFile {
+                domain: tenant.domain.clone(),
+                name: sound.name.clone(),
+                file: sound.file.clone(),
+                line: sound.line,
+            })
+        })
+    }
+
+    /// That something is wrong with what a line says.
+    pub fn at_fault(&self, line: usize, reason: impl Into<String>) -> Problem {
+        self.problem(line, reason)
+    }
+
     pub(super) fn problem(&self, line: usize, reason: impl Into<String>) -> Problem {
         Problem { file: self.name.clone(), line, reason: reason.into() }
     }
@@ -327,6 +392,14 @@ impl File {
                 {
                     let reason = format!("{name} stands twice, first in line {first}");
                     return Err(self.problem(line, reason));
+                }
+            }
+            let mut sounds = BTreeMap::new();
+            for sound in &tenant.sounds {
+                if let Some(first) = sounds.insert(sound.name.as_str(), sound.line) {
+                    let reason =
+                        format!("sound {:?} stands twice, first in line {first}", sound.name);
+                    return Err(self.problem(sound.line, reason));
                 }
             }
             for number in &tenant.numbers {
@@ -366,6 +439,15 @@ mod tests {
             ("sdes_over_plain = 1\n", "4", "boolean"),
             ("[[tenant.extension]]\nnumber = \"101\"\nsrtp = \"on\"\n", "6", "and not \"on\""),
             ("[[tenant.trunk]]\nname = \"x\"\n", "4", "not available"),
+            ("sound_quota = \"much\"\n", "4", "sound_quota"),
+            ("[[tenant.sound]]\nname = \"x\"\n", "4", "file"),
+            ("[[tenant.sound]]\nname = \"\"\nfile = \"x\"\n", "5", "empty"),
+            (
+                "[[tenant.sound]]\nname = \"x\"\nfile = \"a\"\n\
+                 [[tenant.sound]]\nname = \"x\"\nfile = \"b\"\n",
+                "7",
+                "twice",
+            ),
             ("[[tenant.extension]]\nnumber = 101\n", "5", "string"),
         ];
         for (tail, line, word) in cases {
@@ -392,6 +474,8 @@ mod tests {
             digest = ["MD5"]
             srtp = "required"
             sdes_over_plain = true
+            max_sounds = 20
+            sound_quota = "200 MiB"
             [[tenant.admin]]
             email = "Boss@acme.test"
             password = "correct horse"
@@ -409,15 +493,21 @@ mod tests {
             [[tenant.number]]
             number = "+43 123 45"
             to = "101"
+            [[tenant.sound]]
+            name = "welcome"
+            file = "sounds/welcome.mp3"
         "#;
         let file = parse(text, "f.toml").unwrap();
         let tenant = &file.tenants[0];
         assert_eq!(tenant.limits.max_call_s, Some(14_400));
         assert_eq!(tenant.admins[0].email, "boss@acme.test");
         assert_eq!(tenant.numbers[0].number, "+4312345");
-        assert_eq!(tenant.extensions[0].line, 18);
+        assert_eq!(tenant.extensions[0].line, 20);
         assert_eq!(tenant.encryption.srtp.as_deref(), Some("required"));
         assert_eq!(tenant.encryption.sdes_over_plain, Some(true));
         assert_eq!(tenant.extensions[0].srtp.as_deref(), Some("off"));
+        assert_eq!(tenant.limits.sound_bytes, Some(200 << 20));
+        let sound = file.sounds().next().unwrap();
+        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 34));
     }
 }

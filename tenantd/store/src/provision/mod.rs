@@ -10,6 +10,7 @@ mod current;
 mod extensions;
 mod file;
 mod raw;
+mod sounds;
 mod values;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,9 @@ use pbx::id::TenantId;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-pub use file::{File, parse};
+pub use file::{File, SoundFile, parse};
+pub use sounds::{MOST_SOUND_BYTES, MOST_SOUNDS, Ready, Sounds};
+pub use values::bytes;
 
 use self::clash::{Clash, Pace};
 use crate::database::{BEGIN, Database, HOUSE, begin, go_in};
@@ -28,7 +31,8 @@ use crate::query::Query;
 use crate::secrets::ClusterKey;
 
 /// Every query of provisioning.
-pub const QUERIES: &[&[Query]] = &[carry::QUERIES, current::QUERIES, extensions::QUERIES, OWN];
+pub const QUERIES: &[&[Query]] =
+    &[carry::QUERIES, current::QUERIES, extensions::QUERIES, sounds::QUERIES, OWN];
 
 const OWN: &[Query] = &[
     Query::provider("one at a time", ONE_AT_A_TIME),
@@ -68,7 +72,7 @@ pub enum Absent {
     /// It stays.
     #[default]
     Keep,
-    /// It goes: extensions, ring groups, numbers and admins.
+    /// It goes: extensions, ring groups, numbers, admins and sounds.
     Prune,
 }
 
@@ -117,7 +121,8 @@ impl From<sqlx::Error> for NotApplied {
     }
 }
 
-/// Applies a file; `who` is written into the history of all that it changes.
+/// Applies a file, with what was made ready of its sounds; `who` is written into the history of all
+/// that it changes.
 ///
 /// # Errors
 /// If the file asks for what cannot be, or Postgres is away: then nothing was changed.
@@ -125,11 +130,12 @@ pub async fn apply(
     database: &Database,
     key: &ClusterKey,
     file: &File,
+    sounds: &Sounds,
     options: Options,
     who: &str,
 ) -> Result<Report, NotApplied> {
     let hashes = hash_passwords(database, file).await?;
-    let order = Order { key, file, who, hashes: &hashes, absent: options.absent };
+    let order = Order { key, file, sounds, who, hashes: &hashes, absent: options.absent };
     let mut transaction = order.begin(database).await?;
     let (lines, touched) = order.carry(&mut transaction, Pace::Together).await?;
     go_in(&mut transaction, HOUSE, who).await?;
@@ -154,6 +160,7 @@ pub async fn apply(
 struct Order<'a> {
     key: &'a ClusterKey,
     file: &'a File,
+    sounds: &'a Sounds,
     who: &'a str,
     hashes: &'a BTreeMap<String, String>,
     absent: Absent,
@@ -173,10 +180,10 @@ impl Order<'_> {
         inside: carry::Inside<'_>,
         pace: Pace,
     ) -> Result<(Vec<String>, Vec<Uuid>), NotApplied> {
-        let Self { key, file, who, hashes, absent } = *self;
+        let Self { key, file, sounds, who, hashes, absent } = *self;
         let (mut told, mut touched) = (Vec::new(), Vec::new());
         for tenant in &file.tenants {
-            let carrier = carry::Carrier { key, file, tenant, who, hashes, absent, pace };
+            let carrier = carry::Carrier { key, file, tenant, who, hashes, absent, pace, sounds };
             let (id, lines) = carrier.carry(inside).await?;
             told.extend(lines);
             touched.push(id.0);

@@ -28,6 +28,8 @@ pub(super) struct Tenant {
     pub(super) digest: Option<Spanned<Vec<String>>>,
     pub(super) srtp: Option<Spanned<String>>,
     pub(super) sdes_over_plain: Option<bool>,
+    pub(super) max_sounds: Option<Spanned<i64>>,
+    pub(super) sound_quota: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) admin: Vec<Spanned<Admin>>,
     #[serde(default)]
@@ -36,6 +38,8 @@ pub(super) struct Tenant {
     pub(super) ring_group: Vec<Spanned<Group>>,
     #[serde(default)]
     pub(super) number: Vec<Spanned<Number>>,
+    #[serde(default)]
+    pub(super) sound: Vec<Spanned<Sound>>,
     pub(super) trunk: Option<Spanned<toml::Value>>,
 }
 
@@ -81,4 +85,12 @@ pub(super) struct Number {
     pub(super) number: Spanned<String>,
     pub(super) to: Spanned<String>,
     pub(super) trunk: Option<Spanned<toml::Value>>,
+}
+
+/// `[[tenant.sound]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sound {
+    pub(super) name: Spanned<String>,
+    pub(super) file: Spanned<String>,
 }

@@ -216,6 +216,39 @@ pub(super) fn seconds(text: &str) -> Checked<u32> {
     }
 }
 
+/// A number of bytes: `32 MiB`, `10GB`, `4096`.
+pub fn bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim_start() {
+        "" | "B" => 1,
+        "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    let bytes = number.parse::<u64>().ok()?.checked_mul(unit)?;
+    i64::try_from(bytes).is_ok().then_some(bytes)
+}
+
+/// A quota in bytes.
+pub(super) fn quota(text: &str) -> Checked<u64> {
+    bytes(text).ok_or_else(|| format!("{text:?} is no size, as 200 MiB is"))
+}
+
+/// What a sound is called: a file's name would do.
+pub(super) fn sound_name(text: &str) -> Checked<String> {
+    match name(text)? {
+        empty if empty.is_empty() => Err("is empty".to_owned()),
+        name => Ok(name),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,6 +290,17 @@ mod tests {
         assert_eq!(seconds("0"), Ok(0));
         for text in ["", "4", "h", "4x", "1h30", "-1h", "8d", "99999999999999999999h"] {
             assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let sizes = [("4096", 4_096), ("32 MiB", 32 << 20), ("1GB", 1_000_000_000), ("0", 0)];
+        for (text, size) in sizes {
+            assert_eq!(bytes(text), Some(size), "{text}");
+        }
+        for text in ["", "MiB", "-1", "1 mib", "1.5 GB", "99999999999 TiB", "1 M B"] {
+            assert_eq!(bytes(text), None, "{text}");
         }
     }
 
