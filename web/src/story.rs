@@ -104,6 +104,23 @@ fn rest(language: Language, event: &Event) -> String {
         Event::EncryptionRefused { number, device } => {
             fill("story.encryption_refused", &[("number", number), ("device", device)])
         }
+        _ => in_conference(language, event),
+    }
+}
+
+fn in_conference(language: Language, event: &Event) -> String {
+    let about = |key: &str, number: &str| language.fill(key, &[("number", number)]);
+    match event {
+        Event::DialledConference { number, members } => {
+            let members = members.to_string();
+            language.fill("story.conference", &[("number", number), ("members", &members)])
+        }
+        Event::ConferenceFull { number } => about("story.conference_full", number),
+        Event::PinAsked { number } => about("story.pin_asked", number),
+        Event::PinWrong { number } => about("story.pin_wrong", number),
+        Event::EnteredConference { number } => about("story.entered_conference", number),
+        Event::Muted { number } => about("story.muted", number),
+        Event::Unmuted { number } => about("story.unmuted", number),
         _ => String::new(),
     }
 }

@@ -81,6 +81,7 @@ impl Sounds {
             | Event::Latched { .. }
             | Event::Quiet { .. }
             | Event::OneWay { .. }
+            | Event::Speaking { .. }
             | Event::Digit { .. } => {}
             Event::NoPorts { .. } | Event::Closed { .. } => {
                 home.sides = home.sides.saturating_sub(1);

@@ -5,6 +5,7 @@
 
 mod carry;
 mod clash;
+mod conferences;
 mod countries;
 mod current;
 mod extensions;
@@ -31,8 +32,14 @@ use crate::query::Query;
 use crate::secrets::ClusterKey;
 
 /// Every query of provisioning.
-pub const QUERIES: &[&[Query]] =
-    &[carry::QUERIES, current::QUERIES, extensions::QUERIES, sounds::QUERIES, OWN];
+pub const QUERIES: &[&[Query]] = &[
+    carry::QUERIES,
+    conferences::QUERIES,
+    current::QUERIES,
+    extensions::QUERIES,
+    sounds::QUERIES,
+    OWN,
+];
 
 const OWN: &[Query] = &[
     Query::provider("one at a time", ONE_AT_A_TIME),
@@ -72,7 +79,7 @@ pub enum Absent {
     /// It stays.
     #[default]
     Keep,
-    /// It goes: extensions, ring groups, numbers, admins and sounds.
+    /// It goes: extensions, ring groups, conferences, numbers, admins and sounds.
     Prune,
 }
 

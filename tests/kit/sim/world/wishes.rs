@@ -137,6 +137,7 @@ impl World {
                 let carried = self.stages[node].sides.remove(&side);
                 assert!(carried, "closed twice, or never opened");
                 self.sides.remove(&side);
+                self.parts.remove(&side);
                 if self.closing == Closing::TooLate {
                     return;
                 }
@@ -154,6 +155,12 @@ impl World {
                 assert!(self.terms.contains_key(&side), "a key for a side without terms");
                 return self.pressed.push((side.leg, digit.key(), for_ms));
             }
+            Wish::Mix { side, part } => {
+                assert!(self.sides.contains_key(&side), "a member without a side");
+                self.parts.insert(side, part);
+                return;
+            }
+            Wish::Cue { side, cue } => return self.cues.push((side, cue)),
             Wish::Join { .. } | Wish::Listen { .. } => return,
         };
         self.stages[node].switch.handle_input(self.now, Input::Media(event));
