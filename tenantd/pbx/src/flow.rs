@@ -114,7 +114,7 @@ impl Path {
 }
 
 /// A peer's address, packed, for tables of very many: IPv4 as IPv6 writes it, then the port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Packed([u8; 18]);
 
 impl From<SocketAddr> for Packed {

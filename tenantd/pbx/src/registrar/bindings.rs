@@ -1,7 +1,11 @@
 //! The table of bindings: by extension, by where they came from, and by when they end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use siphasher::sip::SipHasher13;
 
 use crate::flow::Packed;
 use crate::id::{BindingId, UserId};
@@ -61,16 +65,16 @@ impl Registered {
     }
 }
 
-/// All bindings of a tenant. Each has a slot, by whose number the orders know it: a number is a
-/// tenth of what names a binding, and each order would hold one.
+/// All bindings of a tenant. Each has a slot, by whose number the orders know it, and of what they
+/// are ordered by they hold a mark: whole, it would be most of their memory.
 #[derive(Debug, Default)]
 pub(super) struct Bindings {
     /// Boxed: most extensions have one, and what grows by doubling is half empty.
     slots: Vec<Option<Box<Registered>>>,
     free: Vec<Slot>,
-    by_user: BTreeMap<(UserId, BindingId), Slot>,
+    by_user: BTreeSet<(Mark, Slot)>,
     ends: BTreeSet<(Moment, Slot)>,
-    sources: BTreeSet<(Packed, Slot)>,
+    sources: BTreeSet<(Mark, Slot)>,
     arrivals: u64,
 }
 
@@ -78,23 +82,53 @@ pub(super) struct Bindings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Slot(u32);
 
+/// Stands for something larger in an order. Two things may have the same: what a mark leads to is
+/// looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Mark(u32);
+
+impl Mark {
+    fn of_user(user: UserId) -> Self {
+        Self::of(user)
+    }
+
+    fn of_source(peer: SocketAddr) -> Self {
+        Self::of(Packed::from(peer))
+    }
+
+    fn of(what: impl Hash) -> Self {
+        Self(BuildHasherDefault::<SipHasher13>::default().hash_one(what) as u32)
+    }
+
+    /// Where all that has it lies in an order.
+    fn range(self) -> RangeInclusive<(Self, Slot)> {
+        (self, Slot(0))..=(self, Slot(u32::MAX))
+    }
+}
+
 impl Bindings {
     pub(super) fn len(&self) -> usize {
         self.by_user.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Registered> {
-        self.by_user.values().filter_map(|slot| self.at(*slot))
+        self.by_user.iter().filter_map(|(_, slot)| self.at(*slot))
     }
 
     pub(super) fn of(&self, user: UserId) -> impl Iterator<Item = &Registered> {
-        let (first, last) = (BindingId(uuid::Uuid::nil()), BindingId(uuid::Uuid::max()));
-        let slots = self.by_user.range((user, first)..=(user, last));
-        slots.filter_map(|(_, slot)| self.at(*slot))
+        let marked = self.by_user.range(Mark::of_user(user).range());
+        let registered = marked.filter_map(|(_, slot)| self.at(*slot));
+        registered.filter(move |registered| registered.binding.user == user)
     }
 
     pub(super) fn find(&self, user: UserId, id: BindingId) -> Option<&Registered> {
-        self.at(*self.by_user.get(&(user, id))?)
+        self.at(self.slot_of(user, id)?)
+    }
+
+    fn slot_of(&self, user: UserId, id: BindingId) -> Option<Slot> {
+        let mut marked = self.by_user.range(Mark::of_user(user).range()).map(|(_, slot)| *slot);
+        let is_it = |binding: &Binding| binding.id == id && binding.user == user;
+        marked.find(|slot| self.at(*slot).is_some_and(|at| is_it(&at.binding)))
     }
 
     pub(super) fn knows_source(&self, peer: SocketAddr) -> bool {
@@ -103,16 +137,16 @@ impl Bindings {
 
     /// The bindings whose REGISTER came from there.
     pub(super) fn from(&self, peer: SocketAddr) -> impl Iterator<Item = (UserId, BindingId)> {
+        let marked = self.sources.range(Mark::of_source(peer).range());
+        let bindings = marked.filter_map(|(_, slot)| Some(&self.at(*slot)?.binding));
         let source = Packed::from(peer);
-        let theirs = self.sources.range((source, Slot(0))..=(source, Slot(u32::MAX)));
-        let registered = theirs.filter_map(|(_, slot)| self.at(*slot));
-        registered.map(|registered| (registered.binding.user, registered.binding.id))
+        let theirs = bindings.filter(move |binding| Packed::from(binding.path.peer) == source);
+        theirs.map(|binding| (binding.user, binding.id))
     }
 
     pub(super) fn insert(&mut self, binding: Binding, standing: Standing, reach: Reach) {
         self.remove(binding.user, binding.id);
-        let key = (binding.user, binding.id);
-        let source = Packed::from(binding.path.peer);
+        let (user, source) = (Mark::of_user(binding.user), Mark::of_source(binding.path.peer));
         self.arrivals += 1;
         let mut registered = Registered {
             binding,
@@ -126,16 +160,17 @@ impl Bindings {
         let queued_at = registered.queued_at;
         let slot = self.keep(registered);
         self.ends.insert((queued_at, slot));
-        self.by_user.insert(key, slot);
+        self.by_user.insert((user, slot));
         self.sources.insert((source, slot));
     }
 
     pub(super) fn remove(&mut self, user: UserId, id: BindingId) -> Option<Binding> {
-        let slot = self.by_user.remove(&(user, id))?;
+        let slot = self.slot_of(user, id)?;
+        self.by_user.remove(&(Mark::of_user(user), slot));
         let registered = self.slots.get_mut(slot.place())?.take()?;
         self.free.push(slot);
         self.ends.remove(&(registered.queued_at, slot));
-        self.sources.remove(&(Packed::from(registered.binding.path.peer), slot));
+        self.sources.remove(&(Mark::of_source(registered.binding.path.peer), slot));
         if self.by_user.is_empty() {
             // What a storm needed is given back.
             *self = Self { arrivals: self.arrivals, ..Self::default() };
@@ -150,7 +185,7 @@ impl Bindings {
         id: BindingId,
         change: impl FnOnce(&mut Registered) -> R,
     ) -> Option<R> {
-        let slot = *self.by_user.get(&(user, id))?;
+        let slot = self.slot_of(user, id)?;
         let registered = self.slots.get_mut(slot.place())?.as_mut()?;
         let before = registered.binding.path.peer;
         let result = change(registered);
@@ -163,8 +198,8 @@ impl Bindings {
             registered.queued_at = ends_at;
         }
         if before != after {
-            self.sources.remove(&(Packed::from(before), slot));
-            self.sources.insert((Packed::from(after), slot));
+            self.sources.remove(&(Mark::of_source(before), slot));
+            self.sources.insert((Mark::of_source(after), slot));
         }
         Some(result)
     }
