@@ -13,6 +13,7 @@ use crate::peers::kamailio::{Kamailio, Setup};
 use crate::servers::Side;
 
 mod beside;
+mod conference;
 mod growth;
 mod memory;
 mod packets;
@@ -90,6 +91,8 @@ pub(crate) const ALL: &[(&str, &str, Run)] = &[
     ("srtp-both", "a relayed packet, encrypted on both sides", relayed::sealed_twice),
     ("srtp-gcm", "a relayed packet, AES-GCM on one side", relayed::sealed_with_gcm),
     ("convert", "calls between G.711 and Opus on a core", relayed::converted),
+    ("conference", "a member of a conference of 3, 20 and 100", conference::members),
+    ("conference-beside", "relayed packets beside a conference of 100", conference::beside),
     ("memory-binding", "memory of a registered phone", memory::binding),
     ("memory-call", "memory of a call", memory::call),
     ("growth", "memory after many registrations and calls", growth::growth),
