@@ -29,6 +29,8 @@ pub struct Counters {
     pub no_ports: u64,
     /// Sides that are open now.
     pub open: u64,
+    /// Sides whose peers hear something that we play, now.
+    pub listeners: u64,
     /// Port pairs that are kept open for the next call.
     pub spare: u64,
     /// Port pairs in use now.
@@ -98,6 +100,7 @@ pub(crate) struct Tally {
     opened: AtomicU64,
     no_ports: AtomicU64,
     open: AtomicU64,
+    listeners: AtomicU64,
     spare: AtomicU64,
     heard: AtomicU64,
     lost: AtomicU64,
@@ -111,7 +114,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Takes over what a turn added; `turn.open` and `turn.spare` are how many there are now.
+    /// Takes over what a turn added; `turn.open`, `turn.listeners` and `turn.spare` are how many there are now.
     pub(crate) fn add(&self, turn: &Counters) {
         for (counter, added) in [
             (&self.relayed, turn.relayed),
@@ -139,6 +142,7 @@ impl Tally {
             }
         }
         self.open.store(turn.open, Ordering::Relaxed);
+        self.listeners.store(turn.listeners, Ordering::Relaxed);
         self.spare.store(turn.spare, Ordering::Relaxed);
     }
 
@@ -156,6 +160,7 @@ impl Tally {
             (&self.opened, &mut sum.opened),
             (&self.no_ports, &mut sum.no_ports),
             (&self.open, &mut sum.open),
+            (&self.listeners, &mut sum.listeners),
             (&self.spare, &mut sum.spare),
             (&self.heard, &mut sum.quality.heard),
             (&self.lost, &mut sum.quality.lost),

@@ -68,7 +68,9 @@ impl Inbox {
             | Wish::Press { .. }
             | Wish::Listen { .. }
             | Wish::Mix { .. }
-            | Wish::Cue { .. } => LIMIT,
+            | Wish::Cue { .. }
+            | Wish::Play { .. }
+            | Wish::Hush { .. } => LIMIT,
             Wish::Close { .. } => usize::MAX,
         };
         if queue.wishes.len() >= limit {

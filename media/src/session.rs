@@ -21,6 +21,7 @@ use crate::dtls::{Identity, Room};
 use crate::end::{End, Moved, Received, Surroundings};
 use crate::guard::Kind;
 use crate::packet::Packet;
+use crate::play::booth::Booth;
 use crate::session::outbox::Outbox;
 use crate::session::rooms::Rooms;
 use crate::session::timetable::Timetable;
@@ -98,6 +99,7 @@ pub(crate) struct Sessions {
     timetable: Timetable<Slot>,
     rooms: Rooms,
     outbox: Outbox,
+    booth: Booth,
     identity: Option<Identity>,
     /// Sides that shake hands now.
     shaking: Vec<Slot>,
@@ -134,8 +136,25 @@ impl Family {
 
 impl Sessions {
     /// None, with a certificate for handshakes.
+    #[cfg(test)]
     pub(crate) fn with_identity(identity: Identity) -> Self {
         Self { identity: Some(identity), ..Self::default() }
+    }
+
+    /// None, with a certificate for handshakes, and what can be played.
+    pub(crate) fn new(identity: Identity, booth: Booth) -> Self {
+        Self { identity: Some(identity), booth, ..Self::default() }
+    }
+
+    /// The same with other things to be played.
+    #[cfg(test)]
+    pub(crate) fn booth(&mut self) -> &mut Booth {
+        &mut self.booth
+    }
+
+    /// How many sides' peers hear something that we play.
+    pub(crate) fn listeners(&self) -> u64 {
+        self.booth.listeners()
     }
 
     /// Opens a side; `None` if it [cannot be](Self::may_open).
@@ -198,6 +217,7 @@ impl Sessions {
         };
         self.with(slot, |end, around| end.agree(now, terms, around));
         self.open_mouth(now, slot);
+        self.retarget(now, slot);
         self.reroute(slot, change);
         if change == Change::Terms {
             self.agree_in_room(slot);
@@ -238,8 +258,9 @@ impl Sessions {
 
     /// Ends a side. Its place is left for who opens another [in it](Self::open_in), or
     /// [frees](Self::free) it.
-    pub(crate) fn close(&mut self, side: Side) -> Option<(Slot, Heard)> {
+    pub(crate) fn close(&mut self, now: Moment, side: Side) -> Option<(Slot, Heard)> {
         let slot = self.slots.remove(&side)?;
+        self.stop_playing(now, slot);
         self.part(slot);
         let end = self.ends.get_mut(slot.index())?.take()?;
         if let Some(place) = end.place {
@@ -466,7 +487,7 @@ mod tests {
         let way = come(&mut sessions, NOW, reports, at("198.51.100.1:4001"), &report);
         assert_eq!(way, Way::To(slots[1], Port::Reports, at("[2001:db8::2]:5001")));
 
-        sessions.close(side(1));
+        sessions.close(NOW, side(1));
         assert_eq!(from_ada(&mut sessions), Way::Unheard);
     }
 
@@ -550,9 +571,9 @@ mod tests {
             assert!(sessions.open(side(leg), Family::V4).is_some());
         }
         assert_eq!(sessions.open(side(128), Family::V4), None);
-        let (slot, _) = sessions.close(side(7)).unwrap();
+        let (slot, _) = sessions.close(NOW, side(7)).unwrap();
         sessions.free(slot);
-        assert_eq!(sessions.close(side(7)), None);
+        assert_eq!(sessions.close(NOW, side(7)), None);
         assert_eq!(sessions.open(side(128), Family::V4), Some(slot));
         assert_eq!(sessions.open(side(128), Family::V4), None, "it is open");
     }

@@ -14,6 +14,8 @@ use crate::counters::{Counters, Tally};
 use crate::dtls::Identity;
 use crate::inbox::{Inbox, State};
 use crate::io::{Io, Kind, Wire};
+use crate::play::booth::Booth;
+use crate::play::shelf::Shelf;
 use crate::ports::Ports;
 use crate::session::{Family, Reply, Sessions, Slot, Way};
 use crate::settling::Settling;
@@ -39,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) ports: Arc<Mutex<Ports>>,
     pub(crate) clock: Clock,
     pub(crate) identity: Identity,
+    /// What can be played.
+    pub(crate) shelf: Arc<Shelf>,
 }
 
 /// A side's pair, or a spare one.
@@ -86,7 +90,8 @@ impl<F: Fn(Event)> Worker<F> {
     ) -> io::Result<(Self, Found)> {
         let (wire, no_ring) = Wire::new(io, shared.inbox.bell())?;
         let found = Found { kind: wire.kind(), no_ring };
-        let sessions = Sessions::with_identity(shared.identity.clone());
+        let booth = Booth::new(Arc::clone(&shared.shelf));
+        let sessions = Sessions::new(shared.identity.clone(), booth);
         let worker = Self {
             shared,
             events,
@@ -215,6 +220,7 @@ impl<F: Fn(Event)> Worker<F> {
         }
         self.turn.secrecy = self.sessions.take_secrecy();
         self.turn.open = self.sessions.len() as u64;
+        self.turn.listeners = self.sessions.listeners();
         self.turn.spare = self.spares.len() as u64;
         self.shared.tally.add(&self.turn);
         self.turn = Counters::default();
@@ -270,6 +276,10 @@ impl<F: Fn(Event)> Worker<F> {
             Wish::Listen { side, tones } => self.sessions.listen(side, tones),
             Wish::Mix { side, part } => self.sessions.mix(now, side, part),
             Wish::Cue { side, cue } => self.sessions.cue(side, cue),
+            Wish::Play { side, play, clip, how } => {
+                self.sessions.play(now, side, (play, clip, how));
+            }
+            Wish::Hush { side, play } => self.sessions.hush(now, side, play),
             Wish::Close { side } => {
                 let heard = self.close(now, side);
                 (self.events)(Event::Closed { side, heard });
@@ -382,7 +392,7 @@ impl<F: Fn(Event)> Worker<F> {
         };
         if let Err(error) = self.wire.open(slot, pair) {
             tracing::warn!(%error, "a port cannot be watched");
-            self.sessions.close(side);
+            self.sessions.close(now, side);
             self.sessions.free(slot);
             self.give_back(now, port);
             return None;
@@ -428,7 +438,7 @@ impl<F: Fn(Event)> Worker<F> {
     fn close(&mut self, now: Moment, side: Side) -> Heard {
         self.sessions.say_goodbye(now, side);
         self.transmit();
-        let Some((slot, heard)) = self.sessions.close(side) else { return Heard::default() };
+        let Some((slot, heard)) = self.sessions.close(now, side) else { return Heard::default() };
         self.turn.quality.add(&heard);
         self.wire.unsettle(slot);
         self.keep(now, slot);

@@ -19,6 +19,7 @@ mod nat;
 mod nodes;
 mod objects;
 mod page;
+mod played;
 mod process;
 mod provisioning;
 mod registration;

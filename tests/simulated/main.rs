@@ -9,6 +9,7 @@ mod limits;
 mod nat;
 mod nodes;
 mod phones;
+mod played;
 mod reliable;
 mod renewal;
 mod secrecy;

@@ -104,6 +104,10 @@ fn rest(language: Language, event: &Event) -> String {
         Event::EncryptionRefused { number, device } => {
             fill("story.encryption_refused", &[("number", number), ("device", device)])
         }
+        Event::DialledAnnouncement { number, sound } => {
+            fill("story.announcement", &[("number", number), ("sound", sound)])
+        }
+        Event::SoundMissing { number } => fill("story.sound_missing", &[("number", number)]),
         _ => in_conference(language, event),
     }
 }
@@ -144,6 +148,7 @@ pub(crate) fn key_of(ending: Ending) -> &'static str {
         Ending::ServerStopped => "server_stopped",
         Ending::ServerFailed => "server_failed",
         Ending::NotEncrypted => "not_encrypted",
+        Ending::Announced => "announced",
     }
 }
 

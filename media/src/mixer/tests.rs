@@ -102,7 +102,7 @@ impl Hall {
     }
 
     fn leave(&mut self, number: u16) {
-        self.sessions.close(side(number)).unwrap();
+        self.sessions.close(self.now, side(number)).unwrap();
         self.phones.remove(&number);
     }
 

@@ -32,7 +32,7 @@ impl End {
         packet: &mut Packet<'_>,
     ) -> Option<(Port, SocketAddr)> {
         let mouth = self.speech.mouth.as_ref()?;
-        let makes_sound = mouth.converts() || self.place.is_some();
+        let makes_sound = mouth.makes_sound() || self.place.is_some();
         if self.speech.exchange.are_passed(now) && !makes_sound {
             return None;
         }

@@ -35,6 +35,8 @@ ids! {
     NumberId,
     /// A sound of a tenant.
     SoundId,
+    /// An announcement of a tenant.
+    AnnouncementId,
     /// A call and its record.
     CallId,
     /// One phone's registration.

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::id::CallId;
+pub use crate::play::{CallTone, Clip, Country, Often, PlayEnd, PlayId, Signal, Stored};
 
 /// One leg's end of a call's sound. A call has at most 128 sides; a conference's members are sides of
 /// one session, whose id is the conference's.
@@ -91,6 +92,26 @@ pub enum Wish {
         /// Which.
         cue: Cue,
     },
+    /// Let the side's peer hear a clip instead of whom it is joined to; answered by
+    /// [`Event::Played`] when it is over. What is played once goes before what is played for ever,
+    /// which goes on behind it; of each kind there is one, and the next ends the one before.
+    Play {
+        /// Whose peer.
+        side: Side,
+        /// What this is called in [`Wish::Hush`] and [`Event::Played`].
+        play: PlayId,
+        /// What.
+        clip: Clip,
+        /// How often.
+        how: Often,
+    },
+    /// Stop playing.
+    Hush {
+        /// To whose peer.
+        side: Side,
+        /// What.
+        play: PlayId,
+    },
     /// End one side; answered by [`Event::Closed`] with what was measured.
     Close {
         /// Which.
@@ -109,6 +130,8 @@ impl Wish {
             | Self::Listen { side, .. }
             | Self::Mix { side, .. }
             | Self::Cue { side, .. }
+            | Self::Play { side, .. }
+            | Self::Hush { side, .. }
             | Self::Close { side } => side.call,
             Self::Join { a, .. } => a.call,
         }
@@ -363,6 +386,15 @@ pub enum Event {
         /// Whose peer.
         side: Side,
     },
+    /// A clip is not played any more.
+    Played {
+        /// To whose peer.
+        side: Side,
+        /// Which.
+        play: PlayId,
+        /// Why not.
+        end: PlayEnd,
+    },
     /// The side is gone.
     Closed {
         /// Which side.
@@ -383,6 +415,7 @@ impl Event {
             | Self::OneWay { side }
             | Self::Digit { side, .. }
             | Self::Speaking { side }
+            | Self::Played { side, .. }
             | Self::Closed { side, .. } => *side,
         }
     }

@@ -318,6 +318,18 @@ pub enum Event {
         /// Whose sound.
         number: String,
     },
+    /// The number is an announcement.
+    DialledAnnouncement {
+        /// Its number.
+        number: String,
+        /// What it says: a sound's name.
+        sound: String,
+    },
+    /// A sound could not be had, or not in time, and was not heard.
+    SoundMissing {
+        /// Who should have heard it.
+        number: String,
+    },
 }
 
 /// Why a registration ended.

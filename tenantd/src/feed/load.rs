@@ -202,6 +202,9 @@ mod tests {
             names: BTreeMap::new(),
             credentials: BTreeMap::new(),
             sounds: BTreeMap::new(),
+            music: None,
+            country: Default::default(),
+            announcements: BTreeMap::new(),
         }
     }
 
@@ -216,6 +219,7 @@ mod tests {
             max_contacts: 1,
             limits: Limits::default(),
             srtp: Srtp::default(),
+            music: None,
         }
     }
 }

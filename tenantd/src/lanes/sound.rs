@@ -46,6 +46,8 @@ impl Sounds {
                 | Wish::Listen { .. }
                 | Wish::Mix { .. }
                 | Wish::Cue { .. }
+                | Wish::Play { .. }
+                | Wish::Hush { .. }
                 | Wish::Close { .. } => {}
             }
         }
@@ -82,7 +84,8 @@ impl Sounds {
             | Event::Quiet { .. }
             | Event::OneWay { .. }
             | Event::Speaking { .. }
-            | Event::Digit { .. } => {}
+            | Event::Digit { .. }
+            | Event::Played { .. } => {}
             Event::NoPorts { .. } | Event::Closed { .. } => {
                 home.sides = home.sides.saturating_sub(1);
                 if home.sides == 0 {

@@ -23,7 +23,7 @@ use crate::reach::Reach;
 use crate::resolver::Resolver;
 use crate::signals::Signals;
 use crate::uploads::{self, Carrier};
-use crate::{listen, lock, log};
+use crate::{listen, lock, log, sounds};
 
 /// How long pages that are being read may take at the end.
 const LAST_PAGES_FOR: Duration = Duration::from_secs(1);
@@ -169,6 +169,9 @@ async fn serve(
         tokio::spawn(certificates.watch());
     }
     sound::show(&running.media(), &metrics);
+    sounds::show(&running.media(), &metrics);
+    let fetching = sounds::fetch(Arc::downgrade(&running.media()), objects.clone());
+    let fetching = tokio::spawn(fetching);
     let carrier = Carrier::new(database.clone(), objects, &config.node.0);
     carrier.show(&metrics);
     let carrying = tokio::spawn(carrier.run(health.clone()));
@@ -184,6 +187,7 @@ async fn serve(
     watching.abort();
     // Whatever was under way is done again after the next start.
     carrying.abort();
+    fetching.abort();
     drop(stun);
     following.abort();
     let _ = end.send(true);

@@ -1,7 +1,9 @@
 //! What the configuration means to the lanes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
+use media::Shelf;
 use pbx::edge;
 use pbx::flow::Advertised;
 use pbx::registrar::Policy;
@@ -15,6 +17,7 @@ use crate::resolver::{Addresses, Resolver};
 /// Everything that lanes are set up by.
 pub(super) fn setup(config: &Config, addresses: Addresses) -> lanes::Setup {
     let local_networks = local_networks(config);
+    let cache = usize::try_from(config.media.cache.0).unwrap_or(usize::MAX);
     let advertised = |external| Advertised { external, local_networks: local_networks.clone() };
     lanes::Setup {
         node: config.node.0.clone(),
@@ -36,6 +39,7 @@ pub(super) fn setup(config: &Config, addresses: Addresses) -> lanes::Setup {
                 true => media::Pinning::Pinned,
                 false => media::Pinning::Free,
             },
+            shelf: Arc::new(Shelf::new(cache)),
         },
         policy: Policy::default(),
         unknown_domain: match config.sip.unknown_domain {

@@ -41,6 +41,9 @@ pub fn company(number: u8, domain: &str) -> Company {
         names: BTreeMap::new(),
         credentials: BTreeMap::new(),
         sounds: BTreeMap::new(),
+        music: None,
+        country: Default::default(),
+        announcements: BTreeMap::new(),
     };
     for extension in 101..=103 {
         let user = UserId(id(extension));
@@ -58,6 +61,7 @@ pub fn company(number: u8, domain: &str) -> Company {
             max_contacts: 3,
             limits: Limits::default(),
             srtp: Srtp::default(),
+            music: None,
         };
         directory.users.insert(user, entry);
     }
@@ -85,7 +89,7 @@ impl Company {
     pub fn user(&self, number: &str) -> Option<UserId> {
         match self.directory.names.get(number) {
             Some(Place::User(user)) => Some(*user),
-            Some(Place::Group(_) | Place::Conference(_)) | None => None,
+            Some(Place::Group(_) | Place::Announcement(_) | Place::Conference(_)) | None => None,
         }
     }
 

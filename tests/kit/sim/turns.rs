@@ -2,7 +2,7 @@
 
 use pbx::flow::FlowId;
 use pbx::input::Input;
-use pbx::media::{Digit, Event as Sound, Part, Terms};
+use pbx::media::{Clip, Digit, Event as Sound, Often, Part, PlayEnd, Terms};
 use pbx::tenant::directory::Directory;
 
 use super::company::Company;
@@ -56,6 +56,20 @@ impl World {
     /// How the members of the conferences take part, by seat.
     pub fn parts(&self) -> Vec<(u16, Part)> {
         self.parts.iter().map(|(side, part)| (side.leg, *part)).collect()
+    }
+
+    /// What a leg's phone hears of ours.
+    pub fn hears(&self, leg: u16) -> Option<(Clip, Often)> {
+        let mut played = self.playing.iter().filter(|((side, _), _)| side.leg == leg);
+        played.next().map(|(_, what)| *what)
+    }
+
+    /// What a leg's phone hears of ours is over.
+    pub fn end_play(&mut self, leg: u16, end: PlayEnd) {
+        let at = self.playing.keys().copied().find(|(side, _)| side.leg == leg);
+        let (side, play) = at.expect("this leg hears something");
+        self.playing.remove(&(side, play));
+        self.input(|| Input::Media(Sound::Played { side, play, end }));
     }
 
     /// What the company of this domain wants is changed, and published.

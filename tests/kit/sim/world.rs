@@ -10,7 +10,7 @@ use pbx::edge::{Placed, UnknownDomain};
 use pbx::flow::{Flow, Link, Path, Transport};
 use pbx::id::{BindingId, CallId, TenantId};
 use pbx::input::Input;
-use pbx::media::{Cue, Part, Side, Terms};
+use pbx::media::{Clip, Cue, Often, Part, PlayId, Side, Terms};
 use pbx::moment::Moment;
 use pbx::record::{Binding, CallRecord, Wait};
 use pbx::sip::message::Message;
@@ -67,6 +67,8 @@ pub struct World {
     pub parts: BTreeMap<Side, Part>,
     /// Tones for single members, oldest first.
     pub cues: Vec<(Side, Cue)>,
+    /// What sides let their phones hear.
+    pub playing: BTreeMap<(Side, PlayId), (Clip, Often)>,
     /// Whether sound tells at once that a side is closed.
     pub closing: Closing,
     /// What each company sees.
@@ -120,6 +122,7 @@ impl World {
             pressed: Vec::new(),
             parts: BTreeMap::new(),
             cues: Vec::new(),
+            playing: BTreeMap::new(),
             closing: Closing::AtOnce,
             boards: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -234,6 +237,7 @@ impl World {
         self.sides.clear();
         self.terms.clear();
         self.parts.clear();
+        self.playing.clear();
         self.boards.clear();
         self.twins.board = Board::default();
         self.say("pbx -> pbx", "killed and started again".to_owned());

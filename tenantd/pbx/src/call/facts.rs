@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::attend::Attendant;
 use super::desk::Desk;
 use super::ledger::Ledger;
 use super::leg::{Ack, Early, Leg, Marks, Party, Ports, Question, State, Voice, Way};
@@ -32,8 +33,9 @@ struct Facts {
     id: CallId,
     number: u64,
     ledger: Ledger,
-    /// `None`: the house.
+    /// Who answered: another leg, or we.
     callee: Option<u16>,
+    attendant: Option<Attendant>,
     visit: Option<Visit>,
     ends_at: Option<Moment>,
     legs: Vec<LegFacts>,
@@ -54,7 +56,11 @@ impl Call {
     /// The facts of a talking call; one that only rings, or whose caller has not
     /// heard the answer, is not kept.
     pub(super) fn facts(&self) -> Option<Vec<u8>> {
-        let Phase::Talking { callee, ends_at } = self.phase else { return None };
+        let (callee, ends_at) = match self.phase {
+            Phase::Talking { callee, ends_at } => (Some(callee), ends_at),
+            Phase::Attended { ends_at } => (None, ends_at),
+            Phase::Ringing { .. } | Phase::Ending { .. } => return None,
+        };
         if let State::Answering { .. } = self.legs[0].state {
             return None;
         }
@@ -64,6 +70,7 @@ impl Call {
             number: self.number,
             ledger: self.ledger.clone(),
             callee,
+            attendant: self.attendant,
             visit: self.visit.clone(),
             ends_at,
             legs: self.legs.iter().filter(talks).map(LegFacts::of).collect(),
@@ -106,7 +113,7 @@ impl Call {
 
     fn restore(desk: &mut Desk<'_>, facts: &[u8]) -> Option<Self> {
         let (layout, facts): (u8, Facts) = postcard::from_bytes(facts).ok()?;
-        let legs = 1 + usize::from(facts.callee.is_some());
+        let legs = if facts.callee.is_some() { 2 } else { 1 };
         if layout != LAYOUT || facts.legs.len() != legs || facts.legs[0].number != 0 {
             return None;
         }
@@ -118,13 +125,18 @@ impl Call {
             ledger: facts.ledger,
             legs: facts.legs.into_iter().map(|leg| leg.revive(desk)).collect(),
             visit: facts.visit,
-            phase: Phase::Talking { callee: facts.callee, ends_at: facts.ends_at },
+            phase: match facts.callee {
+                Some(callee) => Phase::Talking { callee, ends_at: facts.ends_at },
+                None => Phase::Attended { ends_at: facts.ends_at },
+            },
             crossing: None,
             passing: Vec::new(),
             permit: Some(permit),
             tried: Vec::new(),
             offer: None,
             fates: Vec::new(),
+            plays: 0,
+            attendant: facts.attendant,
         })
     }
 }
@@ -154,6 +166,7 @@ impl LegFacts {
         voice.ports = Ports::None;
         let state = State::Up { unacked: None, ack: Ack::None };
         let (question, early) = (Question::None, Early::default());
-        Leg { number, party, flow, dialog, voice, state, marks, timer, question, way, early }
+        let music = None;
+        Leg { number, party, flow, dialog, voice, state, marks, timer, question, way, early, music }
     }
 }

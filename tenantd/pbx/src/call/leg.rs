@@ -10,7 +10,7 @@ use super::{Owner, Task};
 use crate::chance::Chance;
 use crate::flow::Flow;
 use crate::id::{BindingId, CallId, UserId};
-use crate::media::{Heard, Side, Wish};
+use crate::media::{Heard, PlayId, Side, Wish};
 use crate::moment::Moment;
 use crate::record::LegRecord;
 use crate::sip::answer::Unacknowledged2xx;
@@ -48,6 +48,8 @@ pub struct Leg {
     pub way: Way,
     /// What was said before the answer.
     pub early: Early,
+    /// The music that its phone hears while it is on hold.
+    pub music: Option<PlayId>,
 }
 
 /// What was said on a leg before the answer.

@@ -21,6 +21,7 @@ use crate::story::Event;
 use crate::tenant::limits::Permit;
 
 mod aside;
+mod attend;
 mod bridge;
 pub mod desk;
 mod early;
@@ -28,6 +29,7 @@ mod facts;
 mod fork;
 pub mod ledger;
 pub mod leg;
+mod music;
 mod pact;
 mod pick_up;
 mod pulse;
@@ -39,6 +41,7 @@ mod visit;
 mod within;
 
 use aside::Passing;
+use attend::Attendant;
 use bridge::Crossing;
 use desk::Desk;
 pub use fork::parts;
@@ -137,6 +140,10 @@ pub struct Call {
     offer: Option<Description>,
     /// How it went for those who were not called, or not only.
     fates: Vec<Fate>,
+    /// How much was played.
+    plays: u32,
+    /// Who of ours answers, if no phone does.
+    attendant: Option<Attendant>,
 }
 
 /// How far a call is.
@@ -145,11 +152,9 @@ enum Phase {
     /// Phones are being called.
     Ringing { give_up_at: Moment, early: Option<u16> },
     /// Somebody answered.
-    Talking {
-        /// The leg; `None`: the house itself.
-        callee: Option<u16>,
-        ends_at: Option<Moment>,
-    },
+    Talking { callee: u16, ends_at: Option<Moment> },
+    /// We speak with the caller ourselves.
+    Attended { ends_at: Option<Moment> },
     /// It is over; the last words are awaited.
     Ending { until: Moment, written: Written },
 }
@@ -214,7 +219,7 @@ impl Call {
     pub fn deadline(&self) -> Option<Moment> {
         let own = match self.phase {
             Phase::Ringing { give_up_at, .. } => Some(give_up_at),
-            Phase::Talking { ends_at, .. } => ends_at,
+            Phase::Talking { ends_at, .. } | Phase::Attended { ends_at } => ends_at,
             Phase::Ending { until, .. } => Some(until),
         };
         let unacked = self.legs.iter().filter_map(|leg| match &leg.state {
@@ -274,8 +279,12 @@ impl Call {
         match self.phase {
             Phase::Ringing { give_up_at, .. } if give_up_at <= now => self.give_up_ringing(desk),
             Phase::Ringing { .. } => self.judge(desk),
-            Phase::Talking { ends_at: Some(at), .. } if at <= now => self.run_out(desk),
-            Phase::Talking { .. } => {}
+            Phase::Talking { ends_at: Some(at), .. } | Phase::Attended { ends_at: Some(at) }
+                if at <= now =>
+            {
+                self.run_out(desk);
+            }
+            Phase::Talking { .. } | Phase::Attended { .. } => {}
             Phase::Ending { until, .. } if until <= now => self.forget_stragglers(desk),
             Phase::Ending { .. } => {}
         }
@@ -304,6 +313,7 @@ impl Call {
             Sound::OneWay { .. } => self.handle_one_way(desk, index),
             // Digits of a call between two phones are theirs: media lets the other one hear them.
             Sound::Digit { digit, .. } => self.handle_key(desk, digit),
+            Sound::Played { .. } => self.handle_played(desk, index, &event),
             // Who speaks in a conference is nobody's decision.
             Sound::Speaking { .. } => {}
             Sound::Closed { heard, .. } => {
@@ -325,7 +335,7 @@ impl Call {
                 };
                 self.refuse(desk, Verdict { status, ending, q850: 41 });
             }
-            Phase::Talking { .. } => self.part(desk, ending, None),
+            Phase::Talking { .. } | Phase::Attended { .. } => self.part(desk, ending, None),
             Phase::Ending { .. } => {}
         }
     }
@@ -340,11 +350,13 @@ impl Call {
     fn show(&self, desk: &mut Desk<'_>) {
         let stage = match self.phase {
             Phase::Ringing { .. } => Stage::Ringing,
-            Phase::Talking { .. } if self.legs.iter().any(|l| l.voice.direction.holds()) => {
+            Phase::Talking { .. } | Phase::Attended { .. }
+                if self.legs.iter().any(|l| l.voice.direction.holds()) =>
+            {
                 Stage::Held
             }
-            Phase::Talking { callee: None, .. } => Stage::Conferring,
-            Phase::Talking { .. } => Stage::Talking,
+            Phase::Attended { .. } if self.visit.is_some() => Stage::Conferring,
+            Phase::Talking { .. } | Phase::Attended { .. } => Stage::Talking,
             Phase::Ending { .. } => return desk.show(What::CallEnded(self.id)),
         };
         desk.show(What::Call(self.id, Box::new(self.ledger.live(stage))));

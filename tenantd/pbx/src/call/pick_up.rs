@@ -30,7 +30,7 @@ enum Word {
 
 /// What the 200 to the caller says of sound.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Body {
+enum Body {
     /// Nothing: it knows.
     Told,
     /// This.
@@ -202,7 +202,7 @@ impl Call {
         self.tell(desk, Event::Answered { number, device });
         let longest = self.longest(desk, index);
         let ends_at = longest.map(|longest| desk.now + longest);
-        self.phase = Phase::Talking { callee: Some(callee), ends_at };
+        self.phase = Phase::Talking { callee, ends_at };
         if self.answer_caller(desk, callee, early, body).is_none() {
             return self.end(desk, Ending::ServerFailed);
         }
@@ -222,7 +222,7 @@ impl Call {
 
     /// Writes the 200 to the caller; it is sent as soon as it may be. A caller who already heard another phone's early sound gets a
     /// tag of its own for this one: an answer may not change within a dialog (RFC 3261 §13.2.1).
-    pub(super) fn answer_caller(
+    fn answer_caller(
         &mut self,
         desk: &mut Desk<'_>,
         callee: u16,

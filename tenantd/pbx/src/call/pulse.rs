@@ -32,7 +32,7 @@ const BACK_AFTER: Duration = Duration::from_secs(30);
 impl Call {
     /// When a phone must next be asked, or is given up.
     pub(super) fn pulse_at(&self) -> Option<Moment> {
-        let Phase::Talking { .. } = self.phase else { return None };
+        let (Phase::Talking { .. } | Phase::Attended { .. }) = self.phase else { return None };
         let up = self.legs.iter().filter(|leg| matches!(leg.state, State::Up { .. }));
         up.filter_map(|leg| leg.timer.deadline()).min()
     }
@@ -41,7 +41,9 @@ impl Call {
     pub(super) fn take_pulses(&mut self, desk: &mut Desk<'_>) {
         for index in 0..self.legs.len() {
             let leg = &mut self.legs[index];
-            let (Phase::Talking { .. }, State::Up { .. }) = (self.phase, &leg.state) else {
+            let (Phase::Talking { .. } | Phase::Attended { .. }, State::Up { .. }) =
+                (self.phase, &leg.state)
+            else {
                 continue;
             };
             match leg.timer.handle_deadline(desk.now) {
@@ -245,7 +247,7 @@ impl Call {
     pub(super) fn handle_vanished(&mut self, desk: &mut Desk<'_>, index: usize) {
         let leg = &mut self.legs[index];
         leg.question = Question::None;
-        if let Phase::Talking { .. } = self.phase {
+        if let Phase::Talking { .. } | Phase::Attended { .. } = self.phase {
             let number = leg.party.number.clone();
             self.tell(desk, Event::Vanished { number });
             self.end(desk, Ending::Vanished);

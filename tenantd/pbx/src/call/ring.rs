@@ -66,6 +66,7 @@ impl Call {
             question: Question::None,
             way: Way::Open,
             early: Early::default(),
+            music: None,
         };
         let mut call = Self {
             id,
@@ -80,6 +81,8 @@ impl Call {
             permit: None,
             offer: None,
             fates: Vec::new(),
+            plays: 0,
+            attendant: None,
         };
         call.tell(desk, began);
         call
@@ -171,12 +174,16 @@ impl Call {
             Phase::Ringing { .. } if matches!(self.legs[index].state, State::Opening) => {
                 self.invite(desk, index);
             }
-            Phase::Ringing { .. } | Phase::Talking { callee: None, .. } if index == 0 => {
+            Phase::Ringing { .. } if index == 0 && self.is_attended() => self.attend(desk),
+            Phase::Ringing { .. } | Phase::Ending { .. } => {}
+            Phase::Talking { callee, .. } => {
+                self.join(desk, callee);
+                self.tune_one(desk, index);
+            }
+            Phase::Attended { .. } => {
+                self.speak(desk);
                 self.handle_seated(desk);
             }
-            Phase::Ringing { .. } | Phase::Ending { .. } => {}
-            Phase::Talking { callee: Some(callee), .. } => self.join(desk, callee),
-            Phase::Talking { callee: None, .. } => {}
         }
     }
 
@@ -188,6 +195,7 @@ impl Call {
                 self.legs[index].leave(desk.now, Fate::Silent);
                 self.judge(desk);
             }
+            (Phase::Attended { .. }, _) => self.end(desk, Ending::ServerFailed),
             (Phase::Talking { .. } | Phase::Ending { .. }, _) => {}
         }
     }
@@ -220,8 +228,11 @@ impl Call {
 
     /// Whether the call is decided, now that a phone's part is over.
     pub(super) fn judge(&mut self, desk: &mut Desk<'_>) {
-        // Who is being let in by the house waits for nobody else.
-        let (Phase::Ringing { .. }, None) = (self.phase, &self.visit) else { return };
+        let Phase::Ringing { .. } = self.phase else { return };
+        // Who is answered by us waits for nobody else.
+        if self.is_attended() {
+            return;
+        }
         let nobody_left = self.legs[1..].iter().all(Leg::is_gone);
         if nobody_left || self.silence_at().is_some_and(|at| at <= desk.now) {
             self.refuse(desk, weigh(&self.fates()));

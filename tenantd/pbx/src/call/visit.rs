@@ -1,26 +1,24 @@
-//! A call that the house itself answers: the caller is in a conference, or dials its PIN.
+//! A caller in a conference, or before its door: it dials the PIN, mutes itself, holds and comes back.
 //!
-//! There is one leg, and nobody behind it: what a phone offers is answered here (RFC 3264 §6). Its
-//! sound has a seat in the conference's session instead of a session of the call's own.
+//! It is answered as announcements are (`attend`). Its sound has a seat in the conference's session
+//! instead of a session of the call's own.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::bridge::is_unsettled;
 use super::desk::Desk;
 use super::leg::{Ports, State};
-use super::pick_up::{Body, ELSEWHERE, read_description};
-use super::verdict::{Fate, Verdict};
-use super::within::{Within, refuse};
+use super::pick_up::read_description;
+use super::verdict::Fate;
 use super::{Call, Phase};
 use crate::id::{CallId, ConferenceId};
 use crate::media::{Cue, Digit, Part, Side, Tones, Wish};
 use crate::moment::Moment;
 use crate::record::Ending;
 use crate::sip::message::Message;
-use crate::sip::sdp::{Description, Direction};
+use crate::sip::sdp::Direction;
 use crate::story::Event;
 
 /// How long somebody may look for the next digit of a PIN.
@@ -122,60 +120,34 @@ impl Call {
         self.visit = Some(Visit { conference, number, stage: Stage::Arriving });
     }
 
-    /// The caller's sound has its port: a call that waits for nothing else is answered, one that was
-    /// answered before a restart goes on.
+    /// The number of the conference that the caller is in, or at whose door.
+    pub(super) fn visited(&self) -> Option<String> {
+        self.visit.as_ref().map(|visit| visit.number.clone())
+    }
+
+    /// Whether it is us who answer the caller.
+    pub(super) fn is_attended(&self) -> bool {
+        self.attendant.is_some() || self.visit.is_some()
+    }
+
+    /// The caller is answered and its sound has its port, perhaps after a restart: it is let in, asked
+    /// for the PIN, or goes on.
     pub(super) fn handle_seated(&mut self, desk: &mut Desk<'_>) {
-        let Some(visit) = &self.visit else { return };
-        match (&visit.stage, self.phase) {
-            (Stage::Arriving, Phase::Ringing { .. }) => self.receive(desk),
-            (Stage::Dialling { .. }, Phase::Talking { .. }) => {
+        let (Some(visit), Phase::Attended { .. }) = (&self.visit, self.phase) else { return };
+        match &visit.stage {
+            Stage::Arriving => {
+                let conference = desk.tenant.conferences.get(&visit.conference);
+                match conference.is_some_and(|conference| conference.pin.is_some()) {
+                    true => self.ask_pin(desk),
+                    false => self.enter(desk),
+                }
+            }
+            Stage::Dialling { .. } => {
                 self.mix(desk);
                 self.cue(desk, Cue::AskPin);
             }
-            (Stage::Inside { .. }, Phase::Talking { .. }) => self.mix(desk),
-            (_, Phase::Ringing { .. } | Phase::Talking { .. } | Phase::Ending { .. }) => {}
+            Stage::Inside { .. } => self.mix(desk),
         }
-    }
-
-    /// Answers the caller, and asks for the PIN if there is one.
-    fn receive(&mut self, desk: &mut Desk<'_>) {
-        let said = match self.offer.take() {
-            Some(offer) => match offer.taken_by_house() {
-                Ok(house) => self.answer(desk, 0, &offer, &house),
-                Err(unfit) => Some(Err(unfit)),
-            },
-            None => {
-                let house = Description::of_house().ok();
-                house.and_then(|house| self.legs[0].offer_sound(desk, &house)).map(Ok)
-            }
-        };
-        let text = match said {
-            Some(Ok(text)) => text,
-            Some(Err(_told)) => {
-                let verdict = Verdict { status: 488, ending: Ending::NoCommonMedia, q850: 88 };
-                return self.refuse(desk, verdict);
-            }
-            None => return self.end(desk, Ending::ServerFailed),
-        };
-        let Some(Visit { conference, number, .. }) = self.visit.clone() else { return };
-        self.ledger.answered_at = Some(desk.now);
-        self.ledger.answered_by = number;
-        let ends_at = self.longest(desk, 0).map(|longest| desk.now + longest);
-        self.phase = Phase::Talking { callee: None, ends_at };
-        if self.answer_caller(desk, 0, None, Body::Say(text)).is_none() {
-            return self.end(desk, Ending::ServerFailed);
-        }
-        self.legs[0].aim(desk, self.id);
-        self.cancel_others(desk, None, Some(ELSEWHERE));
-        self.leave_limits(desk, 0);
-        match desk.tenant.conferences.get(&conference).map(|found| found.pin.is_some()) {
-            Some(true) => self.ask_pin(desk),
-            Some(false) | None => self.enter(desk),
-        }
-        if !self.legs[0].early.announcements.holds_answer() {
-            self.release_answer(desk);
-        }
-        self.show(desk);
     }
 
     fn ask_pin(&mut self, desk: &mut Desk<'_>) {
@@ -186,6 +158,7 @@ impl Call {
         self.tell(desk, Event::PinAsked { number });
         self.mix(desk);
         self.cue(desk, Cue::AskPin);
+        self.keep_facts(desk);
     }
 
     fn enter(&mut self, desk: &mut Desk<'_>) {
@@ -199,7 +172,7 @@ impl Call {
 
     /// Tells media how the caller takes part now.
     pub(super) fn mix(&self, desk: &mut Desk<'_>) {
-        let (Some(visit), Phase::Talking { .. }) = (&self.visit, self.phase) else { return };
+        let (Some(visit), Phase::Attended { .. }) = (&self.visit, self.phase) else { return };
         let leg = &self.legs[0];
         let part = match (leg.voice.direction, &visit.stage) {
             (Direction::SendOnly | Direction::Inactive, _) => Part::Away,
@@ -223,7 +196,7 @@ impl Call {
 
     /// A key was pressed.
     pub(super) fn handle_key(&mut self, desk: &mut Desk<'_>, digit: Digit) {
-        let (Some(visit), Phase::Talking { .. }) = (&mut self.visit, self.phase) else { return };
+        let (Some(visit), Phase::Attended { .. }) = (&mut self.visit, self.phase) else { return };
         match &mut visit.stage {
             Stage::Arriving => {}
             Stage::Dialling { dialled, until, .. } => {
@@ -305,7 +278,7 @@ impl Call {
     /// When a PIN must have come.
     pub(super) fn visit_at(&self) -> Option<Moment> {
         match (&self.visit, self.phase) {
-            (Some(Visit { stage: Stage::Dialling { until, .. }, .. }), Phase::Talking { .. }) => {
+            (Some(Visit { stage: Stage::Dialling { until, .. }, .. }), Phase::Attended { .. }) => {
                 Some(*until)
             }
             (Some(_) | None, _) => None,
@@ -317,49 +290,6 @@ impl Call {
         if self.visit_at().is_some_and(|at| at <= desk.now) {
             self.note_wrong_pin(desk);
         }
-    }
-
-    /// Whether nobody but the house is behind the caller.
-    pub(super) fn is_visit(&self) -> bool {
-        matches!(self.phase, Phase::Talking { callee: None, .. })
-    }
-
-    /// A re-INVITE or UPDATE: the house answers it.
-    pub(super) fn answer_visitor(&mut self, desk: &mut Desk<'_>, asked: &Within) {
-        if is_unsettled(&self.legs[0]) {
-            return refuse(desk, asked, 491);
-        }
-        let offer = match read_description(&asked.request) {
-            Ok(offer) => offer,
-            Err(status) => return refuse(desk, asked, status),
-        };
-        if self.legs[0].dialog.move_target(&asked.request).is_err() {
-            return refuse(desk, asked, 400);
-        }
-        let body = match &offer {
-            Some(offer) => {
-                let house = offer.taken_by_house();
-                let fits = self.may_offer(desk, 0, offer).is_ok();
-                match house.ok().filter(|_| fits) {
-                    Some(house) => self.answer(desk, 0, offer, &house).and_then(Result::ok),
-                    None => None,
-                }
-            }
-            None => {
-                let house = Description::of_house().ok();
-                house.and_then(|house| self.legs[0].offer_sound(desk, &house))
-            }
-        };
-        let Some(body) = body else { return refuse(desk, asked, 488) };
-        if let Some(offer) = &offer {
-            self.take_direction(desk, 0, offer);
-            self.legs[0].aim(desk, self.id);
-            self.mix(desk);
-        }
-        let bytes = self.accept(desk, 0, asked, &body);
-        self.keep_facts(desk);
-        desk.respond(asked.server, 200, bytes);
-        self.show(desk);
     }
 
     /// The answer to an offer that we made in a 2xx comes in the ACK (RFC 3261 §13.2.1).
@@ -401,7 +331,7 @@ impl Call {
     pub(super) fn is_visitor_heard(&self) -> bool {
         let inside = self.visit.as_ref().map(|visit| &visit.stage);
         let is_up = matches!(self.legs[0].state, State::Up { .. });
-        self.is_visit() && is_up && matches!(inside, Some(Stage::Inside { .. }))
+        is_up && matches!(inside, Some(Stage::Inside { .. }))
     }
 }
 

@@ -55,7 +55,6 @@ impl Call {
                 refuse(desk, &asked, 422);
             }
             Method::Update if silent => self.answer_refresh(desk, index, &asked),
-            Method::Invite | Method::Update if self.is_visit() => self.answer_visitor(desk, &asked),
             Method::Invite | Method::Update => self.handle_offer(desk, index, asked),
             // Without a body they only ask whether the call is still there.
             Method::Info | Method::Message | Method::Options if silent => {
@@ -86,7 +85,7 @@ impl Call {
         let other = self.other(index).filter(|it| self.legs[*it].voice.pact.terms.is_some());
         let pressed = keypress(&asked.request);
         let key = pressed.and_then(|it| Some((Digit::from_key(it.key)?, it.for_ms)));
-        if let (true, Some((digit, _))) = (self.is_visit(), key) {
+        if let (Phase::Attended { .. }, Some((digit, _))) = (self.phase, key) {
             self.handle_key(desk, digit);
             return desk.respond_plainly(asked.server, &asked.flow, &asked.request, 200);
         }
@@ -113,8 +112,8 @@ impl Call {
             | State::Invited { .. }
             | State::Gone(_) => return,
         }
-        if self.is_visit() {
-            return self.hear_visitor(desk, ack);
+        if let Phase::Attended { .. } = self.phase {
+            return self.handle_own_ack(desk, ack);
         }
         let Some(other) = self.other(index) else { return };
         if let State::Up { ack: Ack::Owed(cseq), .. } = self.legs[other].state {
@@ -167,8 +166,12 @@ impl Call {
         match (self.phase, leg) {
             (Phase::Ringing { .. }, 0) => self.handle_cancel(desk),
             (Phase::Ringing { .. }, _) => self.handle_silence(desk, index),
-            (Phase::Talking { .. }, 0) => self.part(desk, Ending::CallerHungUp, Some(0)),
-            (Phase::Talking { .. }, _) => self.part(desk, Ending::CalleeHungUp, Some(leg)),
+            (Phase::Talking { .. } | Phase::Attended { .. }, 0) => {
+                self.part(desk, Ending::CallerHungUp, Some(0))
+            }
+            (Phase::Talking { .. } | Phase::Attended { .. }, _) => {
+                self.part(desk, Ending::CalleeHungUp, Some(leg))
+            }
             (Phase::Ending { .. }, _) => self.legs[index].leave(desk.now, Fate::Rang),
         }
     }
@@ -176,7 +179,7 @@ impl Call {
     /// The leg that talks with this one.
     pub(super) fn other(&self, index: usize) -> Option<usize> {
         let callee = match self.phase {
-            Phase::Talking { callee, .. } => callee?,
+            Phase::Talking { callee, .. } => callee,
             // Before the answer only who has agreed reliably can be told more (RFC 3311 §5.1).
             Phase::Ringing { early: Some(early), .. } => {
                 let agreed =
@@ -184,7 +187,9 @@ impl Call {
                 let both = agreed(&self.legs[0]) && agreed(&self.legs[self.index_of(early)?]);
                 both.then_some(early)?
             }
-            Phase::Ringing { early: None, .. } | Phase::Ending { .. } => return None,
+            Phase::Ringing { early: None, .. } | Phase::Attended { .. } | Phase::Ending { .. } => {
+                return None;
+            }
         };
         match index {
             0 => self.index_of(callee),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use crate::id::{ConferenceId, GroupId, TenantId, UserId};
+use crate::id::{AnnouncementId, ConferenceId, GroupId, TenantId, UserId};
 use crate::tenant::directory::{Directory, Place};
 use crate::tenant::identify::Speaker;
 use crate::tenant::name::normalised;
@@ -34,6 +34,8 @@ pub enum Destination {
     Group(GroupId),
     /// A conference of the tenant.
     Conference(ConferenceId),
+    /// An announcement of the tenant.
+    Announcement(AnnouncementId),
     /// Another tenant's public number.
     Elsewhere {
         /// Whose.
@@ -54,6 +56,8 @@ pub enum Reason {
     IsGroup,
     /// It is the number of a conference.
     IsConference,
+    /// It is the number of an announcement.
+    IsAnnouncement,
     /// It is one of the tenant's own public numbers, which rings there.
     IsOwnNumber {
         /// The public number.
@@ -141,6 +145,10 @@ fn own(directory: &Directory, dialled: &str, because: &mut Reasons) -> Option<De
         Some(Place::Conference(conference)) => {
             because.push(Reason::IsConference);
             Some(Destination::Conference(*conference))
+        }
+        Some(Place::Announcement(announcement)) => {
+            because.push(Reason::IsAnnouncement);
+            Some(Destination::Announcement(*announcement))
         }
         None => own_number(directory, dialled, because),
     }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::id::{ConferenceId, GroupId, SoundId, TenantId, UserId};
+use uuid::Uuid;
+
+use crate::id::{AnnouncementId, ConferenceId, GroupId, SoundId, TenantId, UserId};
+use crate::play::{Country, Stored};
 use crate::sip::digest::{self, Hashed};
 
 pub use crate::sip::digest::Algorithm;
@@ -48,6 +51,31 @@ pub struct Directory {
     pub credentials: BTreeMap<String, UserId>,
     /// Sounds by their name.
     pub sounds: BTreeMap<String, Sound>,
+    /// What its phones hear while they are on hold: a sound's name.
+    pub music: Option<String>,
+    /// Whose tones its phones hear.
+    pub country: Country,
+    /// Announcements by their id.
+    pub announcements: BTreeMap<AnnouncementId, Announcement>,
+}
+
+impl Directory {
+    /// The sound of this name, for whoever plays it.
+    pub fn sound(&self, name: &str) -> Option<Stored> {
+        let Sound { object, sha256, bytes, .. } = *self.sounds.get(name)?;
+        Some(Stored { tenant: self.tenant, object, sha256, bytes })
+    }
+}
+
+/// A number that answers by itself, says something and hangs up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Its id.
+    pub id: AnnouncementId,
+    /// Its number.
+    pub number: String,
+    /// What it says: a sound's name.
+    pub sound: String,
 }
 
 /// A recording that can be played: which object it is, and what it must be.
@@ -55,8 +83,8 @@ pub struct Directory {
 pub struct Sound {
     /// Its id; it stays when the recording changes.
     pub id: SoundId,
-    /// The key of its object; another one when the recording changes.
-    pub key: String,
+    /// The id of its object; another one when the recording changes.
+    pub object: Uuid,
     /// The SHA-256 of the object.
     pub sha256: [u8; 32],
     /// The length of the object.
@@ -74,6 +102,8 @@ pub enum Place {
     Group(GroupId),
     /// A conference.
     Conference(ConferenceId),
+    /// An announcement.
+    Announcement(AnnouncementId),
 }
 
 /// An extension.
@@ -97,6 +127,8 @@ pub struct User {
     pub limits: Limits,
     /// How much encryption of sound is wanted with its phones.
     pub srtp: Srtp,
+    /// What those hear whom it puts on hold, if it is not the company's music: a sound's name.
+    pub music: Option<String>,
 }
 
 impl User {

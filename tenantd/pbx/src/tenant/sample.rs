@@ -8,6 +8,7 @@ use super::directory::{
     Algorithm, Conference, Directory, Encryption, Group, Limits, Place, Secrets, Srtp, User,
 };
 use crate::id::{ConferenceId, GroupId, TenantId, UserId};
+use crate::play::Country;
 
 /// The id of the extension with this number.
 pub(crate) fn user(number: u128) -> UserId {
@@ -62,6 +63,9 @@ pub(crate) fn directory() -> Directory {
         encryption: Encryption::default(),
         credentials: users.values().map(|user| (user.secrets.username.clone(), user.id)).collect(),
         sounds: BTreeMap::new(),
+        music: None,
+        country: Country::default(),
+        announcements: BTreeMap::new(),
         users,
         groups: BTreeMap::from([(group(600), sales)]),
         conferences: BTreeMap::from([(conference(800), meeting)]),
@@ -95,5 +99,6 @@ fn extension(number: u128, username: Option<&str>) -> User {
         max_contacts: 1,
         limits: Limits::default(),
         srtp: Srtp::default(),
+        music: None,
     }
 }

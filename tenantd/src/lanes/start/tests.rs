@@ -273,6 +273,9 @@ fn directory(number: u8) -> Directory {
         names: BTreeMap::new(),
         credentials: BTreeMap::new(),
         sounds: BTreeMap::new(),
+        music: None,
+        country: Default::default(),
+        announcements: BTreeMap::new(),
     };
     for extension in [101, 102] {
         let (user, name) = (UserId(id(extension)), extension.to_string());
@@ -288,6 +291,7 @@ fn directory(number: u8) -> Directory {
             max_contacts: 1,
             limits: Limits::default(),
             srtp: Srtp::default(),
+            music: None,
         };
         directory.users.insert(user, entry);
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use pbx::id::{ConferenceId, GroupId, SoundId, TenantId, UserId};
+use pbx::id::{AnnouncementId, ConferenceId, GroupId, SoundId, TenantId, UserId};
+use pbx::play::Country;
 use pbx::tenant::directory::{
-    Algorithm, Conference, Directory, Encryption, Group, Limits, Place, PlainKeys, Secrets, Sound,
-    Srtp, User,
+    Algorithm, Announcement, Conference, Directory, Encryption, Group, Limits, Place, PlainKeys,
+    Secrets, Sound, Srtp, User,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row, Transaction};
@@ -16,7 +17,6 @@ use uuid::Uuid;
 use super::column;
 use crate::database::{Database, begin};
 use crate::failure::Failure;
-use crate::objects::{Kind, ObjectKey};
 use crate::query::Query;
 use crate::secrets::{self, ClusterKey, Sealed};
 
@@ -25,7 +25,7 @@ const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// The narrowest setting counts: the tenant's before the house's, this node's before every node's.
 const TENANTS: &str = "
     SELECT t.id AS tenant_id, t.version, t.route, t.name, t.label, t.trusted::text[] AS trusted,
-        t.max_calls, t.max_call_s, t.srtp, t.sdes_over_plain,
+        t.max_calls, t.max_call_s, t.srtp, t.sdes_over_plain, t.music, t.country,
         (SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'canonical') AS domain,
         ARRAY(SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'alias'
               ORDER BY name) AS aliases,
@@ -36,7 +36,7 @@ const TENANTS: &str = "
 
 const EXTENSIONS: &str = "
     SELECT tenant_id, id, number, username, credential, name, password_sealed, password_key, digest,
-           max_contacts, max_calls, max_call_s, srtp
+           max_contacts, max_calls, max_call_s, srtp, music
     FROM extension WHERE tenant_id = ANY ($1)";
 
 const GROUPS: &str = "
@@ -62,6 +62,9 @@ const SOUNDS: &str = "
     SELECT tenant_id, id, name, object_id, sha256, bytes, lasts_ms
     FROM sound WHERE tenant_id = ANY ($1)";
 
+const ANNOUNCEMENTS: &str = "
+    SELECT tenant_id, id, number, sound FROM announcement WHERE tenant_id = ANY ($1)";
+
 /// The queries of this file.
 pub const QUERIES: &[Query] = &[
     Query::node("tenants", TENANTS),
@@ -70,6 +73,7 @@ pub const QUERIES: &[Query] = &[
     Query::node("conferences", CONFERENCES),
     Query::node("numbers", NUMBERS),
     Query::node("sounds", SOUNDS),
+    Query::node("announcements", ANNOUNCEMENTS),
 ];
 
 /// The place in which an extension's password is sealed.
@@ -135,18 +139,28 @@ pub async fn load(
     }
     for row in rows(&mut snapshot, SOUNDS, &ids).await? {
         let Some(directory) = owner(&mut directories, &row)? else { continue };
-        directory.sounds.insert(row.try_get("name")?, sound(directory.tenant, &row)?);
+        directory.sounds.insert(row.try_get("name")?, sound(&row)?);
+    }
+    for row in rows(&mut snapshot, ANNOUNCEMENTS, &ids).await? {
+        let Some(directory) = owner(&mut directories, &row)? else { continue };
+        let said = Announcement {
+            id: AnnouncementId(row.try_get("id")?),
+            number: row.try_get("number")?,
+            sound: row.try_get("sound")?,
+        };
+        directory.names.insert(said.number.clone(), Place::Announcement(said.id));
+        directory.announcements.insert(said.id, said);
     }
     snapshot.commit().await?;
     Ok(directories)
 }
 
-fn sound(tenant: TenantId, row: &PgRow) -> Result<Sound, Failure> {
+fn sound(row: &PgRow) -> Result<Sound, Failure> {
     let damaged = |_| Failure::Damaged("sound", "its checksum is none".to_owned());
     let (sha256, lasts_ms): (Vec<u8>, i32) = (row.try_get("sha256")?, row.try_get("lasts_ms")?);
     Ok(Sound {
         id: SoundId(row.try_get("id")?),
-        key: ObjectKey::new(tenant, Kind::Sound, row.try_get("object_id")?).to_string(),
+        object: row.try_get("object_id")?,
         sha256: sha256.try_into().map_err(damaged)?,
         bytes: u64::try_from(row.try_get::<i64, _>("bytes")?).unwrap_or(0),
         lasts_for: Duration::from_millis(u64::try_from(lasts_ms).unwrap_or(0)),
@@ -172,6 +186,7 @@ fn owner<'d>(
 fn empty(tenant: TenantId, row: &PgRow) -> Result<Option<Directory>, Failure> {
     let Some(domain) = row.try_get("domain")? else { return Ok(None) };
     let trusted: Vec<String> = row.try_get("trusted")?;
+    let country: Option<String> = row.try_get("country")?;
     Ok(Some(Directory {
         tenant,
         version: row.try_get("version")?,
@@ -191,6 +206,10 @@ fn empty(tenant: TenantId, row: &PgRow) -> Result<Option<Directory>, Failure> {
         names: BTreeMap::new(),
         credentials: BTreeMap::new(),
         sounds: BTreeMap::new(),
+        music: row.try_get("music")?,
+        // Where nobody knows whose tones they are, those of the country where this was written.
+        country: country.as_deref().and_then(Country::of_code).unwrap_or_default(),
+        announcements: BTreeMap::new(),
     }))
 }
 
@@ -221,6 +240,7 @@ fn user(
         max_contacts: u16::try_from(row.try_get::<i16, _>("max_contacts")?).unwrap_or(1),
         limits: limits(row)?,
         srtp: srtp(row.try_get("srtp")?).unwrap_or(directory.encryption.srtp),
+        music: row.try_get("music")?,
     })
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
+use super::announcements::DROP_ANNOUNCEMENTS;
 use super::clash::Pace;
 use super::current::{self, Current, GroupRow, NumberRow, TenantRow};
 use super::extensions::DROP_EXTENSIONS;
@@ -21,12 +22,12 @@ use crate::secrets::ClusterKey;
 
 const ADD_TENANT: &str = "
     INSERT INTO tenant (id, route, name, label, country, time_zone, max_calls, max_call_s, trusted,
-        srtp, sdes_over_plain, max_sounds, sound_quota)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13)";
+        srtp, sdes_over_plain, max_sounds, sound_quota, music)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14)";
 const CHANGE_TENANT: &str = "
     UPDATE tenant SET name = $2, label = $3, country = $4, time_zone = $5, max_calls = $6,
         max_call_s = $7, trusted = $8::text[]::cidr[], srtp = $9, sdes_over_plain = $10,
-        max_sounds = $11, sound_quota = $12
+        max_sounds = $11, sound_quota = $12, music = $13
     WHERE id = $1";
 const ADD_DOMAIN: &str = "INSERT INTO domain (tenant_id, id, name, kind) VALUES ($1, $2, $3, $4)";
 const DROP_DOMAIN: &str = "DELETE FROM domain WHERE tenant_id = $1 AND id = $2";
@@ -135,6 +136,7 @@ impl Carrier<'_> {
         self.carry_numbers(inside, &mut way, &now, &places).await?;
         self.carry_admins(inside, &mut way, &now).await?;
         self.carry_sounds(inside, &mut way, &now).await?;
+        self.carry_announcements(inside, &mut way, &now).await?;
         self.prune(inside, &mut way, &now).await?;
         Ok((id, way.lines))
     }
@@ -229,6 +231,7 @@ impl Carrier<'_> {
             .bind(row.sdes_over_plain)
             .bind(row.max_sounds)
             .bind(row.sound_quota)
+            .bind(row.music)
     }
 
     pub(super) fn wanted_tenant(&self, now: Option<&TenantRow>) -> TenantRow {
@@ -270,6 +273,7 @@ impl Carrier<'_> {
                 Some(most) => i64::try_from(most).ok(),
                 None => now.and_then(|now| now.sound_quota),
             },
+            music: kept(&self.tenant.played.music, now.and_then(|now| now.music.clone())),
         }
     }
 
@@ -402,7 +406,14 @@ impl Carrier<'_> {
             let absent = names.into_iter().filter(|(name, _)| !wanted.contains(name.as_str()));
             absent.map(|(name, id)| (name.clone(), id)).collect()
         };
+        let said = &tenant.played.announcements;
+        let said: BTreeSet<&str> = said.iter().map(|said| said.number.as_str()).collect();
         let doomed = [
+            (
+                "announcement",
+                DROP_ANNOUNCEMENTS,
+                gone(now.announcements.iter().map(|(k, v)| (k, v.0)).collect(), &said),
+            ),
             (
                 "number",
                 DROP_NUMBERS,

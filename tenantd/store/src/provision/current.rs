@@ -14,7 +14,7 @@ pub(super) const ACCOUNT_HASH: &str = "SELECT password_hash FROM account WHERE e
 const BY_DOMAIN: &str = "SELECT tenant_id FROM domain WHERE name = $1 AND kind = 'canonical'";
 const TENANT: &str = "
     SELECT name, label, country, time_zone, max_calls, max_call_s,
-           trusted::text[] AS trusted, srtp, sdes_over_plain, max_sounds, sound_quota
+           trusted::text[] AS trusted, srtp, sdes_over_plain, max_sounds, sound_quota, music
     FROM tenant WHERE id = $1";
 const ALIASES: &str = "
     SELECT id, name FROM domain WHERE tenant_id = $1 AND kind = 'alias' ORDER BY name";
@@ -22,7 +22,7 @@ const DIGEST: &str = "
     SELECT id, value FROM setting WHERE tenant_id = $1 AND node = '*' AND key = 'digest'";
 const EXTENSIONS: &str = "
     SELECT id, number, username, auth_username, password_sealed, password_key, name, email,
-           voicemail, digest, max_contacts, max_calls, max_call_s, srtp
+           voicemail, digest, max_contacts, max_calls, max_call_s, srtp, music
     FROM extension WHERE tenant_id = $1";
 const GROUPS: &str = "SELECT id, number, name FROM ring_group WHERE tenant_id = $1";
 const MEMBERS: &str = "
@@ -34,6 +34,7 @@ const NUMBERS: &str = "
     WHERE tenant_id = $1";
 const SOUNDS: &str = "
     SELECT id, name, object_id, source_sha256, sha256, bytes FROM sound WHERE tenant_id = $1";
+const ANNOUNCEMENTS: &str = "SELECT id, number, sound FROM announcement WHERE tenant_id = $1";
 const ADMINS: &str = "
     SELECT m.id, a.email, a.password_hash FROM membership m JOIN account a ON a.id = m.account_id
     WHERE m.tenant_id = $1 AND m.role = 'admin'";
@@ -51,6 +52,7 @@ pub(super) const QUERIES: &[Query] = &[
     Query::provider("numbers", NUMBERS),
     Query::provider("admins", ADMINS),
     Query::provider("sounds", SOUNDS),
+    Query::provider("announcements", ANNOUNCEMENTS),
 ];
 
 type Inside<'a> = &'a mut Transaction<'static, Postgres>;
@@ -67,6 +69,8 @@ pub(super) struct Current {
     pub(super) numbers: BTreeMap<String, NumberRow>,
     pub(super) admins: BTreeMap<String, (Uuid, String)>,
     pub(super) sounds: BTreeMap<String, SoundRow>,
+    /// By number: its id, and its sound's name.
+    pub(super) announcements: BTreeMap<String, (Uuid, String)>,
 }
 
 /// The company's own row.
@@ -83,9 +87,10 @@ pub(super) struct TenantRow {
     pub(super) sdes_over_plain: bool,
     pub(super) max_sounds: Option<i32>,
     pub(super) sound_quota: Option<i64>,
+    pub(super) music: Option<String>,
 }
 
-/// An extension's row: two columns more than a struct should have.
+/// An extension's row: three columns more than a struct should have.
 #[derive(Debug, Clone, FromRow)]
 pub(super) struct ExtensionRow {
     pub(super) id: Uuid,
@@ -102,6 +107,7 @@ pub(super) struct ExtensionRow {
     pub(super) max_calls: Option<i32>,
     pub(super) max_call_s: Option<i32>,
     pub(super) srtp: Option<String>,
+    pub(super) music: Option<String>,
 }
 
 /// A group's row with its members' numbers.
@@ -161,6 +167,8 @@ pub(super) async fn load(inside: Inside<'_>, tenant: TenantId) -> Result<Current
     let admins: Vec<(Uuid, String, String)> =
         sqlx::query_as(ADMINS).bind(id).fetch_all(&mut **inside).await?;
     let sounds: Vec<SoundRow> = sqlx::query_as(SOUNDS).bind(id).fetch_all(&mut **inside).await?;
+    let announcements: Vec<(Uuid, String, String)> =
+        sqlx::query_as(ANNOUNCEMENTS).bind(id).fetch_all(&mut **inside).await?;
     let group = |(id, number, name): (Uuid, String, String)| {
         let of = members.iter().filter(|(group, _)| *group == id);
         (number, GroupRow { id, name, members: of.map(|(_, number)| number.clone()).collect() })
@@ -175,5 +183,6 @@ pub(super) async fn load(inside: Inside<'_>, tenant: TenantId) -> Result<Current
         numbers: numbers.into_iter().map(|row| (row.number.clone(), row)).collect(),
         admins: admins.into_iter().map(|(id, email, hash)| (email, (id, hash))).collect(),
         sounds: sounds.into_iter().map(|row| (row.name.clone(), row)).collect(),
+        announcements: announcements.into_iter().map(|(id, n, sound)| (n, (id, sound))).collect(),
     })
 }

@@ -30,6 +30,7 @@ pub(super) struct Tenant {
     pub(super) conferences: Vec<Conference>,
     pub(super) numbers: Vec<Number>,
     pub(super) sounds: Vec<Sound>,
+    pub(super) played: Played,
 }
 
 /// What a company is called, and where it is.
@@ -39,6 +40,22 @@ pub(super) struct About {
     pub(super) label: Option<String>,
     pub(super) country: Option<String>,
     pub(super) time_zone: Option<String>,
+}
+
+/// What phones are played.
+#[derive(Debug, Clone)]
+pub(super) struct Played {
+    /// On hold: a sound's name; empty takes it away.
+    pub(super) music: Option<String>,
+    pub(super) announcements: Vec<Announcement>,
+}
+
+/// A number that says something and hangs up.
+#[derive(Debug, Clone)]
+pub(super) struct Announcement {
+    pub(super) line: usize,
+    pub(super) number: String,
+    pub(super) sound: String,
 }
 
 /// Limits on calls; 0 is none.
@@ -83,6 +100,7 @@ pub(super) struct Extension {
     pub(super) voicemail: Option<bool>,
     pub(super) digest: Option<Vec<String>>,
     pub(super) srtp: Option<String>,
+    pub(super) music: Option<String>,
     pub(super) max_contacts: Option<u32>,
     pub(super) limits: Limits,
 }
@@ -274,6 +292,14 @@ impl Reader<'_> {
                 .collect::<Result<_, _>>()?,
             numbers: raw.number.iter().map(|n| self.number(n)).collect::<Result<_, _>>()?,
             sounds: raw.sound.iter().map(|s| self.sound(s)).collect::<Result<_, _>>()?,
+            played: Played {
+                music: self.text("music", &raw.music, values::name)?,
+                announcements: raw
+                    .announcement
+                    .iter()
+                    .map(|announcement| self.announcement(announcement))
+                    .collect::<Result<_, _>>()?,
+            },
         })
     }
 
@@ -297,6 +323,15 @@ impl Reader<'_> {
             line: self.line(at),
             name: self.value("name", &raw.name, |text| values::sound_name(text))?,
             file: self.value("file", &raw.file, file)?,
+        })
+    }
+
+    fn announcement(&self, said: &Spanned<raw::Announcement>) -> Result<Announcement, Problem> {
+        let (at, raw) = (said.span().start, said.get_ref());
+        Ok(Announcement {
+            line: self.line(at),
+            number: self.value("number", &raw.number, |text| values::extension_number(text))?,
+            sound: self.value("sound", &raw.sound, |text| values::sound_name(text))?,
         })
     }
 
@@ -332,6 +367,7 @@ impl Reader<'_> {
             voicemail: raw.voicemail,
             digest: raw.digest.as_ref().map(|v| self.value("digest", v, digest)).transpose()?,
             srtp: self.text("srtp", &raw.srtp, values::own_srtp)?,
+            music: self.text("music", &raw.music, values::name)?,
             max_contacts: max_contacts
                 .map(|v| self.value("max_contacts", v, contacts))
                 .transpose()?,
@@ -415,7 +451,9 @@ impl File {
             let groups = tenant.groups.iter().map(|g| (Some(g.number.as_str()), g.line));
             let conferences = tenant.conferences.iter();
             let conferences = conferences.map(|c| (Some(c.number.as_str()), c.line));
-            for (name, line) in extensions.chain(groups).chain(conferences) {
+            let said = &tenant.played.announcements;
+            let said = said.iter().map(|said| (Some(said.number.as_str()), said.line));
+            for (name, line) in extensions.chain(groups).chain(conferences).chain(said) {
                 if let Some(name) = name
                     && let Some(first) = names.insert(name, line)
                 {
@@ -484,6 +522,14 @@ mod tests {
                 "7",
                 "twice",
             ),
+            ("[[tenant.announcement]]\nnumber = \"700\"\n", "4", "sound"),
+            ("[[tenant.announcement]]\nnumber = \"x\"\nsound = \"a\"\n", "5", "number"),
+            (
+                "[[tenant.ring_group]]\nnumber = \"700\"\n\
+                 [[tenant.announcement]]\nnumber = \"700\"\nsound = \"a\"\n",
+                "6",
+                "twice",
+            ),
             ("[[tenant.extension]]\nnumber = 101\n", "5", "string"),
         ];
         for (tail, line, word) in cases {
@@ -512,6 +558,7 @@ mod tests {
             sdes_over_plain = true
             max_sounds = 20
             sound_quota = "200 MiB"
+            music = "welcome"
             [[tenant.admin]]
             email = "Boss@acme.test"
             password = "correct horse"
@@ -523,6 +570,7 @@ mod tests {
             voicemail = true
             max_contacts = 3
             srtp = "off"
+            music = ""
             [[tenant.ring_group]]
             number = "600"
             members = ["101"]
@@ -535,6 +583,9 @@ mod tests {
             [[tenant.sound]]
             name = "welcome"
             file = "sounds/welcome.mp3"
+            [[tenant.announcement]]
+            number = "700"
+            sound = "welcome"
         "#;
         let file = parse(text, "f.toml").unwrap();
         let tenant = &file.tenants[0];
@@ -543,12 +594,16 @@ mod tests {
         assert_eq!(tenant.numbers[0].number, "+4312345");
         assert_eq!(tenant.conferences[0].pin.as_deref(), Some("4711"));
         assert!(!format!("{tenant:?}").contains("4711"));
-        assert_eq!(tenant.extensions[0].line, 20);
+        assert_eq!(tenant.extensions[0].line, 21);
         assert_eq!(tenant.encryption.srtp.as_deref(), Some("required"));
         assert_eq!(tenant.encryption.sdes_over_plain, Some(true));
         assert_eq!(tenant.extensions[0].srtp.as_deref(), Some("off"));
         assert_eq!(tenant.limits.sound_bytes, Some(200 << 20));
+        assert_eq!(tenant.played.music.as_deref(), Some("welcome"));
+        assert_eq!(tenant.extensions[0].music.as_deref(), Some(""));
+        let said = &tenant.played.announcements[0];
+        assert_eq!((said.number.as_str(), said.sound.as_str()), ("700", "welcome"));
         let sound = file.sounds().next().unwrap();
-        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 34));
+        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 36));
     }
 }

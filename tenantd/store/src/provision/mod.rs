@@ -3,6 +3,7 @@
 //! Tenants that the file does not name are left alone, and so is whatever it does not say about
 //! those that it names. Applying the same file again changes nothing.
 
+mod announcements;
 mod carry;
 mod clash;
 mod conferences;
@@ -33,6 +34,7 @@ use crate::secrets::ClusterKey;
 
 /// Every query of provisioning.
 pub const QUERIES: &[&[Query]] = &[
+    announcements::QUERIES,
     carry::QUERIES,
     conferences::QUERIES,
     current::QUERIES,

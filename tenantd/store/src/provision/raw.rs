@@ -30,6 +30,7 @@ pub(super) struct Tenant {
     pub(super) sdes_over_plain: Option<bool>,
     pub(super) max_sounds: Option<Spanned<i64>>,
     pub(super) sound_quota: Option<Spanned<String>>,
+    pub(super) music: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) admin: Vec<Spanned<Admin>>,
     #[serde(default)]
@@ -42,6 +43,8 @@ pub(super) struct Tenant {
     pub(super) number: Vec<Spanned<Number>>,
     #[serde(default)]
     pub(super) sound: Vec<Spanned<Sound>>,
+    #[serde(default)]
+    pub(super) announcement: Vec<Spanned<Announcement>>,
     pub(super) trunk: Option<Spanned<toml::Value>>,
 }
 
@@ -66,6 +69,7 @@ pub(super) struct Extension {
     pub(super) voicemail: Option<bool>,
     pub(super) digest: Option<Spanned<Vec<String>>>,
     pub(super) srtp: Option<Spanned<String>>,
+    pub(super) music: Option<Spanned<String>>,
     pub(super) max_contacts: Option<Spanned<i64>>,
     pub(super) max_calls: Option<Spanned<i64>>,
     pub(super) max_call_for: Option<Spanned<String>>,
@@ -103,4 +107,12 @@ pub(super) struct Number {
 pub(super) struct Sound {
     pub(super) name: Spanned<String>,
     pub(super) file: Spanned<String>,
+}
+
+/// `[[tenant.announcement]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Announcement {
+    pub(super) number: Spanned<String>,
+    pub(super) sound: Spanned<String>,
 }

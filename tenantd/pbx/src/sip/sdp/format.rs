@@ -152,18 +152,6 @@ pub(super) fn add(media: &mut Media, payload: u8, map: &str, fmtp: Option<&str>)
     }
 }
 
-/// Says this of a format, or nothing, whatever was said of it before.
-pub(super) fn describe(media: &mut Media, payload: u8, fmtp: Option<&str>) {
-    media.attributes.retain(|attribute| {
-        let value = attribute.value.as_deref().and_then(split);
-        let is_it = value.is_some_and(|(number, _)| number == payload);
-        !(is_it && attribute.attribute.eq_ignore_ascii_case("fmtp"))
-    });
-    if let Some(fmtp) = fmtp {
-        media.add_attribute_with_value("fmtp", format_args!("{payload} {fmtp}"));
-    }
-}
-
 /// Notes what the numbers of a description stand for from now on; what a number stood for first
 /// is kept.
 pub(super) fn note(numbers: &mut Numbers, formats: &[Format]) {
