@@ -11,8 +11,10 @@ pub struct Counters {
     pub relayed: u64,
     /// Their bytes.
     pub relayed_bytes: u64,
-    /// Datagrams of our own: sound packed anew, digits, reports.
+    /// Packets of our own: sound packed anew, digits.
     pub made: u64,
+    /// Reports of our own.
+    pub reports: u64,
     /// Datagrams from addresses that are no peer's, dropped.
     pub strangers: u64,
     /// Datagrams of peers that nobody listens to, dropped.
@@ -92,6 +94,7 @@ pub(crate) struct Tally {
     relayed: AtomicU64,
     relayed_bytes: AtomicU64,
     made: AtomicU64,
+    reports: AtomicU64,
     strangers: AtomicU64,
     unheard: AtomicU64,
     excess: AtomicU64,
@@ -120,6 +123,7 @@ impl Tally {
             (&self.relayed, turn.relayed),
             (&self.relayed_bytes, turn.relayed_bytes),
             (&self.made, turn.made),
+            (&self.reports, turn.reports),
             (&self.strangers, turn.strangers),
             (&self.unheard, turn.unheard),
             (&self.excess, turn.excess),
@@ -152,6 +156,7 @@ impl Tally {
             (&self.relayed, &mut sum.relayed),
             (&self.relayed_bytes, &mut sum.relayed_bytes),
             (&self.made, &mut sum.made),
+            (&self.reports, &mut sum.reports),
             (&self.strangers, &mut sum.strangers),
             (&self.unheard, &mut sum.unheard),
             (&self.excess, &mut sum.excess),

@@ -2,6 +2,8 @@
 //!
 //! RFC 3550 §5.1; the split between RTP and RTCP on one port is RFC 5761 §4.
 
+use std::ops::Range;
+
 use crate::guard::Kind;
 
 /// What a relay needs to know of an RTP packet.
@@ -83,13 +85,18 @@ impl Header {
 
     /// The payload of the packet that this was read from.
     pub(crate) fn payload<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
+        packet.get(self.payload_range(packet)).unwrap_or_default()
+    }
+
+    /// Where it lies in that packet.
+    pub(crate) fn payload_range(&self, packet: &[u8]) -> Range<usize> {
         let first = packet.first().copied().unwrap_or(0);
         let mut at = FIXED + usize::from(first & 0x0f) * 4;
         if first & 0x10 != 0 {
             let words = packet.get(at + 2..at + 4).and_then(|words| words.first_chunk());
             at += 4 + words.map_or(0, |words| usize::from(u16::from_be_bytes(*words))) * 4;
         }
-        packet.get(at..at + self.payload_len).unwrap_or_default()
+        at..at + self.payload_len
     }
 
     /// The clock of the static payload types (RFC 3551 §6); the others' is agreed in SDP.

@@ -211,7 +211,9 @@ impl Sessions {
     pub(crate) fn agree(&mut self, now: Moment, side: Side, terms: Box<Terms>) {
         let Some(slot) = self.slot_of(side) else { return };
         let Some(end) = self.end(slot) else { return };
-        let change = match end.terms.as_ref() == Some(&terms) {
+        // Who is held, or taken back, is heard and spoken to as before.
+        let again = |before: &Terms| Terms { reception: terms.reception, ..before.clone() };
+        let change = match end.terms.as_deref().map(again).as_ref() == Some(&*terms) {
             true => Change::Join,
             false => Change::Terms,
         };

@@ -12,11 +12,13 @@ use pbx::moment::Moment;
 use crate::clock::Clock;
 use crate::counters::{Counters, Tally};
 use crate::dtls::Identity;
+use crate::guard;
 use crate::inbox::{Inbox, State};
 use crate::io::{Io, Kind, Wire};
 use crate::play::booth::Booth;
 use crate::play::shelf::Shelf;
 use crate::ports::Ports;
+use crate::rtp::Datagram;
 use crate::session::{Family, Reply, Sessions, Slot, Way};
 use crate::settling::Settling;
 use crate::socket::Pair;
@@ -185,6 +187,9 @@ impl<F: Fn(Event)> Worker<F> {
     fn transmit(&mut self) {
         while let Some(made) = self.sessions.poll_transmit() {
             match self.wire.send((made.slot, made.port), made.to, made.bytes) {
+                Ok(()) if Datagram::kind(made.bytes) == guard::Kind::Report => {
+                    self.turn.reports += 1
+                }
                 Ok(()) => self.turn.made += 1,
                 Err(_) => self.turn.unsent += 1,
             }

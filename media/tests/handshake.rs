@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use media::{Config, Media};
 use pbx::id::CallId;
-use pbx::media::{Codec, CodecKind, DtlsRole, Event, Protection, Reports, Side, Terms, Wish};
+use pbx::media::{
+    Codec, CodecKind, DtlsRole, Event, Protection, Reception, Reports, Side, Terms, Wish,
+};
 use rtc_srtp::context::Context;
 use rtc_srtp::crypto::providers::RingCrypto;
 use rtc_srtp::protection_profile::ProtectionProfile;
@@ -148,6 +150,7 @@ fn agree(media: &Media, protection: Protection) {
         events_clock: 8_000,
         comfort_noise: None,
         ptime: 20,
+        reception: Reception::Wanted,
         protection,
         reports: Reports::Within,
     });

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use media::{Config, Media};
 use pbx::id::CallId;
-use pbx::media::{Codec, CodecKind, Event, Part, Protection, Reports, Side, Terms, Wish};
+use pbx::media::{
+    Codec, CodecKind, Event, Part, Protection, Reception, Reports, Side, Terms, Wish,
+};
 
 const COMES_WITHIN: Duration = Duration::from_secs(5);
 const CODECS: [(CodecKind, u8); 3] =
@@ -111,5 +113,6 @@ fn terms(codec: Codec) -> Box<Terms> {
         ptime: 20,
         protection: Protection::Plain,
         reports: Reports::Beside,
+        reception: Reception::Wanted,
     })
 }

@@ -29,6 +29,7 @@ use pbx::media::{Event, Side, Wish};
 use pbx::moment::Moment;
 
 #[path = "sound/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "phones here say nothing but when they say it")]
 mod sound;
 
 use sound::{Phone, Talk, Traffic, pin};

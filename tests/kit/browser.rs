@@ -107,6 +107,18 @@ impl Browser {
         self.wait_for("document.readyState === 'complete'")
     }
 
+    /// Opens a page of the portal and signs in. What comes then is not waited for.
+    ///
+    /// # Errors
+    /// If it leads to no login page.
+    pub fn sign_in(&mut self, page: &str, (email, password): (&str, &str)) -> Outcome {
+        self.open(page)?;
+        self.wait_for("document.querySelector('[name=password]') !== null")?;
+        self.fill("email", email)?;
+        self.fill("password", password)?;
+        self.click("form[action='/login'] button")
+    }
+
     /// What a script on the page comes to.
     ///
     /// # Errors
@@ -179,6 +191,20 @@ impl Browser {
         let bytes = answer["data"].as_str().and_then(from_base64);
         fs::write(path, bytes.ok_or_else(|| Failure::new("the picture cannot be read"))?)?;
         Ok(())
+    }
+
+    /// Takes a picture for the documents, if they are to have new ones (`UPDATE_PICTURES=1`), else
+    /// one for whoever looks at the scene's folder.
+    ///
+    /// # Errors
+    /// If it cannot be taken or written.
+    pub fn portray(&mut self, scene: &Scene, name: &str) -> Outcome {
+        let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let folder = match std::env::var_os("UPDATE_PICTURES") {
+            Some(_) => documents.as_path(),
+            None => scene.folder.path(),
+        };
+        self.picture(&folder.join(name))
     }
 
     fn ask(&mut self, method: &str, parameters: &Value) -> Outcome<Value> {

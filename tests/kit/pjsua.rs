@@ -71,6 +71,18 @@ pub struct Pjsua {
     heard: usize,
 }
 
+/// Whether it is there; says so where it is not.
+///
+/// # Panics
+/// If `infra/test` has not tried to get it.
+pub fn is_there() -> bool {
+    let missing = missing().expect("infra/test has tried to get pjsua2");
+    if let Some(why) = &missing {
+        eprintln!("SKIPPED: no pjsua2: {why}");
+    }
+    missing.is_none()
+}
+
 /// Why there is no such phone on this machine, if there is none.
 ///
 /// # Errors

@@ -1,7 +1,5 @@
 //! The one command: from nothing to two companies whose phones talk, seen in a browser.
 
-use std::path::Path;
-
 use kit::baresip::{Answer, Phone, Setup};
 use kit::browser::Browser;
 use kit::company::Company;
@@ -60,7 +58,7 @@ fn one_command_leads_to_a_call_that_its_company_sees_and_the_other_does_not() {
         browser.wait_for_text("talking")?;
         ada.wait_for_sound(75)?;
         bob.wait_for_sound(75)?;
-        picture(&mut browser, scene)?;
+        browser.portray(scene, "first-page.png")?;
         ada.hang_up()?;
         bob.wait_for("CALL_CLOSED")?;
         ada.check_heard(700.0)?;
@@ -127,19 +125,6 @@ fn a_second_demo_names_the_port_that_the_first_one_has() {
 }
 
 fn sign_in(browser: &mut Browser, card: &Card) -> Outcome {
-    browser.open(&card.page)?;
-    browser.wait_for(LOGIN)?;
-    browser.fill("email", &card.email)?;
-    browser.fill("password", &card.password)?;
-    browser.click("form[action='/login'] button")?;
+    browser.sign_in(&card.page, (&card.email, &card.password))?;
     browser.wait_for("document.querySelector('form[action=\"/logout\"]') !== null")
-}
-
-/// The picture in the README, made anew with `UPDATE_PICTURES=1`.
-fn picture(browser: &mut Browser, scene: &Scene) -> Outcome {
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/first-page.png");
-    match std::env::var_os("UPDATE_PICTURES") {
-        Some(_) => browser.picture(&kept),
-        None => browser.picture(&scene.folder.path().join("first-page.png")),
-    }
 }

@@ -100,12 +100,7 @@ fn real_phones_call_each_other_over_tls_and_the_other_company_hears_nothing() {
         let mut bob = Phone::registered(scene, &over(&alpha, "102", 700))?;
         let mut twin = Phone::registered(scene, &over(&beta, "102", 1_000))?;
         server.wait_for_metric("tenantd_sip_connections", 3.0, SOON)?;
-        ada.dial("102")?;
-        baresip::talking(&mut bob, &mut ada)?;
-        bob.hang_up()?;
-        ada.wait_for("CALL_CLOSED")?;
-        ada.check_heard(700.0)?;
-        bob.check_heard(440.0)?;
+        baresip::converse(&mut ada, "102", &mut bob)?;
         assert_eq!(twin.disturbance()?, None);
         Ok(())
     });

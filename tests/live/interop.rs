@@ -228,22 +228,13 @@ fn talk(caller: &mut Peer, callee: &mut Peer) -> Outcome {
     callee.wait_for_end(caller)
 }
 
-/// Whether there is PJSIP; says so where there is none.
-fn has_pjsua() -> bool {
-    let missing = pjsua::missing().expect("infra/test has tried to get pjsua2");
-    if let Some(why) = &missing {
-        eprintln!("SKIPPED: no pjsua2: {why}");
-    }
-    missing.is_none()
-}
-
 /// All three makes, two at a time, each of the scriptable ones holding once.
 fn all_talk(scene: &mut Scene, way: Way) -> Outcome {
     let stage = Stage::set(scene)?;
     let mut linphone = stage.linphone(scene, "102", way)?;
     let mut baresip = stage.baresip(scene, "103", way)?;
     talk(&mut linphone, &mut baresip)?;
-    if !has_pjsua() {
+    if !pjsua::is_there() {
         return Ok(());
     }
     let mut pjsua = stage.pjsua(scene, "101", way)?;
@@ -276,7 +267,7 @@ fn phones_on_ipv6_talk_to_each_other_and_to_one_on_ipv4() {
         let mut linphone = stage.linphone(scene, "102", Way::v6(Over::Tcp))?;
         let mut baresip = stage.baresip(scene, "103", Way::v6(Over::Udp))?;
         talk(&mut linphone, &mut baresip)?;
-        if !has_pjsua() {
+        if !pjsua::is_there() {
             return Ok(());
         }
         // Its package was built without IPv6: it is the other side.
@@ -288,7 +279,7 @@ fn phones_on_ipv6_talk_to_each_other_and_to_one_on_ipv4() {
 
 #[test]
 fn phones_that_insist_on_reliable_ringing_and_session_timers_talk() {
-    if !has_pjsua() {
+    if !pjsua::is_there() {
         return;
     }
     play("interop-strict", |scene| {
@@ -327,7 +318,7 @@ fn phones_that_check_the_certificate_stay_away_from_a_strangers() {
         wait::until("an end of a handshake", SOON, || {
             Ok(stage.server.metric(ended).is_ok_and(|count| count >= 1.0).then_some(()))
         })?;
-        if has_pjsua() {
+        if pjsua::is_there() {
             let setup = stage.pjsua_setup("101", Way::v4(Over::Tls));
             let mut phone = Pjsua::start(scene, &pjsua::Setup { authority, ..setup })?;
             let refused = phone.wait_for("registered")?;

@@ -51,19 +51,8 @@ fn phones_of_one_company_on_two_nodes_call_each_other() {
         for (number, node) in [("101", home), ("102", edge)] {
             twins.push(phone(scene, &cluster, &beta, number, (node, 1_000))?);
         }
-        ada.dial("102")?;
-        baresip::talking(&mut bob, &mut ada)?;
-        ada.hang_up()?;
-        bob.wait_for("CALL_CLOSED")?;
-        ada.wait_for("CALL_CLOSED")?;
-        bob.check_heard(440.0)?;
-        ada.check_heard(700.0)?;
-        bob.dial("101")?;
-        ada.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for_sound(75)?;
-        bob.hang_up()?;
-        ada.wait_for("CALL_CLOSED")?;
-        ada.check_heard(700.0)?;
+        baresip::converse(&mut ada, "102", &mut bob)?;
+        baresip::converse(&mut bob, "101", &mut ada)?;
         for mut twin in twins {
             assert_eq!(twin.disturbance()?, None);
         }
@@ -91,17 +80,8 @@ fn connections_to_another_node_are_used_and_missed_when_they_break() {
         let ada = Setup { over, ..Setup::new(&alpha, "101", at_edge, 440) };
         let mut ada = Phone::registered(scene, &ada)?;
         let mut bob = Phone::registered(scene, &Setup::new(&alpha, "102", at_home, 700))?;
-        ada.dial("102")?;
-        bob.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for_sound(75)?;
-        bob.wait_for_sound(75)?;
-        ada.hang_up()?;
-        bob.wait_for("CALL_CLOSED")?;
-        bob.check_heard(440.0)?;
-        bob.dial("101")?;
-        ada.wait_for("CALL_ESTABLISHED")?;
-        bob.hang_up()?;
-        ada.wait_for("CALL_CLOSED")?;
+        baresip::converse(&mut ada, "102", &mut bob)?;
+        baresip::briefly(&mut bob, "101", &mut ada)?;
 
         let mut carl = Handset::new(&alpha, "103", Line::tcp(at_edge)?);
         carl.register(600)?;
@@ -130,12 +110,7 @@ fn a_call_between_two_companies_crosses_between_nodes() {
         let Places { home, edge } = cluster.places(&alpha)?;
         let mut ada = phone(scene, &cluster, &alpha, "101", (home, 440))?;
         let mut bob = phone(scene, &cluster, &beta, "101", (edge, 700))?;
-        ada.dial("+4322")?;
-        baresip::talking(&mut bob, &mut ada)?;
-        bob.hang_up()?;
-        ada.wait_for("CALL_CLOSED")?;
-        ada.check_heard(700.0)?;
-        bob.check_heard(440.0)
+        baresip::converse(&mut ada, "+4322", &mut bob)
     });
 }
 
@@ -187,12 +162,7 @@ fn when_the_home_is_killed_calls_work_again_within_five_seconds() {
         wait::until("the record of the lost call", SOON, || {
             Ok((cluster.ask(|urls| &urls.node, story)? == "ServerStopped").then_some(()))
         })?;
-        ada.dial("102")?;
-        baresip::talking(&mut bob, &mut ada)?;
-        ada.hang_up()?;
-        bob.wait_for("CALL_CLOSED")?;
-        bob.check_heard(440.0)?;
-        ada.check_heard(700.0)?;
+        baresip::converse(&mut ada, "102", &mut bob)?;
         assert_eq!(twin.disturbance()?, None);
 
         // It comes back as an edge, and takes nothing back.
@@ -202,10 +172,7 @@ fn when_the_home_is_killed_calls_work_again_within_five_seconds() {
         let mut dora =
             Phone::start(scene, &Setup::new(&alpha, "101", cluster.nodes[home].at.sip, 500))?;
         dora.wait_until_registered()?;
-        dora.dial("102")?;
-        bob.wait_for("CALL_ESTABLISHED")?;
-        dora.hang_up()?;
-        bob.wait_for("CALL_CLOSED").map(drop)
+        baresip::briefly(&mut dora, "102", &mut bob)
     });
 }
 
@@ -224,11 +191,7 @@ fn a_page_of_any_node_shows_a_companys_phones_and_calls_or_says_that_its_home_is
         let mut browser = Browser::start(scene)?;
         let page = format!("http://{}/", cluster.nodes[edge].at.web);
         let (email, password) = alpha.admin();
-        browser.open(&page)?;
-        browser.wait_for("location.pathname === '/login'")?;
-        browser.fill("email", &email)?;
-        browser.fill("password", &password)?;
-        browser.click("button")?;
+        browser.sign_in(&page, (&email, &password))?;
         browser.wait_for(&rows(2))?;
 
         ada.dial("102")?;
@@ -251,11 +214,8 @@ fn a_page_of_any_node_shows_a_companys_phones_and_calls_or_says_that_its_home_is
         // And the other way round.
         cluster.nodes[home].run()?;
         cluster.wait_for_links(1.0)?;
-        browser.open(&format!("http://{}/login", cluster.nodes[home].at.web))?;
-        browser.wait_for("document.querySelector('form') !== null")?;
-        browser.fill("email", &email)?;
-        browser.fill("password", &password)?;
-        browser.click("button")?;
+        let page = format!("http://{}/login", cluster.nodes[home].at.web);
+        browser.sign_in(&page, (&email, &password))?;
         browser.wait_for(&rows(3))?;
 
         // It goes on living there, but cannot be reached any more.

@@ -21,23 +21,16 @@ fn an_admin_sees_phones_a_call_and_its_story() {
 
         let page = format!("http://{}/", server.at.web);
         let mut browser = Browser::start(scene)?;
-        browser.open(&page)?;
-        browser.wait_for("location.pathname === '/login'")?;
         let (email, password) = alpha.admin();
-        browser.fill("email", &email)?;
-        browser.fill("password", "not the password")?;
-        browser.click("button")?;
+        browser.sign_in(&page, (&email, "not the password"))?;
         browser.wait_for("document.querySelector('[role=alert]') !== null")?;
-        browser.fill("email", &email)?;
-        browser.fill("password", &password)?;
-        browser.click("button")?;
+        browser.sign_in(&page, (&email, &password))?;
         browser.wait_for("document.querySelectorAll('#live tbody tr').length === 3")?;
         let text = browser.text()?;
         assert!(text.contains("baresip") && text.contains("talking"), "{text}");
-        if let Some(picture) = std::env::var_os("PICTURE") {
-            browser.picture(picture.as_ref())?;
-        }
-
+        // An opinion needs a hundred packets.
+        ada.wait_for_sound(110)?;
+        bob.wait_for_sound(110)?;
         ada.hang_up()?;
         // The page follows by itself.
         browser.wait_for("document.querySelectorAll('#live tbody tr').length === 2")?;
@@ -51,6 +44,15 @@ fn an_admin_sees_phones_a_call_and_its_story() {
         browser.click("a[href*='/calls/']")?;
         browser.wait_for_text("102 answered")?;
         browser.wait_for_text("the caller hung up")?;
+        for number in ["101", "102"] {
+            let row = "document.querySelector('.quality tbody').innerText.split('\\n')";
+            let good = format!(
+                "{row}.some(row => row.startsWith('from {number} (baresip') && \
+                 /\\d{{3,}}.*none.* ms.*good \\(4.\\d of 4.5\\)/.test(row))"
+            );
+            browser.wait_for(&good)?;
+        }
+        browser.portray(scene, "call.png")?;
 
         browser.click("a[href$='/cards']")?;
         browser.wait_for("document.querySelectorAll('article.card').length === 3")?;

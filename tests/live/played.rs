@@ -113,7 +113,7 @@ fn each_company_has_an_announcement_of_its_own_and_it_is_hung_up_when_it_is_over
         }
         for company in [&alpha, &beta] {
             let ended = endings(&server, company, codecs.len())?;
-            assert!(ended.iter().all(|ending| ending == "announced"), "{ended:?}");
+            assert!(ended.iter().all(|ending| ending == "Announced"), "{ended:?}");
         }
         assert_eq!(server.metric(MISSES)?, 2.0, "each sound is fetched once");
         server.wait_for_metric("tenantd_sound_listeners", 0.0, SOON)
@@ -138,7 +138,7 @@ fn a_sound_that_is_not_what_was_stored_is_not_played() {
         // Austria's tone for what cannot be done now: 420 Hz, a fifth of a second each.
         let regret = tone::seconds_of(&heard, 420.0);
         assert!(regret >= 0.3, "{regret} s of it");
-        assert_eq!(endings(&server, &alpha, 1)?, ["server_failed"]);
+        assert_eq!(endings(&server, &alpha, 1)?, ["ServerFailed"]);
         assert_eq!(server.metric("tenantd_sounds_missing_total")?, 1.0);
         Ok(())
     });

@@ -22,12 +22,7 @@ fn after_a_kill_a_call_arrives_without_a_new_register() {
         server.run()?;
         server.wait_for_metric("tenantd_registrations", 3.0, SOON)?;
 
-        ada.dial("102")?;
-        baresip::talking(&mut bob, &mut ada)?;
-        ada.hang_up()?;
-        bob.wait_for("CALL_CLOSED")?;
-        bob.check_heard(440.0)?;
-        ada.check_heard(700.0)?;
+        baresip::converse(&mut ada, "102", &mut bob)?;
         assert_eq!(registers(&bob), before, "the phone had to register again");
         assert_eq!(twin.disturbance()?, None);
         Ok(())
@@ -46,11 +41,7 @@ fn a_registration_that_was_confirmed_survives_the_death_of_everything() {
         server.run()?;
 
         server.wait_for_metric("tenantd_registrations", 2.0, SOON)?;
-        ada.dial("102")?;
-        bob.wait_for("CALL_ESTABLISHED")?;
-        ada.hang_up()?;
-        bob.wait_for("CALL_CLOSED")?;
-        Ok(())
+        baresip::briefly(&mut ada, "102", &mut bob)
     });
 }
 

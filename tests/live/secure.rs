@@ -75,30 +75,6 @@ impl Stage {
     }
 }
 
-/// A phone that wants handshakes shows it when it calls, and is called that way then.
-fn introduce(phone: &mut Phone, other: &mut Phone, number: &str) -> Outcome {
-    phone.dial(number)?;
-    other.wait_for("CALL_ESTABLISHED")?;
-    phone.wait_for("CALL_ESTABLISHED")?;
-    phone.hang_up()?;
-    phone.wait_for("CALL_CLOSED")?;
-    other.wait_for("CALL_CLOSED").map(drop)
-}
-
-/// The first calls the second; both hear the other's tone.
-fn talk(ada: &mut Phone, bob: &mut Phone) -> Outcome {
-    ada.dial("102")?;
-    bob.wait_for("CALL_ESTABLISHED")?;
-    ada.wait_for("CALL_ESTABLISHED")?;
-    ada.wait_for_sound(75)?;
-    bob.wait_for_sound(75)?;
-    bob.hang_up()?;
-    ada.wait_for("CALL_CLOSED")?;
-    bob.wait_for("CALL_CLOSED")?;
-    ada.check_heard(700.0)?;
-    bob.check_heard(440.0)
-}
-
 fn two_phones_talk(ada: Encrypts, bob: Encrypts, handshakes: f64) {
     play("secure", |scene| {
         let stage = Stage::set(scene)?;
@@ -106,11 +82,12 @@ fn two_phones_talk(ada: Encrypts, bob: Encrypts, handshakes: f64) {
         let mut ada = stage.phone(scene, "101", 440, ada)?;
         let mut bob = stage.phone(scene, "102", 700, bob)?;
         if introduces {
-            introduce(&mut bob, &mut ada, "101")?;
+            // It shows what it wants when it calls, and is called that way then.
+            baresip::briefly(&mut bob, "101", &mut ada)?;
         }
         // The introduction may be over before its handshake was.
         let before = stage.server.metric(HANDSHAKES)?;
-        talk(&mut ada, &mut bob)?;
+        baresip::converse(&mut ada, "102", &mut bob)?;
         assert_eq!(stage.server.metric(HANDSHAKES)? - before, handshakes);
         Ok(())
     });
@@ -204,9 +181,7 @@ fn a_phone_that_cannot_shake_hands_again_is_hung_up_after_a_kill() {
 
 #[test]
 fn another_make_that_insists_on_encryption_talks_to_both_kinds() {
-    let missing = pjsua::missing().expect("infra/test has tried to get pjsua2");
-    if let Some(why) = missing {
-        eprintln!("SKIPPED: no pjsua2: {why}");
+    if !pjsua::is_there() {
         return;
     }
     play("secure-makes", |scene| {
@@ -240,12 +215,8 @@ fn who_sends_to_a_live_port_without_the_key_is_not_heard_and_moves_nothing() {
         let stage = Stage::set(scene)?;
         let mut ada = stage.phone(scene, "101", 440, Encrypts::ByKeys)?;
         let mut bob = stage.phone(scene, "102", 700, Encrypts::ByHandshake)?;
-        introduce(&mut bob, &mut ada, "101")?;
-        ada.dial("102")?;
-        bob.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for("CALL_ESTABLISHED")?;
-        ada.wait_for_sound(50)?;
-        bob.wait_for_sound(50)?;
+        baresip::briefly(&mut bob, "101", &mut ada)?;
+        baresip::call(&mut ada, "102", &mut bob)?;
         // At every port that there is, for longer than a latch needs, from an address of his own
         // and from the phones'.
         let thieves = ["127.0.0.66:0", "127.0.0.1:0"].map(UdpSocket::bind);
@@ -259,9 +230,7 @@ fn who_sends_to_a_live_port_without_the_key_is_not_heard_and_moves_nothing() {
         }
         ada.wait_for_sound(100)?;
         bob.wait_for_sound(100)?;
-        bob.hang_up()?;
-        ada.wait_for("CALL_CLOSED")?;
-        bob.wait_for("CALL_CLOSED")?;
+        baresip::part(&mut bob, &mut ada)?;
         ada.check_heard(700.0)?;
         bob.check_heard(440.0)?;
         let forged = stage.server.metric(FORGED)?;

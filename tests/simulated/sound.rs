@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kit::sim::{Habit, Phone, State, Tongue, World, company};
-use pbx::media::{Codec, CodecKind, Protection, Reports};
+use pbx::media::{Codec, CodecKind, Protection, Reception, Reports};
 
 const ALPHA: &str = "alpha.example";
 
@@ -42,6 +42,14 @@ fn holds_and_parts(world: &mut World) {
         world.run_for(Duration::from_secs(1));
         let hears = world.phones["alice"].hears.clone();
         assert_eq!(hears, heard, "{}", world.take_ladder());
+        let bobs = match direction {
+            "sendonly" => Reception::Unwanted,
+            _ => Reception::Wanted,
+        };
+        for (side, terms) in &world.terms {
+            let wanted = if side.leg == 1 { bobs } else { Reception::Wanted };
+            assert_eq!(terms.reception, wanted, "leg {}, while Bob says {direction}", side.leg);
+        }
     }
     world.tell("alice", |phone, now| phone.hang_up(now));
     world.run_for(Duration::from_secs(120));
@@ -111,6 +119,20 @@ fn a_caller_with_opus_alone_reaches_a_phone_with_g711_alone() {
     assert_eq!((one.ptime, other.ptime), (40, 20));
     holds_and_parts(&mut world);
     assert_eq!(world.terms_of(0).codecs, one.codecs, "a hold changes no codec");
+}
+
+#[test]
+fn either_phone_may_have_telephone_events_alone() {
+    let with = "m=audio 4000 RTP/AVP 8 101\r\na=rtpmap:8 PCMA/8000\r\n\
+        a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n";
+    for (caller, called, events) in
+        [(PCMA, with, [None, Some(101)]), (with, PCMA, [Some(101), None])]
+    {
+        let mut world = office(caller, called);
+        call(&mut world);
+        let agreed = [0, 1].map(|leg| world.terms_of(leg).events);
+        assert_eq!(agreed, events, "{}", world.take_ladder());
+    }
 }
 
 #[test]

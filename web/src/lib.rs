@@ -8,6 +8,7 @@ mod guard;
 pub mod mail;
 mod page;
 pub mod probes;
+mod quality;
 mod routes;
 mod story;
 

@@ -4,16 +4,16 @@
 //! Decoders and encoders allocate when they are made, and all but Opus's encoder never again.
 
 pub mod conceal;
+pub mod g711;
 pub mod g722;
 pub mod noise;
 pub mod opus;
-pub mod pcma;
-pub mod pcmu;
 pub mod resample;
 
 use pbx::media::CodecKind;
 
 use crate::codec::conceal::Concealer;
+use crate::codec::g711::{PCMA, PCMU};
 
 /// The longest sound of one packet, in milliseconds (RFC 6716 §3.1).
 pub const LONGEST_MS: usize = 120;
@@ -123,8 +123,8 @@ impl Decoder {
     /// holds; none of what is no payload of this codec.
     pub fn decode(&mut self, payload: &[u8], out: &mut [i16]) -> usize {
         let count = match &mut self.packed {
-            Packed::Pcmu => pcmu::decode(payload, out),
-            Packed::Pcma => pcma::decode(payload, out),
+            Packed::Pcmu => PCMU.decode(payload, out),
+            Packed::Pcma => PCMA.decode(payload, out),
             Packed::G722(decoder) => decoder.decode(payload, out),
             Packed::Opus(decoder) => decoder.decode(payload, out),
         };
@@ -179,8 +179,8 @@ impl Encoder {
     /// Returns how many bytes of `out` it takes, at most [`LONGEST_PAYLOAD`].
     pub fn encode(&mut self, samples: &[i16], out: &mut [u8]) -> usize {
         match self {
-            Self::Pcmu => pcmu::encode(samples, out),
-            Self::Pcma => pcma::encode(samples, out),
+            Self::Pcmu => PCMU.encode(samples, out),
+            Self::Pcma => PCMA.encode(samples, out),
             Self::G722(encoder) => encoder.encode(samples, out),
             Self::Opus(encoder) => encoder.encode(samples, out),
         }

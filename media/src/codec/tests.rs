@@ -48,9 +48,9 @@ fn every_sample_of_g711_comes_back_as_near_as_eight_bits_allow() {
     let all: Vec<i16> = (i16::MIN..=i16::MAX).collect();
     type Pack = fn(&[i16], &mut [u8]) -> usize;
     type Unpack = fn(&[u8], &mut [i16]) -> usize;
-    for (pack, unpack) in
-        [(pcmu::encode as Pack, pcmu::decode as Unpack), (pcma::encode, pcma::decode)]
-    {
+    let mu: (Pack, Unpack) = (|from, to| PCMU.encode(from, to), |from, to| PCMU.decode(from, to));
+    let a: (Pack, Unpack) = (|from, to| PCMA.encode(from, to), |from, to| PCMA.decode(from, to));
+    for (pack, unpack) in [mu, a] {
         let (mut codes, mut back) = (vec![0; all.len()], vec![0; all.len()]);
         assert_eq!(pack(&all, &mut codes), 65_536);
         assert_eq!(unpack(&codes, &mut back), 65_536);
@@ -82,17 +82,17 @@ fn g711_is_read_as_another_implementation_reads_it() {
     use audio_codec::{Decoder as _, pcma::PcmaDecoder, pcmu::PcmuDecoder};
     let every: Vec<u8> = (0..=255).collect();
     let (mut ours, mut theirs) = ([0; 256], [0; 256]);
-    pcmu::decode(&every, &mut ours);
+    PCMU.decode(&every, &mut ours);
     PcmuDecoder::new().decode_into(&every, &mut theirs).unwrap();
     assert_eq!(ours, theirs);
-    pcma::decode(&every, &mut ours);
+    PCMA.decode(&every, &mut ours);
     PcmaDecoder::new().decode_into(&every, &mut theirs).unwrap();
     assert_eq!(ours, theirs);
     // ITU-T G.711, tables 1 and 2: the ends of the scales, and what silence is.
     let (mut codes, samples) = ([0; 4], [0, -1, 32_767, -32_768]);
-    pcmu::encode(&samples, &mut codes);
+    PCMU.encode(&samples, &mut codes);
     assert_eq!(codes, [0xff, 0x7f, 0x80, 0x00]);
-    pcma::encode(&samples, &mut codes);
+    PCMA.encode(&samples, &mut codes);
     assert_eq!(codes, [0xd5, 0x55, 0xaa, 0x2a]);
 }
 

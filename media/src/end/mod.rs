@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use pbx::media::{Event, Heard, Ice, Protection, Reports, Side, Terms};
+use pbx::media::{Event, Heard, Ice, Protection, Reception, Reports, Side, Terms};
 use pbx::moment::Moment;
 
 use crate::counters::Secrecy;
@@ -309,13 +309,18 @@ impl End {
     }
 
     /// A packet is for the peer: makes it what the peer takes, and says from which port it goes
-    /// where. `None`: nowhere.
+    /// where. `None`: nowhere, or the peer wants none.
     pub(crate) fn send(
         &mut self,
         now: Moment,
         (kind, came_by): (Kind, Port),
         packet: &mut Packet<'_>,
     ) -> Option<(Port, SocketAddr)> {
+        let unwanted =
+            self.terms.as_ref().is_some_and(|terms| terms.reception == Reception::Unwanted);
+        if kind == Kind::Sound && unwanted {
+            return None;
+        }
         let way = match (kind, self.terms.as_ref().map(|terms| terms.reports)) {
             (Kind::Sound, _) => (Port::Sound, self.stream.sound_goes_to(now)?),
             (Kind::Report, Some(Reports::Within)) => (Port::Sound, self.stream.sound_goes_to(now)?),

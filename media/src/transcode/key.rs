@@ -242,14 +242,14 @@ impl Keys {
     /// Writes what a step says behind the place of the head: the payload type, the timestamp, and
     /// how many bytes.
     fn payload(&mut self, step: Step, packet: &mut Packet<'_>) -> Option<(u8, u32, usize)> {
-        let units = |long: Duration| (long.as_millis() as u32).wrapping_mul(self.lengths);
+        let units = |long: Duration, clock| (long.as_millis() as u32).wrapping_mul(clock);
         if packet.set_len(HEAD + LONGEST_PAYLOAD) == Fit::TooLong {
             return None;
         }
         let room = packet.bytes_mut().get_mut(HEAD..)?;
         match &mut self.manner {
             Manner::Events { number } => {
-                let long = u16::try_from(units(step.long)).unwrap_or(u16::MAX);
+                let long = u16::try_from(units(step.long, self.lengths)).unwrap_or(u16::MAX);
                 let (event, phase) = (step.digit.event(), step.phase);
                 let said = Said { event, phase, volume: VOLUME, long };
                 room.get_mut(..PAYLOAD)?.copy_from_slice(&said.bytes());
@@ -265,7 +265,7 @@ impl Keys {
                 let from = before.as_millis() as usize * rate.per_ms();
                 tone::make(step.digit, rate.hertz(), from, sound);
                 let len = encoder.encode(sound, room);
-                let timestamp = self.began.wrapping_add(units(before));
+                let timestamp = self.began.wrapping_add(units(before, self.clock));
                 (len > 0).then_some((*number, timestamp, len))
             }
         }

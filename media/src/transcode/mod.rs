@@ -14,6 +14,4 @@ pub(crate) mod route;
 pub(crate) mod saying;
 
 #[cfg(test)]
-mod key_tests;
-#[cfg(test)]
 pub(crate) mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pbx::media::{Clip, Digit, Often, PlayEnd, PlayId, Terms};
+use pbx::media::{Clip, Digit, Often, PlayEnd, PlayId, Reception, Terms};
 use pbx::moment::Moment;
 
 use crate::digits::event::{PAYLOAD, Phase, Said as Spelled};
@@ -100,7 +100,7 @@ impl Mouth {
         if change == Change::Terms {
             self.keys = None;
         }
-        let needed = route.is_some_and(Route::converts);
+        let needed = to.reception == Reception::Wanted && route.is_some_and(Route::converts);
         if !needed {
             self.conversion = None;
         } else if change == Change::Terms || self.conversion.is_none() {
@@ -129,9 +129,12 @@ impl Mouth {
         if self.plays() {
             return self.give_way(header);
         }
-        if let Fate::Pass(number) = fate {
+        if let Fate::Pass(number) | Fate::PassEvent(number) = fate {
             if let Some(second) = packet.bytes_mut().get_mut(1) {
                 *second = (*second & 0x80) | number;
+            }
+            if let Fate::PassEvent(_) = fate {
+                self.count_anew(header, packet);
             }
             return self.pass(now, header, packet);
         }
@@ -145,9 +148,29 @@ impl Mouth {
                 return self.pass_event(now, header, packet);
             }
             Fate::Tone => conversion.handle_other(now, header),
-            Fate::Pass(_) | Fate::Drop => return Spoken::Never,
+            Fate::Pass(_) | Fate::PassEvent(_) | Fate::Drop => return Spoken::Never,
         }
         Spoken::Later
+    }
+
+    /// The events of a packet that is passed on get lengths in the listener's clock. The packet's
+    /// timestamp is the stream's, which both phones count alike.
+    fn count_anew(&self, header: &Header, packet: &mut Packet<'_>) {
+        let payload = header.payload_range(packet.bytes());
+        let events = packet.bytes_mut().get_mut(payload).unwrap_or_default();
+        for event in events.chunks_exact_mut(PAYLOAD) {
+            if let Some(said) = Spelled::read(event) {
+                event.copy_from_slice(&Spelled { long: self.long(said), ..said }.bytes());
+            }
+        }
+    }
+
+    /// How long an event is in the listener's clock; one that is too long for that (§2.5.1.3) stops
+    /// growing.
+    fn long(&self, said: Spelled) -> u16 {
+        let (spoken, heard) = self.events_clocks;
+        let long = u64::from(said.long) * u64::from(heard) / u64::from(spoken);
+        u16::try_from(long).unwrap_or(u16::MAX)
     }
 
     /// A packet is passed on, unless a key is down.
@@ -245,9 +268,7 @@ impl Mouth {
             return Spoken::Never;
         };
         let ours = conversion.listeners_clock();
-        let (spoken, heard) = self.events_clocks;
-        let long = u64::from(said.long) * u64::from(heard) / u64::from(spoken);
-        let long = u16::try_from(long).unwrap_or(u16::MAX);
+        let long = self.long(said);
         let known = self.event.filter(|event| event.theirs == header.timestamp);
         let (marker, timestamp) = match known {
             Some(event) => (Marker::Clear, event.ours),

@@ -15,6 +15,9 @@ pub(crate) enum Fate {
     Pass(u8),
     /// They are unpacked, as the codec with this place among the speaker's, and packed anew.
     Convert(u8),
+    /// They are telephone events, passed on with this number, whose lengths the listener counts in
+    /// another clock.
+    PassEvent(u8),
     /// They are comfort noise, for whom sound is packed anew.
     Noise,
     /// They are telephone events, for whom sound is packed anew.
@@ -51,7 +54,8 @@ impl Route {
         route.set_beside(from.events, || match (to.events, converts) {
             (None, _) => Fate::Tone,
             (Some(_), true) => Fate::Event,
-            (Some(number), false) => Fate::Pass(number),
+            (Some(number), false) if from.events_clock == to.events_clock => Fate::Pass(number),
+            (Some(number), false) => Fate::PassEvent(number),
         });
         for (place, codec) in from.codecs.iter().take(128).enumerate().rev() {
             let fate = match to.codecs.iter().find(|other| are_alike(&codec.kind, &other.kind)) {

@@ -218,10 +218,23 @@ pub struct Terms {
     pub comfort_noise: Option<u8>,
     /// How much sound a packet for the peer holds, in milliseconds: 10, 20, 30, 40 or 60.
     pub ptime: u8,
+    /// Whether the peer wants sound now.
+    #[serde(default)]
+    pub reception: Reception,
     /// Whether and how it is encrypted.
     pub protection: Protection,
     /// Where reports go.
     pub reports: Reports,
+}
+
+/// Whether a peer wants sound (RFC 3264 §6.1): one that holds the other phone does not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reception {
+    /// It does.
+    #[default]
+    Wanted,
+    /// It is sent none, whoever speaks; reports go on.
+    Unwanted,
 }
 
 /// A codec with its payload types, which the two directions may number differently.

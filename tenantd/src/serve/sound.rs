@@ -8,14 +8,15 @@ use crate::metrics::Metrics;
 
 type Read = fn(&Counters) -> u64;
 
-const COUNTERS: [(&str, &str, Read); 19] = [
+const COUNTERS: [(&str, &str, Read); 20] = [
     ("tenantd_sound_packets_relayed_total", "Datagrams of sound relayed.", |c| c.relayed),
     ("tenantd_sound_bytes_relayed_total", "Bytes of sound relayed.", |c| c.relayed_bytes),
     (
         "tenantd_sound_packets_made_total",
-        "Datagrams of our own: sound packed anew, digits, reports.",
+        "Packets of sound of our own: packed anew, or digits.",
         |c| c.made,
     ),
+    ("tenantd_sound_reports_made_total", "Reports on sound (RTCP) of our own.", |c| c.reports),
     (
         "tenantd_sound_packets_heard_total",
         "Packets of sound that came from phones whose calls are over.",

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use pbx::id::{CallId, TenantId};
 use pbx::moment::Moment;
+use pbx::record::LegRecord;
 use pbx::story::Told;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -27,7 +28,8 @@ const CALLS: &str = "
     SELECT id, began_at, answered_at, ended_at, caller, caller_name, dialled, ending, status
     FROM call WHERE tenant_id = $1 ORDER BY began_at DESC, id DESC LIMIT $2";
 const STORY: &str = "
-    SELECT id, began_at, answered_at, ended_at, caller, caller_name, dialled, ending, status, story
+    SELECT id, began_at, answered_at, ended_at, caller, caller_name, dialled, ending, status, legs,
+        story
     FROM call WHERE tenant_id = $1 AND id = $2";
 const TENANTS: &str = "
     SELECT t.id, t.name, d.name FROM tenant t
@@ -91,6 +93,17 @@ pub struct PastCall {
     pub ending: String,
     /// The final response to the caller.
     pub status: i16,
+}
+
+/// A call that is over, and all that was noted of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Story {
+    /// The call.
+    pub call: PastCall,
+    /// What happened, oldest first.
+    pub told: Vec<Told>,
+    /// Each phone that took part; the caller's first.
+    pub legs: Vec<LegRecord>,
 }
 
 type CallRow = (
@@ -187,7 +200,7 @@ pub async fn story(
     tenant: TenantId,
     who: &str,
     call: CallId,
-) -> Result<Option<(PastCall, Vec<Told>)>, Failure> {
+) -> Result<Option<Story>, Failure> {
     #[derive(sqlx::FromRow)]
     struct Row {
         id: Uuid,
@@ -199,13 +212,14 @@ pub async fn story(
         dialled: String,
         ending: String,
         status: i16,
+        legs: Json<Vec<LegRecord>>,
         story: Json<Vec<Told>>,
     }
     let mut inside = database.enter(tenant, who).await?;
     let query = sqlx::query_as(STORY).bind(tenant.0).bind(call.0);
     let row: Option<Row> = query.fetch_optional(&mut *inside).await?;
     Ok(row.map(|row| {
-        let past = past_call((
+        let call = past_call((
             row.id,
             row.began_at,
             row.answered_at,
@@ -216,7 +230,7 @@ pub async fn story(
             row.ending,
             row.status,
         ));
-        (past, row.story.0)
+        Story { call, told: row.story.0, legs: row.legs.0 }
     }))
 }
 

@@ -11,7 +11,7 @@ use std::thread;
 use kit::failure::{Failure, Outcome};
 use media::{Config, Media};
 use pbx::id::CallId;
-use pbx::media::{Codec, Event, Key, Part, Protection, Reports, Side, Terms, Wish};
+use pbx::media::{Codec, Event, Key, Part, Protection, Reception, Reports, Side, Terms, Wish};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -111,6 +111,7 @@ fn terms(leg: &Leg, ours: Option<&Key>) -> Box<Terms> {
         events_clock: 8_000,
         comfort_noise: None,
         ptime: 20,
+        reception: Reception::Wanted,
         protection: match (ours, key) {
             (Some(ours), Some(theirs)) => {
                 Protection::Sdes { ours: ours.clone(), theirs: theirs.clone() }

@@ -1,6 +1,6 @@
 //! Calls between phones of any kind through a relay alone: encrypted, converted, or very many.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use kit::failure::{Failure, Outcome};
@@ -82,7 +82,8 @@ impl Stage {
     /// Begins calls; of those where somebody speaks, somebody listens to the first.
     pub(super) fn connect(&mut self, calls: Calls) -> Outcome {
         for number in 0..calls.count {
-            self.connect_one(calls.between, number == 0)?;
+            let (_, phones) = self.begin(calls.between, number == 0)?;
+            self.phones.extend(phones);
         }
         Ok(())
     }
@@ -109,27 +110,30 @@ impl Stage {
         Ok(())
     }
 
-    fn connect_one(&mut self, between: [Kind; 2], is_listened_to: bool) -> Outcome {
-        let sockets = [
-            UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?,
-            UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?,
-        ];
+    /// Begins a call: its number, and its phones.
+    pub(super) fn begin(
+        &mut self,
+        between: [Kind; 2],
+        is_listened_to: bool,
+    ) -> Outcome<(u64, Vec<Phone>)> {
+        let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+        let sockets = [bind()?, bind()?];
         let [one, other] = between;
         let legs =
             [self.leg(one, sockets[0].local_addr()?), self.leg(other, sockets[1].local_addr()?)];
-        let (_, answers) = self.relay.connect(&legs)?;
+        let (call, answers) = self.relay.connect(&legs)?;
         let ends = sockets.into_iter().zip(legs).zip(answers).zip(between);
-        for (((socket, leg), answer), kind) in ends {
+        let phones = ends.map(|(((socket, leg), answer), kind)| {
             let voice = match (leg.key, answer.key) {
                 (Some(ours), Some(theirs)) => Voice::Sealed(Box::new(Sealed::new(&ours, &theirs)?)),
                 (_, _) => self.voice(kind, is_listened_to)?,
             };
-            self.phones.push(Phone { socket, target: answer.target, voice });
-        }
-        Ok(())
+            Ok(Phone { socket, target: answer.target, voice })
+        });
+        Ok((call, phones.collect::<Outcome<_>>()?))
     }
 
-    fn leg(&mut self, kind: Kind, at: std::net::SocketAddr) -> Leg {
+    fn leg(&mut self, kind: Kind, at: SocketAddr) -> Leg {
         let key = match kind {
             Kind::Plain | Kind::Alaw | Kind::Opus => None,
             Kind::Sealed(suite) => {

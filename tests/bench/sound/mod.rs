@@ -65,6 +65,21 @@ impl Phone {
     pub(crate) fn new(socket: UdpSocket, target: SocketAddr) -> Self {
         Self { socket, target, voice: Voice::Timed }
     }
+
+    /// Says one packet, by itself.
+    pub(crate) fn say(&mut self, number: u64, round: u64) {
+        let mut room = Vec::new();
+        self.voice.say(number, round, micros(), &mut room);
+        // One that is not sent is not heard, which whoever counts will see.
+        let _ = self.socket.send_to(&room, self.target);
+    }
+
+    /// How many packets have come to it.
+    pub(crate) fn count(&self) -> u64 {
+        let _ = self.socket.set_nonblocking(true);
+        let mut room = [0; 2_048];
+        std::iter::from_fn(|| self.socket.recv(&mut room).ok()).map(|_| 1).sum()
+    }
 }
 
 impl Talk {
@@ -180,7 +195,11 @@ fn listen_until(
 }
 
 /// A datagram that waits, and when it came.
-fn receive(socket: &UdpSocket, room: &mut [u8], notes: &mut Vec<u8>) -> Option<(usize, u64)> {
+pub(crate) fn receive(
+    socket: &UdpSocket,
+    room: &mut [u8],
+    notes: &mut [u8],
+) -> Option<(usize, u64)> {
     let mut parts = [IoSliceMut::new(room)];
     let flags = MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(notes), flags).ok()?;
@@ -192,7 +211,7 @@ fn receive(socket: &UdpSocket, room: &mut [u8], notes: &mut Vec<u8>) -> Option<(
 }
 
 /// What the clock says by which the kernel notes when a datagram came.
-fn micros() -> u64 {
+pub(crate) fn micros() -> u64 {
     in_micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 

@@ -1,4 +1,4 @@
-//! One call's story, in plain sentences.
+//! One call's story, in plain sentences, and how it sounded.
 
 use askama::Template;
 use axum::extract::{Path, State};
@@ -13,6 +13,7 @@ use crate::Portal;
 use crate::catalogue::Language;
 use crate::error::{Problem, page};
 use crate::guard::Viewer;
+use crate::quality::{Way, ways};
 use crate::story::sentence;
 
 #[derive(Template)]
@@ -23,6 +24,8 @@ struct CallPage {
     tenant: TenantId,
     headline: String,
     story: Vec<Told>,
+    /// Empty where there was no sound.
+    quality: Vec<Way>,
 }
 
 struct Told {
@@ -39,12 +42,14 @@ pub(crate) async fn show(
     let about = about(&portal, &viewer, tenant).await?;
     let who = &viewer.account.email;
     let found = stored::story(&portal.database, tenant, who, CallId(call)).await;
-    let (past, told) =
-        found.map_err(|failure| Problem::Away(t, failure))?.ok_or(Problem::NotFound(t))?;
+    let found = found.map_err(|failure| Problem::Away(t, failure))?.ok_or(Problem::NotFound(t))?;
+    let past = found.call;
     let zone = &about.time_zone;
     let began = local(past.began_at, zone, "%Y-%m-%d %H:%M:%S");
     let headline = format!("{began}: {} → {}, {}", past.caller, past.dialled, how(t, &past.ending));
-    let story = told
+    let quality = ways(t, &found.legs);
+    let story = found
+        .told
         .iter()
         .map(|told| Told {
             when: local(told.at, zone, "%H:%M:%S%.3f"),
@@ -52,5 +57,5 @@ pub(crate) async fn show(
         })
         .collect();
     let frame = Frame::new(&portal, &viewer, &about.name).of(tenant);
-    Ok(page(&CallPage { t, frame, tenant, headline, story }).into_response())
+    Ok(page(&CallPage { t, frame, tenant, headline, story, quality }).into_response())
 }

@@ -2,9 +2,10 @@
 //!
 //! RFC 3264 §6. If the first codec of the other is one that was offered, the answer holds what both
 //! have, in the other's order and with the other's parameters, and nothing is converted. Else it
-//! holds the best of the offered codecs that we can convert, alone.
+//! holds the best of the offered codecs that we can convert, alone. Telephone events are taken even if
+//! the other has none, where we can make tones of them.
 
-use sdp_types::Session;
+use sdp_types::{Media, Session};
 
 use super::Description;
 use super::crypto::Crypto;
@@ -18,8 +19,9 @@ use crate::media::{DtlsRole, Terms};
 /// What an answer holds.
 #[derive(Debug, PartialEq, Eq)]
 enum Chosen {
-    /// What both have: the other's number, and the number that the phone offered.
-    Shared(Vec<(u8, u8)>),
+    /// What both have: the other's number, and the number that the phone offered; and events that
+    /// the other has not.
+    Shared { kept: Vec<(u8, u8)>, events: Option<Format> },
     /// A codec that we convert, and the events beside it.
     Converted { codec: Format, events: Option<Format> },
 }
@@ -50,20 +52,19 @@ impl Description {
         };
         let media = &mut session.medias[audio];
         match choose(&offered, &said).ok_or(Unfit::NoCodec)? {
-            Chosen::Shared(kept) => {
+            Chosen::Shared { kept, events } => {
                 let same = said.iter().map(|format| (format.payload, format.payload));
                 if !same.eq(kept.iter().copied()) {
                     format::keep(media, &kept);
                 }
+                add_events(media, events);
             }
             Chosen::Converted { codec, events } => {
                 format::keep(media, &[]);
                 let ours = OURS.iter().find(|(_, map, _)| map.eq_ignore_ascii_case(&codec.map));
                 let (map, fmtp) = ours.map_or((codec.map.as_str(), None), |(_, map, p)| (*map, *p));
                 format::add(media, codec.payload, map, fmtp);
-                if let Some(events) = events {
-                    format::add(media, events.payload, &events.map, Some(EVENTS));
-                }
+                add_events(media, events);
             }
         }
         media.proto.clone_from(&self.media().proto);
@@ -141,7 +142,7 @@ fn choose(offered: &[Format], said: &[Format]) -> Option<Chosen> {
     let first = said.iter().find(is_sound)?;
     let best = offered.iter().find(can_convert).filter(|_| can_convert(&first));
     if let (None, Some(codec)) = (first.like(offered), best) {
-        let events = events_beside(codec, offered, said).cloned();
+        let events = events_beside(codec, offered).cloned();
         return Some(Chosen::Converted { codec: codec.clone(), events });
     }
     let mut kept: Vec<(u8, u8)> = vec![];
@@ -163,14 +164,21 @@ fn choose(offered: &[Format], said: &[Format]) -> Option<Chosen> {
         kept.retain(|(from, _)| !carries(*from, Carries::Packets));
     }
     let has_sound = kept.iter().any(|(number, _)| carries(*number, Carries::Sound));
-    has_sound.then_some(Chosen::Shared(kept))
+    let has_events = kept.iter().any(|(number, _)| carries(*number, Carries::Events));
+    let codec = first.like(offered).filter(|_| !has_events && can_convert(&first));
+    let events = codec.and_then(|codec| events_beside(codec, offered)).cloned();
+    has_sound.then_some(Chosen::Shared { kept, events })
 }
 
-/// Events at the clock of a codec that is converted, else at any that was offered; none if the
-/// other side takes none.
-fn events_beside<'a>(codec: &Format, offered: &'a [Format], said: &[Format]) -> Option<&'a Format> {
+fn add_events(media: &mut Media, events: Option<Format>) {
+    if let Some(events) = events {
+        format::add(media, events.payload, &events.map, Some(EVENTS));
+    }
+}
+
+/// Events at the clock of a codec, else at any that was offered.
+fn events_beside<'a>(codec: &Format, offered: &'a [Format]) -> Option<&'a Format> {
     let is_events = |format: &&Format| format.carries() == Carries::Events;
-    said.iter().find(is_events)?;
     let mut all = offered.iter().filter(is_events);
     all.clone().find(|events| events.clock() == codec.clock()).or_else(|| all.next())
 }

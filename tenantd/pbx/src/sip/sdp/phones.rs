@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::chance::Chance;
-use crate::media::{CodecKind, DtlsRole, Protection, Reports, Suite, Terms};
+use crate::media::{CodecKind, DtlsRole, Protection, Reception, Reports, Suite, Terms};
 
 const PRINT: [u8; 32] = [0xab; 32];
 const KEY: &str = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB";
@@ -288,6 +288,31 @@ fn packets_are_as_long_as_the_phone_wishes_and_we_can_make_them() {
         let phone = read(&format!("{}{said}", SNOM.replace("a=ptime:20\r\n", "")));
         assert_eq!(answer(&phone, &phone.mirrored()).1.ptime, ptime, "{said}");
     }
+}
+
+#[test]
+fn a_phone_is_sent_sound_if_it_says_that_it_receives_and_the_other_that_it_sends() {
+    let says = |direction: &str| {
+        read(
+            &SNOM
+                .replace("a=sendrecv\r\n", "")
+                .replace("a=ptime", &format!("a={direction}\r\na=ptime")),
+        )
+    };
+    for (phone, other, reception) in [
+        ("sendrecv", "sendrecv", Reception::Wanted),
+        ("recvonly", "sendonly", Reception::Wanted),
+        ("sendonly", "recvonly", Reception::Unwanted),
+        ("inactive", "inactive", Reception::Unwanted),
+        ("sendrecv", "recvonly", Reception::Unwanted),
+        ("sendrecv", "sendonly", Reception::Wanted),
+    ] {
+        let (written, terms) = answer(&says(phone), &says(other));
+        assert_eq!(terms.reception, reception, "{phone}, {other}: {written}");
+    }
+    let before_rfc_3264 = read(&SNOM.replace("IN IP4 192.0.2.25", "IN IP4 0.0.0.0"));
+    let (written, terms) = answer(&before_rfc_3264, &says("recvonly"));
+    assert_eq!(terms.reception, Reception::Unwanted, "{written}");
 }
 
 #[test]

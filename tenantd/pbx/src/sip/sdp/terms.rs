@@ -3,10 +3,10 @@
 //! RFC 3264 §6.1 and §7, RFC 4568 §5.1.2, RFC 5763 §5, RFC 5761 §5.1.1. What each may send stands in
 //! the description of whoever receives it; which of the offered things hold stands in the answer.
 
-use super::Description;
 use super::format::{Carries, Format};
 use super::shield::{Setup, Unfit};
-use crate::media::{Codec, CodecKind, DtlsRole, Ice, Protection, Reports, Terms};
+use super::{Description, Direction};
+use crate::media::{Codec, CodecKind, DtlsRole, Ice, Protection, Reception, Reports, Terms};
 
 /// Codecs that media is told of; what stands later in a list is not used.
 const MOST: usize = 16;
@@ -69,9 +69,19 @@ pub fn terms(
         events_clock: events.and_then(|(format, _)| format.clock()).unwrap_or(8_000),
         comfort_noise: at_clock(Carries::Noise).map(|pair| numbers(pair).0),
         ptime: theirs.ptime(),
+        reception: reception(ours, theirs),
         protection: protection(ours, theirs, offerer)?,
         reports: if within { Reports::Within } else { Reports::Beside },
     }))
+}
+
+/// The peer is sent sound if it says that it receives and we that we send.
+fn reception(ours: &Description, theirs: &Description) -> Reception {
+    let receives = |direction| matches!(direction, Direction::SendRecv | Direction::RecvOnly);
+    match receives(theirs.direction()) && receives(ours.direction().mirrored()) {
+        true => Reception::Wanted,
+        false => Reception::Unwanted,
+    }
 }
 
 /// A codec, as `said` by the peer; one that is only passed on is known by its name in the `answer`.

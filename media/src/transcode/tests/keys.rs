@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use pbx::media::{CodecKind, Digit, Event, Side, Terms, Tones};
 
-use super::tests::{Got, Line, OPUS, Speaker, heard, rtp, side, terms};
+use super::{Got, Line, OPUS, Speaker, heard, rtp, side, terms};
 use crate::codec::{self, Encoder, LONGEST_PAYLOAD, Rate};
 use crate::digits::tone::{self, Finder};
+use crate::session::Port;
 
 fn digit(key: char) -> Digit {
     Digit::from_key(key).unwrap()
@@ -22,9 +23,13 @@ fn one(kind: CodecKind, events: Option<u8>) -> Terms {
 
 /// Ada speaks a tone for so many frames.
 fn speak(line: &mut Line, speaker: &mut Speaker, frames: usize) {
+    speak_from(line, 0, speaker, frames);
+}
+
+fn speak_from(line: &mut Line, of: usize, speaker: &mut Speaker, frames: usize) {
     for _ in 0..frames {
         let packet = speaker.packet();
-        line.send(0, Duration::ZERO, packet);
+        line.send(of, Duration::ZERO, packet);
         line.run(Duration::from_millis(20));
     }
 }
@@ -119,6 +124,7 @@ fn a_phone_without_events_hears_tones() {
     for (ada, bob) in [
         (one(CodecKind::Pcma, Some(101)), one(CodecKind::Pcma, None)),
         (one(CodecKind::Pcma, Some(101)), one(OPUS, None)),
+        (one(OPUS, Some(101)), one(OPUS, None)),
     ] {
         let kind = bob.codecs[0].kind.clone();
         let mut line = Line::new(ada.clone(), bob);
@@ -128,31 +134,79 @@ fn a_phone_without_events_hears_tones() {
         speak(&mut line, &mut speaker, 10);
         assert_consecutive(&line.got[1]);
         assert_eq!(keys_in(&line.got[1], &kind), "9");
+        // The four packets of the tone follow each other in the time that sound is counted in.
+        let begin = line.got[1].iter().rposition(|got| got.marked).unwrap();
+        let times: Vec<u32> =
+            line.got[1][begin..begin + 4].iter().map(|got| got.header.timestamp).collect();
+        let step = 20 * codec::clock_per_ms(&kind);
+        assert!(times.is_sorted_by(|one, next| next.wrapping_sub(*one) == step), "{times:?}");
+    }
+}
+
+/// A phone presses a key, in events that count in this clock.
+fn press(line: &mut Line, of: usize, key: u8, (speaker, number): (&mut Speaker, u8), clock: u16) {
+    let begin = speaker.timestamp;
+    for n in 1..=7_u16 {
+        let ended = if n > 4 { 0x80 } else { 0 };
+        let [l0, l1] = (n.min(5) * 20 * clock).to_be_bytes();
+        let packet = rtp(number, speaker.sequence, begin, &[key, ended | 10, l0, l1]);
+        speaker.sequence = speaker.sequence.wrapping_add(1);
+        line.send(of, Duration::ZERO, packet);
+        line.run(Duration::from_millis(20));
+        speaker.pause();
     }
 }
 
 #[test]
-fn an_event_of_one_phone_is_a_tone_for_another_that_has_none_and_is_told() {
-    for bob in [one(CodecKind::Pcma, None), one(OPUS, None)] {
-        let ada = one(CodecKind::Pcma, Some(101));
-        let kind = bob.codecs[0].kind.clone();
-        let mut line = Line::new(ada.clone(), bob);
-        let mut speaker = Speaker::new(&ada, 440.0, 20);
-        speak(&mut line, &mut speaker, 10);
-        let begin = speaker.timestamp;
-        for n in 1..=7_u16 {
-            let ended = if n > 4 { 0x80 } else { 0 };
-            let [l0, l1] = (n.min(5) * 160).to_be_bytes();
-            let packet = rtp(101, speaker.sequence, begin, &[3, ended | 10, l0, l1]);
-            speaker.sequence = speaker.sequence.wrapping_add(1);
-            line.send(0, Duration::ZERO, packet);
-            line.run(Duration::from_millis(20));
-            speaker.pause();
+fn an_event_of_either_phone_is_a_tone_for_the_other_that_has_none_and_is_told() {
+    for kind in [CodecKind::Pcma, OPUS] {
+        for of in [0, 1] {
+            let (with, without) = (one(CodecKind::Pcma, Some(101)), one(kind.clone(), None));
+            let mut line = match of {
+                0 => Line::new(with.clone(), without),
+                _ => Line::new(without, with.clone()),
+            };
+            let mut speaker = Speaker::new(&with, 440.0, 20);
+            speak_from(&mut line, of, &mut speaker, 10);
+            press(&mut line, of, 3, (&mut speaker, 101), 8);
+            speak_from(&mut line, of, &mut speaker, 20);
+            assert_eq!(keys_in(&line.got[1 - of], &kind), "3", "from {of}");
+            assert_eq!(pressed(&mut line), [(side(of as u16), '3')]);
         }
-        speak(&mut line, &mut speaker, 20);
-        assert_eq!(keys_in(&line.got[1], &kind), "3");
+    }
+}
+
+#[test]
+fn an_event_that_passes_is_as_long_in_the_clock_of_whoever_hears_it() {
+    for (theirs, ours) in [(48, 8), (8, 48), (8, 8), (48, 48)] {
+        let agreed = |number, clock| Terms {
+            events_clock: u32::from(clock) * 1_000,
+            ..one(OPUS, Some(number))
+        };
+        let mut line = Line::new(agreed(101, theirs), agreed(110, ours));
+        let mut speaker = Speaker::new(&agreed(101, theirs), 440.0, 20);
+        speak(&mut line, &mut speaker, 3);
+        let begin = speaker.timestamp;
+        press(&mut line, 0, 3, (&mut speaker, 101), theirs);
+        speak(&mut line, &mut speaker, 3);
+        let told = events(&line.got[1], 110, ours);
+        let long = [20, 40, 60, 80, 100, 100, 100].map(|long| (3, long == 100, long));
+        assert_eq!(told, long, "{theirs} to {ours}");
+        assert_consecutive(&line.got[1]);
+        let mut events = line.got[1].iter().filter(|got| got.header.payload_type == 110);
+        assert!(events.all(|got| got.header.timestamp == begin && got.payload[1] & 0x3f == 10));
         assert_eq!(pressed(&mut line), [(side(0), '3')]);
     }
+}
+
+#[test]
+fn a_length_beyond_what_the_listeners_clock_can_say_stops_growing() {
+    let agreed = |number, clock| Terms { events_clock: clock, ..one(OPUS, Some(number)) };
+    let mut line = Line::new(agreed(101, 8_000), agreed(110, 48_000));
+    line.come(0, Port::Sound, &rtp(101, 1, 1, &[3, 10, 0x80, 0]));
+    assert_eq!(line.got[1][0].payload, [3, 10, 0xff, 0xff]);
+    line.come(0, Port::Sound, &rtp(101, 2, 1, &[3, 10]));
+    assert_eq!(line.got[1][1].payload, [3, 10], "too short to be one");
 }
 
 #[test]
