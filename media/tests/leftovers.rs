@@ -190,7 +190,6 @@ fn terms(kind: Kind, leg: u16) -> Terms {
             (Kind::Encrypted, 1) => Protection::Sdes { ours: key(1), theirs: key(2) },
             (Kind::Plain | Kind::Encrypted | Kind::Converted, _) => Protection::Plain,
         },
-        reception: Reception::Wanted,
         reports: Reports::Beside,
     }
 }

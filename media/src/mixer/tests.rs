@@ -45,6 +45,8 @@ struct Hall {
     now: Moment,
     phones: BTreeMap<u16, Phone>,
     events: Vec<(Moment, Event)>,
+    /// The most packets that were made before others had their turn.
+    most_at_once: usize,
 }
 
 fn one(kind: &CodecKind, ptime: u8) -> Terms {
@@ -64,7 +66,8 @@ fn address(number: u16) -> SocketAddr {
 impl Hall {
     fn new() -> Self {
         let phones = BTreeMap::new();
-        Self { sessions: Sessions::default(), now: NOW, phones, events: vec![] }
+        let sessions = Sessions::default();
+        Self { sessions, now: NOW, phones, events: vec![], most_at_once: 0 }
     }
 
     /// Members with these codecs, in order.
@@ -125,10 +128,13 @@ impl Hall {
     fn work(&mut self) {
         while self.sessions.deadline().is_some_and(|at| at <= self.now) {
             self.sessions.handle_deadline(self.now);
+            let mut at_once = 0;
             while let Some(made) = self.sessions.poll_transmit() {
                 if made.port == Port::Reports {
                     continue;
                 }
+                at_once += 1;
+                self.most_at_once = self.most_at_once.max(at_once);
                 let (slot, bytes) = (made.slot, made.bytes.to_vec());
                 let Some((number, phone)) = self.phones.iter_mut().find(|(_, p)| p.slot == slot)
                 else {
@@ -406,6 +412,21 @@ fn packets_of_one_tick_leave_one_after_the_other() {
     got.for_each(|(at, ..)| *by_moment.entry(*at).or_default() += 1);
     let most = by_moment.values().max().unwrap();
     assert!(*most <= 8, "{most} packets within a millisecond");
+}
+
+#[test]
+fn others_have_their_turn_while_many_speak_at_once() {
+    let mut hall = Hall::of(&vec![OPUS; 20]);
+    for number in 0..20 {
+        hall.say(number, Says::Tone(300.0 + 100.0 * f64::from(number), 0.0));
+    }
+    hall.run(300);
+    hall.most_at_once = 0;
+    hall.run(200);
+    // Each takes an encoder of its own: three of them are 0.4 ms.
+    assert!((1..=3).contains(&hall.most_at_once), "{}", hall.most_at_once);
+    let got = hall.phones.values().map(|phone| phone.got.len());
+    assert!(got.clone().all(|count| count >= 12), "{:?}", got.collect::<Vec<_>>());
 }
 
 #[test]
