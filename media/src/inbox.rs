@@ -67,6 +67,8 @@ impl Inbox {
             | Wish::Join { .. }
             | Wish::Press { .. }
             | Wish::Listen { .. }
+            | Wish::Mix { .. }
+            | Wish::Cue { .. }
             | Wish::Play { .. }
             | Wish::Hush { .. } => LIMIT,
             Wish::Close { .. } => usize::MAX,

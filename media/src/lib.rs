@@ -26,6 +26,7 @@ mod inbox;
 mod io;
 mod latch;
 mod measure;
+mod mixer;
 mod packet;
 mod play;
 mod ports;

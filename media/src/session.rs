@@ -2,6 +2,7 @@
 
 mod outbox;
 mod quality;
+mod rooms;
 pub(crate) mod speech;
 mod timetable;
 pub(crate) mod watch;
@@ -22,12 +23,13 @@ use crate::guard::Kind;
 use crate::packet::Packet;
 use crate::play::booth::Booth;
 use crate::session::outbox::Outbox;
+use crate::session::rooms::Rooms;
 use crate::session::timetable::Timetable;
 use crate::stream::{Aim, Look};
 use crate::transcode::mouth::{Change, Spoken};
 
 /// As many sides as [`Side`] says that a call may have.
-const SIDES_OF_A_CALL: usize = 64;
+const SIDES_OF_A_CALL: usize = 128;
 /// How often peers that have fallen silent are looked for, while any side is open.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often handshakes that wait are asked whether something is to be repeated.
@@ -94,7 +96,8 @@ pub(crate) struct Sessions {
     events: VecDeque<Event>,
     look_at: Moment,
     secrecy: Secrecy,
-    timetable: Timetable,
+    timetable: Timetable<Slot>,
+    rooms: Rooms,
     outbox: Outbox,
     booth: Booth,
     identity: Option<Identity>,
@@ -218,12 +221,18 @@ impl Sessions {
         self.open_mouth(now, slot);
         self.retarget(now, slot);
         self.reroute(slot, change);
+        if change == Change::Terms {
+            self.agree_in_room(slot);
+        }
     }
 
     /// Two sides of a call hear each other, and nobody else.
     pub(crate) fn join(&mut self, a: Side, b: Side) {
         let (Some(one), Some(other)) = (self.slot_of(a), self.slot_of(b)) else { return };
-        if a.call != b.call || one == other {
+        let mixes = |slot: Slot| {
+            self.ends.get(slot.index()).and_then(Option::as_ref).is_some_and(|e| e.place.is_some())
+        };
+        if a.call != b.call || one == other || mixes(one) || mixes(other) {
             return;
         }
         if self.end(one).is_some_and(|end| end.joined == Some(other)) {
@@ -256,6 +265,9 @@ impl Sessions {
         self.stop_playing(now, slot);
         self.part(slot);
         let end = self.ends.get_mut(slot.index())?.take()?;
+        if let Some(place) = end.place {
+            self.leave_room(side, place);
+        }
         Some((slot, end.heard()))
     }
 
@@ -299,8 +311,11 @@ impl Sessions {
         }
         let guarded = end.is_guarded();
         let word = end.word(now, kind, packet);
-        let joined = end.joined;
+        let (joined, side, place) = (end.joined, end.side, end.place);
         self.hear_keys(now, slot, word, packet);
+        if let Some(place) = place {
+            return self.hear_in_room(now, (side, place), word, packet);
+        }
         let Some(joined) = joined else { return Way::Unheard };
         match self.speak(now, joined, word, packet) {
             Spoken::Now => {}
@@ -358,7 +373,7 @@ impl Sessions {
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let shake_at = (!self.shaking.is_empty()).then_some(self.shake_at);
         let look_at = (self.len() > 0).then_some(self.look_at);
-        let due = [look_at, shake_at, self.timetable.deadline()];
+        let due = [look_at, shake_at, self.timetable.deadline(), self.rooms.deadline()];
         due.into_iter().flatten().min()
     }
 
@@ -380,6 +395,7 @@ impl Sessions {
             }
         }
         self.handle_due(now);
+        self.handle_rooms(now);
     }
 
     /// Finds the peers that have fallen silent.
@@ -551,17 +567,17 @@ mod tests {
     }
 
     #[test]
-    fn a_call_has_at_most_64_sides_and_a_place_is_used_again() {
+    fn a_call_has_at_most_128_sides_and_a_place_is_used_again() {
         let mut sessions = Sessions::default();
-        for leg in 0..64 {
+        for leg in 0..128 {
             assert!(sessions.open(side(leg), Family::V4).is_some());
         }
-        assert_eq!(sessions.open(side(64), Family::V4), None);
+        assert_eq!(sessions.open(side(128), Family::V4), None);
         let (slot, _) = sessions.close(NOW, side(7)).unwrap();
         sessions.free(slot);
         assert_eq!(sessions.close(NOW, side(7)), None);
-        assert_eq!(sessions.open(side(64), Family::V4), Some(slot));
-        assert_eq!(sessions.open(side(64), Family::V4), None, "it is open");
+        assert_eq!(sessions.open(side(128), Family::V4), Some(slot));
+        assert_eq!(sessions.open(side(128), Family::V4), None, "it is open");
     }
 
     #[test]

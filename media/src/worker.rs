@@ -279,6 +279,8 @@ impl<F: Fn(Event)> Worker<F> {
             Wish::Join { a, b } => self.sessions.join(a, b),
             Wish::Press { side, digit, for_ms } => self.sessions.press(now, side, digit, for_ms),
             Wish::Listen { side, tones } => self.sessions.listen(side, tones),
+            Wish::Mix { side, part } => self.sessions.mix(now, side, part),
+            Wish::Cue { side, cue } => self.sessions.cue(side, cue),
             Wish::Play { side, play, clip, how } => {
                 self.sessions.play(now, side, (play, clip, how));
             }

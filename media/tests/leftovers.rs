@@ -185,11 +185,11 @@ fn terms(kind: Kind, leg: u16) -> Terms {
         events_clock: 8_000,
         comfort_noise: None,
         ptime: 20,
+        reception: Reception::Wanted,
         protection: match (kind, leg) {
             (Kind::Encrypted, 1) => Protection::Sdes { ours: key(1), theirs: key(2) },
             (Kind::Plain | Kind::Encrypted | Kind::Converted, _) => Protection::Plain,
         },
-        reception: Reception::Wanted,
         reports: Reports::Beside,
     }
 }

@@ -4,6 +4,7 @@
 //! and no longer.
 
 mod calls;
+mod conference;
 mod demo;
 mod dialogs;
 mod encryption;

@@ -3,6 +3,7 @@
 mod bad_lines;
 mod calls;
 mod carriers;
+mod conferences;
 mod keepalive;
 mod limits;
 mod nat;

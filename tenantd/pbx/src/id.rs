@@ -29,6 +29,8 @@ ids! {
     UserId,
     /// A ring group of a tenant.
     GroupId,
+    /// A conference of a tenant.
+    ConferenceId,
     /// A public number.
     NumberId,
     /// A sound of a tenant.

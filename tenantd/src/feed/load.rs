@@ -197,6 +197,7 @@ mod tests {
             encryption: Encryption::default(),
             users: users.into_iter().map(|user| (user.id, user)).collect(),
             groups: BTreeMap::new(),
+            conferences: BTreeMap::new(),
             numbers: BTreeMap::new(),
             names: BTreeMap::new(),
             credentials: BTreeMap::new(),

@@ -44,6 +44,8 @@ impl Sounds {
                 | Wish::Join { .. }
                 | Wish::Press { .. }
                 | Wish::Listen { .. }
+                | Wish::Mix { .. }
+                | Wish::Cue { .. }
                 | Wish::Play { .. }
                 | Wish::Hush { .. }
                 | Wish::Close { .. } => {}
@@ -81,6 +83,7 @@ impl Sounds {
             | Event::Latched { .. }
             | Event::Quiet { .. }
             | Event::OneWay { .. }
+            | Event::Speaking { .. }
             | Event::Digit { .. }
             | Event::Played { .. } => {}
             Event::NoPorts { .. } | Event::Closed { .. } => {

@@ -14,6 +14,7 @@ use crate::servers::Side;
 
 mod beside;
 mod capacity;
+mod conference;
 mod growth;
 mod memory;
 mod music;
@@ -95,6 +96,8 @@ pub(crate) const ALL: &[(&str, &str, Run)] = &[
     ("srtp-both", "a relayed packet, encrypted on both sides", relayed::sealed_twice),
     ("srtp-gcm", "a relayed packet, AES-GCM on one side", relayed::sealed_with_gcm),
     ("convert", "calls between G.711 and Opus on a core", relayed::converted),
+    ("conference", "a member of a conference of 3, 20 and 100", conference::members),
+    ("conference-beside", "relayed packets beside a conference of 100", conference::beside),
     ("calls", "how many calls are relayed in time", capacity::most_calls),
     ("beside-converted", "delay beside calls that are converted", capacity::beside_converted),
     ("sound-memory", "memory of a call's sound", sound_memory::call),

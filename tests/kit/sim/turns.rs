@@ -2,7 +2,7 @@
 
 use pbx::flow::FlowId;
 use pbx::input::Input;
-use pbx::media::{Clip, Event as Sound, Often, PlayEnd, Terms};
+use pbx::media::{Clip, Digit, Event as Sound, Often, Part, PlayEnd, Terms};
 use pbx::tenant::directory::Directory;
 
 use super::company::Company;
@@ -42,6 +42,20 @@ impl World {
         let side = self.sides.keys().copied().find(|side| side.leg == leg);
         let side = side.expect("sound of this leg is open");
         self.input(|| Input::Media(Sound::OneWay { side }));
+    }
+
+    /// The phone of the conference's member with this seat sends keys in its sound.
+    pub fn press_keys(&mut self, seat: u16, keys: &str) {
+        let mut sides = self.parts.keys().copied();
+        let side = sides.find(|side| side.leg == seat).expect("somebody has this seat");
+        for digit in keys.chars().filter_map(Digit::from_key) {
+            self.input(|| Input::Media(Sound::Digit { side, digit, long_ms: 100 }));
+        }
+    }
+
+    /// How the members of the conferences take part, by seat.
+    pub fn parts(&self) -> Vec<(u16, Part)> {
+        self.parts.iter().map(|(side, part)| (side.leg, *part)).collect()
     }
 
     /// What a leg's phone hears of ours.

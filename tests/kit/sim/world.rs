@@ -10,7 +10,7 @@ use pbx::edge::{Placed, UnknownDomain};
 use pbx::flow::{Flow, Link, Path, Transport};
 use pbx::id::{BindingId, CallId, TenantId};
 use pbx::input::Input;
-use pbx::media::{Clip, Often, PlayId, Side, Terms};
+use pbx::media::{Clip, Cue, Often, Part, PlayId, Side, Terms};
 use pbx::moment::Moment;
 use pbx::record::{Binding, CallRecord, Wait};
 use pbx::sip::message::Message;
@@ -63,6 +63,10 @@ pub struct World {
     pub terms: BTreeMap<Side, Terms>,
     /// Keys that sides are to let their phones hear: the leg, the key, and for how long.
     pub pressed: Vec<(u16, char, u16)>,
+    /// How sides take part in conferences.
+    pub parts: BTreeMap<Side, Part>,
+    /// Tones for single members, oldest first.
+    pub cues: Vec<(Side, Cue)>,
     /// What sides let their phones hear.
     pub playing: BTreeMap<(Side, PlayId), (Clip, Often)>,
     /// Whether sound tells at once that a side is closed.
@@ -116,6 +120,8 @@ impl World {
             sides: BTreeMap::new(),
             terms: BTreeMap::new(),
             pressed: Vec::new(),
+            parts: BTreeMap::new(),
+            cues: Vec::new(),
             playing: BTreeMap::new(),
             closing: Closing::AtOnce,
             boards: BTreeMap::new(),
@@ -230,6 +236,7 @@ impl World {
         self.leases = Leases::default();
         self.sides.clear();
         self.terms.clear();
+        self.parts.clear();
         self.playing.clear();
         self.boards.clear();
         self.twins.board = Board::default();

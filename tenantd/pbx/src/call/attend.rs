@@ -1,4 +1,5 @@
-//! A caller who is answered by us, and not by another phone: it hears an announcement.
+//! A caller who is answered by us, and not by another phone: it hears an announcement, or is in a
+//! conference (`visit`).
 //!
 //! RFC 3261 §13.3.1, RFC 3264 §6: the call is answered as soon as its sound has a port, and hung up
 //! when everything was said.
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, SDP, finish};
 use super::leg::{Agreed, State};
-use super::pick_up::read_description;
+use super::pick_up::{ELSEWHERE, read_description};
 use super::verdict::Verdict;
 use super::within::{Within, refuse};
 use super::{Call, Phase};
@@ -75,14 +76,17 @@ impl Call {
         caller.marks.answered_at = Some(desk.now);
         caller.marks.status = Some(200);
         self.ledger.answered_at = Some(desk.now);
-        self.ledger.answered_by.clone_from(&self.ledger.dialled);
+        self.ledger.answered_by = self.visited().unwrap_or_else(|| self.ledger.dialled.clone());
         let ends_at = self.longest(desk, 0).map(|longest| desk.now + longest);
         self.phase = Phase::Attended { ends_at };
         self.legs[0].aim(desk, self.id);
+        self.cancel_others(desk, None, Some(ELSEWHERE));
+        self.leave_limits(desk, 0);
         self.release_answer(desk);
         if self.offer.take().is_some() {
             self.speak(desk);
         }
+        self.handle_seated(desk);
         self.show(desk);
     }
 
@@ -140,6 +144,9 @@ impl Call {
 
     /// The caller acknowledges our answer, or answers our offer by it.
     pub(super) fn handle_own_ack(&mut self, desk: &mut Desk<'_>, ack: &Message) {
+        if self.visited().is_some() {
+            return self.hear_visitor(desk, ack);
+        }
         let waits = matches!(self.attendant, Some(Attendant { speech: Speech::Silent, .. }));
         let answer = match read_description(ack) {
             Ok(Some(answer)) if self.take_answer(desk, 0, &answer).is_ok() => answer,
@@ -174,6 +181,7 @@ impl Call {
         if let Some(offer) = &offer {
             self.take_direction(desk, 0, offer);
             self.legs[0].aim(desk, self.id);
+            self.mix(desk);
         }
         let bytes = self.accept(desk, 0, asked, &body);
         self.keep_facts(desk);

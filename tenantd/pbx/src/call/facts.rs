@@ -12,6 +12,7 @@ use super::attend::Attendant;
 use super::desk::Desk;
 use super::ledger::Ledger;
 use super::leg::{Ack, Early, Leg, Marks, Party, Ports, Question, State, Voice, Way};
+use super::visit::Visit;
 use super::{Call, Phase};
 use crate::flow::Flow;
 use crate::id::CallId;
@@ -35,6 +36,7 @@ struct Facts {
     /// Who answered: another leg, or we.
     callee: Option<u16>,
     attendant: Option<Attendant>,
+    visit: Option<Visit>,
     ends_at: Option<Moment>,
     legs: Vec<LegFacts>,
 }
@@ -69,6 +71,7 @@ impl Call {
             ledger: self.ledger.clone(),
             callee,
             attendant: self.attendant,
+            visit: self.visit.clone(),
             ends_at,
             legs: self.legs.iter().filter(talks).map(LegFacts::of).collect(),
         };
@@ -80,6 +83,10 @@ impl Call {
         let mut call = Self::restore(desk, facts)?;
         if call.ledger.ended.is_some() {
             call.settle_up(desk);
+            return Some(call);
+        }
+        if !call.take_seat_back(desk) {
+            call.end(desk, Ending::ServerFailed);
             return Some(call);
         }
         for leg in &mut call.legs {
@@ -117,6 +124,7 @@ impl Call {
             number: facts.number,
             ledger: facts.ledger,
             legs: facts.legs.into_iter().map(|leg| leg.revive(desk)).collect(),
+            visit: facts.visit,
             phase: match facts.callee {
                 Some(callee) => Phase::Talking { callee, ends_at: facts.ends_at },
                 None => Phase::Attended { ends_at: facts.ends_at },

@@ -46,6 +46,7 @@ impl Call {
                 self.tell(desk, event);
                 members.into_iter().for_each(|user| self.call_user(desk, user));
             }
+            Destination::Conference(conference) => self.visit(desk, conference),
             Destination::Announcement(announcement) => self.announce_to(desk, announcement),
             Destination::Elsewhere { tenant, number } => {
                 self.tell(desk, Event::DialledElsewhere { number: number.clone() });

@@ -3,14 +3,14 @@
 //! A back-to-back user agent (RFC 7092 §3.1.3): each leg is a dialog of its own, so that nothing of
 //! one side leaks to the other. `ring` is the time until somebody answers, `within` what phones then
 //! ask, `bridge` how it reaches the other one, `pact` what a phone and we agree on, `pulse` whether they are still there, `leg` one phone's
-//! side, `ledger` what is written down.
+//! side, `visit` a call that the house answers, `ledger` what is written down.
 
 use std::time::Duration;
 
 use crate::board::{Stage, What};
 use crate::flow::{Flow, FlowId};
 use crate::id::{CallId, TenantId, UserId};
-use crate::media::{Event as Sound, Side};
+use crate::media::Event as Sound;
 use crate::moment::Moment;
 use crate::record::{Ending, Memory, Wait};
 use crate::sip::answer::Due;
@@ -37,6 +37,7 @@ mod renewal;
 mod ring;
 pub mod shown;
 pub mod verdict;
+mod visit;
 mod within;
 
 use aside::Passing;
@@ -48,6 +49,7 @@ use ledger::Ledger;
 use leg::{Leg, Ports, State, Way};
 pub use ring::Asked;
 use verdict::{Fate, Verdict};
+use visit::Visit;
 pub use within::{Reply, Within};
 
 /// How long phones ring before the caller is told that nobody came.
@@ -126,6 +128,8 @@ pub struct Call {
     ledger: Ledger,
     legs: Vec<Leg>,
     phase: Phase,
+    /// What the caller does where the house answers.
+    visit: Option<Visit>,
     crossing: Option<Crossing>,
     /// Messages on their way across.
     passing: Vec<Passing>,
@@ -232,8 +236,8 @@ impl Call {
         let silent = self.silence_at();
         let crossing = self.crossing.as_ref().map(|crossing| crossing.give_up_at);
         let announced = self.legs[0].early.announcements.deadline();
-        let others =
-            [silent, crossing, self.pulse_at(), self.renewal_at(), announced].into_iter().flatten();
+        let others = [silent, crossing, self.pulse_at(), self.renewal_at(), announced];
+        let others = others.into_iter().chain([self.visit_at()]).flatten();
         own.into_iter().chain(unacked).chain(others).min()
     }
 
@@ -271,6 +275,7 @@ impl Call {
         self.repeat_announcement(desk);
         self.take_pulses(desk);
         self.renew_keys(desk);
+        self.take_visit(desk);
         match self.phase {
             Phase::Ringing { give_up_at, .. } if give_up_at <= now => self.give_up_ringing(desk),
             Phase::Ringing { .. } => self.judge(desk),
@@ -287,8 +292,9 @@ impl Call {
 
     /// Something happened to a side's sound.
     pub fn handle_sound(&mut self, desk: &mut Desk<'_>, event: Sound) {
-        let Side { leg, .. } = event.side();
-        let Some(index) = self.index_of(leg) else { return };
+        let side = event.side();
+        let index = self.legs.iter().position(|leg| leg.side(self.id) == side);
+        let Some(index) = index else { return };
         match event {
             Sound::Opened { port, .. } => {
                 self.legs[index].voice.port = Some(port);
@@ -296,6 +302,7 @@ impl Call {
             }
             Sound::NoPorts { .. } => {
                 self.legs[index].voice.ports = Ports::Closed;
+                self.give_up_seat(desk);
                 self.handle_no_ports(desk, index);
             }
             Sound::Latched { peer, .. } => {
@@ -305,11 +312,14 @@ impl Call {
             Sound::Quiet { .. } => self.handle_quiet(desk, index),
             Sound::OneWay { .. } => self.handle_one_way(desk, index),
             // Digits of a call between two phones are theirs: media lets the other one hear them.
-            Sound::Digit { .. } => {}
+            Sound::Digit { digit, .. } => self.handle_key(desk, digit),
             Sound::Played { .. } => self.handle_played(desk, index, &event),
+            // Who speaks in a conference is nobody's decision.
+            Sound::Speaking { .. } => {}
             Sound::Closed { heard, .. } => {
                 self.legs[index].voice.heard = Some(heard);
                 self.legs[index].voice.ports = Ports::Closed;
+                self.give_up_seat(desk);
                 self.write_down(desk);
             }
         }
@@ -340,9 +350,12 @@ impl Call {
     fn show(&self, desk: &mut Desk<'_>) {
         let stage = match self.phase {
             Phase::Ringing { .. } => Stage::Ringing,
-            Phase::Talking { .. } if self.legs.iter().any(|l| l.voice.direction.holds()) => {
+            Phase::Talking { .. } | Phase::Attended { .. }
+                if self.legs.iter().any(|l| l.voice.direction.holds()) =>
+            {
                 Stage::Held
             }
+            Phase::Attended { .. } if self.visit.is_some() => Stage::Conferring,
             Phase::Talking { .. } | Phase::Attended { .. } => Stage::Talking,
             Phase::Ending { .. } => return desk.show(What::CallEnded(self.id)),
         };
@@ -422,6 +435,7 @@ impl Call {
                 leg.voice.ports = Ports::Closed;
             }
         }
+        self.give_up_seat(desk);
         self.write_down(desk);
     }
 

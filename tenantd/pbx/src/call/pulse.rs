@@ -82,11 +82,16 @@ impl Call {
     /// A phone that ought to be heard is not: asks whether it is still there. A phone that was
     /// never heard may have nothing to say, and one that shall not send is right to be silent.
     pub(super) fn handle_quiet(&mut self, desk: &mut Desk<'_>, index: usize) {
-        let Some(other) = self.other(index) else { return };
+        let other = self.other(index);
+        if other.is_none() && !self.is_visitor_heard() {
+            return;
+        }
         let leg = &self.legs[index];
         let sends = matches!(leg.voice.direction, Direction::SendRecv | Direction::SendOnly);
-        let is_heard =
-            matches!(self.legs[other].voice.direction, Direction::SendRecv | Direction::RecvOnly);
+        let hears = |other: usize| {
+            matches!(self.legs[other].voice.direction, Direction::SendRecv | Direction::RecvOnly)
+        };
+        let is_heard = other.is_none_or(hears);
         let idle = leg.question == Question::None && !self.is_crossing_to(leg.number);
         // What it sends is not opened before it has new keys.
         let is_deaf = leg.voice.pact.renewal != Renewal::None;

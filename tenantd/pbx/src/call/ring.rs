@@ -75,6 +75,7 @@ impl Call {
             ledger: Ledger::open(desk.now, caller, &dialled),
             legs: vec![leg],
             phase: Phase::Ringing { give_up_at: desk.now + RING_FOR, early: None },
+            visit: None,
             crossing: None,
             passing: Vec::new(),
             permit: None,
@@ -97,9 +98,10 @@ impl Call {
             return self.refuse(desk, verdict);
         }
         self.tried.clear();
-        let mut caller = self.legs.swap_remove(0);
-        caller.open_sound(desk, self.id);
-        self.legs.push(caller);
+        // In a conference it gets a seat first.
+        if !matches!(route.to, Destination::Conference(_)) {
+            self.legs[0].open_sound(desk, self.id);
+        }
         self.show(desk);
         if route.to == Destination::Nobody {
             let number = self.ledger.dialled.clone();
@@ -172,13 +174,16 @@ impl Call {
             Phase::Ringing { .. } if matches!(self.legs[index].state, State::Opening) => {
                 self.invite(desk, index);
             }
-            Phase::Ringing { .. } if index == 0 && self.attendant.is_some() => self.attend(desk),
+            Phase::Ringing { .. } if index == 0 && self.is_attended() => self.attend(desk),
             Phase::Ringing { .. } | Phase::Ending { .. } => {}
             Phase::Talking { callee, .. } => {
                 self.join(desk, callee);
                 self.tune_one(desk, index);
             }
-            Phase::Attended { .. } => self.speak(desk),
+            Phase::Attended { .. } => {
+                self.speak(desk);
+                self.handle_seated(desk);
+            }
         }
     }
 
@@ -224,7 +229,8 @@ impl Call {
     /// Whether the call is decided, now that a phone's part is over.
     pub(super) fn judge(&mut self, desk: &mut Desk<'_>) {
         let Phase::Ringing { .. } = self.phase else { return };
-        if self.attendant.is_some() {
+        // Who is answered by us waits for nobody else.
+        if self.is_attended() {
             return;
         }
         let nobody_left = self.legs[1..].iter().all(Leg::is_gone);

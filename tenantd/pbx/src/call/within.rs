@@ -85,6 +85,10 @@ impl Call {
         let other = self.other(index).filter(|it| self.legs[*it].voice.pact.terms.is_some());
         let pressed = keypress(&asked.request);
         let key = pressed.and_then(|it| Some((Digit::from_key(it.key)?, it.for_ms)));
+        if let (Phase::Attended { .. }, Some((digit, _))) = (self.phase, key) {
+            self.handle_key(desk, digit);
+            return desk.respond_plainly(asked.server, &asked.flow, &asked.request, 200);
+        }
         let (Some(other), Some((digit, for_ms))) = (other, key) else {
             return self.pass(desk, index, asked, Task::Info);
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::id::{AnnouncementId, GroupId, SoundId, TenantId, UserId};
+use crate::id::{AnnouncementId, ConferenceId, GroupId, SoundId, TenantId, UserId};
 use crate::play::{Country, Stored};
 use crate::sip::digest::{self, Hashed};
 
@@ -40,9 +40,12 @@ pub struct Directory {
     pub users: BTreeMap<UserId, User>,
     /// Ring groups by their id.
     pub groups: BTreeMap<GroupId, Group>,
+    /// Conferences by their id.
+    pub conferences: BTreeMap<ConferenceId, Conference>,
     /// Public numbers, and where they ring.
     pub numbers: BTreeMap<String, String>,
-    /// Where a dialled name leads: numbers and user names of extensions, numbers of groups.
+    /// Where a dialled name leads: numbers and user names of extensions, numbers of groups
+    /// and of conferences.
     pub names: BTreeMap<String, Place>,
     /// Digest user names: `auth_username`, else user name, else number; lower case is not folded.
     pub credentials: BTreeMap<String, UserId>,
@@ -97,6 +100,8 @@ pub enum Place {
     User(UserId),
     /// A ring group.
     Group(GroupId),
+    /// A conference.
+    Conference(ConferenceId),
     /// An announcement.
     Announcement(AnnouncementId),
 }
@@ -219,6 +224,25 @@ pub struct Group {
     pub name: String,
     /// Its members, in the order in which they were written.
     pub members: Vec<UserId>,
+}
+
+/// A number where all who call it hear each other.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Conference {
+    /// Its id.
+    pub id: ConferenceId,
+    /// Its number.
+    pub number: String,
+    /// What must be dialled to get in: digits. `None`: nothing.
+    pub pin: Option<String>,
+}
+
+/// Nothing of its PIN.
+impl std::fmt::Debug for Conference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { id, number, .. } = self;
+        f.debug_struct("Conference").field("id", id).field("number", number).finish_non_exhaustive()
+    }
 }
 
 /// What a company wants of encryption of sound.

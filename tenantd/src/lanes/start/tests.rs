@@ -268,6 +268,7 @@ fn directory(number: u8) -> Directory {
         encryption: Encryption::default(),
         users: BTreeMap::new(),
         groups: BTreeMap::new(),
+        conferences: BTreeMap::new(),
         numbers: BTreeMap::from([(format!("+43{number}"), "101".to_owned())]),
         names: BTreeMap::new(),
         credentials: BTreeMap::new(),

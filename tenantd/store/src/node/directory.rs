@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use pbx::id::{AnnouncementId, GroupId, SoundId, TenantId, UserId};
+use pbx::id::{AnnouncementId, ConferenceId, GroupId, SoundId, TenantId, UserId};
 use pbx::play::Country;
 use pbx::tenant::directory::{
-    Algorithm, Announcement, Directory, Encryption, Group, Limits, Place, PlainKeys, Secrets,
-    Sound, Srtp, User,
+    Algorithm, Announcement, Conference, Directory, Encryption, Group, Limits, Place, PlainKeys,
+    Secrets, Sound, Srtp, User,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row, Transaction};
@@ -46,11 +46,16 @@ const GROUPS: &str = "
               ORDER BY m.position) AS members
     FROM ring_group g WHERE g.tenant_id = ANY ($1)";
 
+const CONFERENCES: &str = "
+    SELECT tenant_id, id, number, password_sealed, password_key
+    FROM conference WHERE tenant_id = ANY ($1)";
+
 const NUMBERS: &str = "
-    SELECT n.tenant_id, n.number, coalesce(e.number, g.number) AS place
+    SELECT n.tenant_id, n.number, coalesce(e.number, g.number, c.number) AS place
     FROM number n
     LEFT JOIN extension e ON e.tenant_id = n.tenant_id AND e.id = n.extension_id
     LEFT JOIN ring_group g ON g.tenant_id = n.tenant_id AND g.id = n.ring_group_id
+    LEFT JOIN conference c ON c.tenant_id = n.tenant_id AND c.id = n.conference_id
     WHERE n.tenant_id = ANY ($1)";
 
 const SOUNDS: &str = "
@@ -65,6 +70,7 @@ pub const QUERIES: &[Query] = &[
     Query::node("tenants", TENANTS),
     Query::node("extensions", EXTENSIONS),
     Query::node("groups", GROUPS),
+    Query::node("conferences", CONFERENCES),
     Query::node("numbers", NUMBERS),
     Query::node("sounds", SOUNDS),
     Query::node("announcements", ANNOUNCEMENTS),
@@ -75,10 +81,15 @@ pub(crate) fn password_of(tenant: TenantId, extension: Uuid) -> secrets::Place {
     secrets::Place { tenant, field: "extension.password", row: extension }
 }
 
+/// The place in which a conference's PIN is sealed.
+pub(crate) fn pin_of(tenant: TenantId, conference: Uuid) -> secrets::Place {
+    secrets::Place { tenant, field: "conference.password", row: conference }
+}
+
 /// Loads tenants as `node` shall serve them; one that is gone or has no domain is not among them.
 ///
 /// # Errors
-/// If Postgres is away, or a password of any of them does not open with this key.
+/// If Postgres is away, or a password or PIN of any of them does not open with this key.
 pub async fn load(
     database: &Database,
     key: &ClusterKey,
@@ -115,6 +126,12 @@ pub async fn load(
         };
         directory.names.insert(group.number.clone(), Place::Group(group.id));
         directory.groups.insert(group.id, group);
+    }
+    for row in rows(&mut snapshot, CONFERENCES, &ids).await? {
+        let Some(directory) = owner(&mut directories, &row)? else { continue };
+        let conference = conference(key, directory.tenant, &row)?;
+        directory.names.insert(conference.number.clone(), Place::Conference(conference.id));
+        directory.conferences.insert(conference.id, conference);
     }
     for row in rows(&mut snapshot, NUMBERS, &ids).await? {
         let Some(directory) = owner(&mut directories, &row)? else { continue };
@@ -184,6 +201,7 @@ fn empty(tenant: TenantId, row: &PgRow) -> Result<Option<Directory>, Failure> {
         encryption: encryption(row)?,
         users: BTreeMap::new(),
         groups: BTreeMap::new(),
+        conferences: BTreeMap::new(),
         numbers: BTreeMap::new(),
         names: BTreeMap::new(),
         credentials: BTreeMap::new(),
@@ -224,6 +242,19 @@ fn user(
         srtp: srtp(row.try_get("srtp")?).unwrap_or(directory.encryption.srtp),
         music: row.try_get("music")?,
     })
+}
+
+fn conference(key: &ClusterKey, tenant: TenantId, row: &PgRow) -> Result<Conference, Failure> {
+    let id: Uuid = row.try_get("id")?;
+    let bytes: Option<Vec<u8>> = row.try_get("password_sealed")?;
+    let pin = match (bytes, row.try_get("password_key")?) {
+        (Some(bytes), Some(number)) => {
+            let opened = key.open(pin_of(tenant, id), &Sealed { key: number, bytes });
+            Some(opened.ok_or(Failure::Sealed(tenant))?)
+        }
+        _ => None,
+    };
+    Ok(Conference { id: ConferenceId(id), number: row.try_get("number")?, pin })
 }
 
 fn limits(row: &PgRow) -> Result<Limits, Failure> {

@@ -6,6 +6,7 @@ use pbx::id::TenantId;
 use sqlx::{FromRow, Postgres, Transaction};
 use uuid::Uuid;
 
+use super::conferences::{CONFERENCES, ConferenceRow};
 use crate::failure::Failure;
 use crate::query::Query;
 
@@ -29,7 +30,8 @@ const MEMBERS: &str = "
     JOIN extension e ON e.tenant_id = m.tenant_id AND e.id = m.extension_id
     WHERE m.tenant_id = $1 ORDER BY m.ring_group_id, m.position";
 const NUMBERS: &str = "
-    SELECT id, number, extension_id, ring_group_id FROM number WHERE tenant_id = $1";
+    SELECT id, number, extension_id, ring_group_id, conference_id FROM number
+    WHERE tenant_id = $1";
 const SOUNDS: &str = "
     SELECT id, name, object_id, source_sha256, sha256, bytes FROM sound WHERE tenant_id = $1";
 const ANNOUNCEMENTS: &str = "SELECT id, number, sound FROM announcement WHERE tenant_id = $1";
@@ -63,6 +65,7 @@ pub(super) struct Current {
     pub(super) digest: Option<(Uuid, serde_json::Value)>,
     pub(super) extensions: BTreeMap<String, ExtensionRow>,
     pub(super) groups: BTreeMap<String, GroupRow>,
+    pub(super) conferences: BTreeMap<String, ConferenceRow>,
     pub(super) numbers: BTreeMap<String, NumberRow>,
     pub(super) admins: BTreeMap<String, (Uuid, String)>,
     pub(super) sounds: BTreeMap<String, SoundRow>,
@@ -122,6 +125,7 @@ pub(super) struct NumberRow {
     pub(super) number: String,
     pub(super) extension_id: Option<Uuid>,
     pub(super) ring_group_id: Option<Uuid>,
+    pub(super) conference_id: Option<Uuid>,
 }
 
 /// A sound's row.
@@ -157,6 +161,8 @@ pub(super) async fn load(inside: Inside<'_>, tenant: TenantId) -> Result<Current
         sqlx::query_as(GROUPS).bind(id).fetch_all(&mut **inside).await?;
     let members: Vec<(Uuid, String)> =
         sqlx::query_as(MEMBERS).bind(id).fetch_all(&mut **inside).await?;
+    let conferences: Vec<ConferenceRow> =
+        sqlx::query_as(CONFERENCES).bind(id).fetch_all(&mut **inside).await?;
     let numbers: Vec<NumberRow> = sqlx::query_as(NUMBERS).bind(id).fetch_all(&mut **inside).await?;
     let admins: Vec<(Uuid, String, String)> =
         sqlx::query_as(ADMINS).bind(id).fetch_all(&mut **inside).await?;
@@ -173,6 +179,7 @@ pub(super) async fn load(inside: Inside<'_>, tenant: TenantId) -> Result<Current
         digest,
         extensions: extensions.into_iter().map(|row| (row.number.clone(), row)).collect(),
         groups: groups.into_iter().map(group).collect(),
+        conferences: conferences.into_iter().map(|row| (row.number.clone(), row)).collect(),
         numbers: numbers.into_iter().map(|row| (row.number.clone(), row)).collect(),
         admins: admins.into_iter().map(|(id, email, hash)| (email, (id, hash))).collect(),
         sounds: sounds.into_iter().map(|row| (row.name.clone(), row)).collect(),

@@ -27,6 +27,7 @@ pub(super) struct Tenant {
     pub(super) admins: Vec<Admin>,
     pub(super) extensions: Vec<Extension>,
     pub(super) groups: Vec<Group>,
+    pub(super) conferences: Vec<Conference>,
     pub(super) numbers: Vec<Number>,
     pub(super) sounds: Vec<Sound>,
     pub(super) played: Played,
@@ -117,6 +118,20 @@ pub(super) struct Group {
     pub(super) number: String,
     pub(super) name: Option<String>,
     pub(super) members: Option<Vec<String>>,
+}
+
+/// A conference.
+#[derive(Clone)]
+pub(super) struct Conference {
+    pub(super) line: usize,
+    pub(super) number: String,
+    pub(super) pin: Option<String>,
+}
+
+impl std::fmt::Debug for Conference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conference").field("number", &self.number).finish_non_exhaustive()
+    }
 }
 
 /// A public number.
@@ -270,6 +285,11 @@ impl Reader<'_> {
                 .map(|extension| self.extension(extension))
                 .collect::<Result<_, _>>()?,
             groups: raw.ring_group.iter().map(|g| self.group(g)).collect::<Result<_, _>>()?,
+            conferences: raw
+                .conference
+                .iter()
+                .map(|conference| self.conference(conference))
+                .collect::<Result<_, _>>()?,
             numbers: raw.number.iter().map(|n| self.number(n)).collect::<Result<_, _>>()?,
             sounds: raw.sound.iter().map(|s| self.sound(s)).collect::<Result<_, _>>()?,
             played: Played {
@@ -368,6 +388,13 @@ impl Reader<'_> {
         })
     }
 
+    fn conference(&self, conference: &Spanned<raw::Conference>) -> Result<Conference, Problem> {
+        let (at, raw) = (conference.span().start, conference.get_ref());
+        let number = self.value("number", &raw.number, |text| values::extension_number(text))?;
+        let pin = self.text("pin", &raw.pin, |text| values::pin(text, &number))?;
+        Ok(Conference { line: self.line(at), number, pin })
+    }
+
     fn number(&self, number: &Spanned<raw::Number>) -> Result<Number, Problem> {
         let (at, raw) = (number.span().start, number.get_ref());
         if let Some(trunk) = &raw.trunk {
@@ -422,9 +449,11 @@ impl File {
                 [Some(extension.number.as_str()), username].map(|name| (name, extension.line))
             });
             let groups = tenant.groups.iter().map(|g| (Some(g.number.as_str()), g.line));
+            let conferences = tenant.conferences.iter();
+            let conferences = conferences.map(|c| (Some(c.number.as_str()), c.line));
             let said = &tenant.played.announcements;
             let said = said.iter().map(|said| (Some(said.number.as_str()), said.line));
-            for (name, line) in extensions.chain(groups).chain(said) {
+            for (name, line) in extensions.chain(groups).chain(conferences).chain(said) {
                 if let Some(name) = name
                     && let Some(first) = names.insert(name, line)
                 {
@@ -476,6 +505,13 @@ mod tests {
             ("srtp = \"\"\n", "4", "and not \"\""),
             ("sdes_over_plain = 1\n", "4", "boolean"),
             ("[[tenant.extension]]\nnumber = \"101\"\nsrtp = \"on\"\n", "6", "and not \"on\""),
+            ("[[tenant.conference]]\nnumber = \"800\"\npin = \"12a4\"\n", "6", "4 to 16 digits"),
+            ("[[tenant.conference]]\nnumber = \"8000\"\npin = \"8000\"\n", "6", "equals"),
+            (
+                "[[tenant.extension]]\nnumber = \"800\"\n[[tenant.conference]]\nnumber = \"800\"\n",
+                "6",
+                "twice",
+            ),
             ("[[tenant.trunk]]\nname = \"x\"\n", "4", "not available"),
             ("sound_quota = \"much\"\n", "4", "sound_quota"),
             ("[[tenant.sound]]\nname = \"x\"\n", "4", "file"),
@@ -538,6 +574,9 @@ mod tests {
             [[tenant.ring_group]]
             number = "600"
             members = ["101"]
+            [[tenant.conference]]
+            number = "800"
+            pin = "4711"
             [[tenant.number]]
             number = "+43 123 45"
             to = "101"
@@ -553,6 +592,8 @@ mod tests {
         assert_eq!(tenant.limits.max_call_s, Some(14_400));
         assert_eq!(tenant.admins[0].email, "boss@acme.test");
         assert_eq!(tenant.numbers[0].number, "+4312345");
+        assert_eq!(tenant.conferences[0].pin.as_deref(), Some("4711"));
+        assert!(!format!("{tenant:?}").contains("4711"));
         assert_eq!(tenant.extensions[0].line, 21);
         assert_eq!(tenant.encryption.srtp.as_deref(), Some("required"));
         assert_eq!(tenant.encryption.sdes_over_plain, Some(true));

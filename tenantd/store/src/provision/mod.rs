@@ -6,6 +6,7 @@
 mod announcements;
 mod carry;
 mod clash;
+mod conferences;
 mod countries;
 mod current;
 mod extensions;
@@ -35,6 +36,7 @@ use crate::secrets::ClusterKey;
 pub const QUERIES: &[&[Query]] = &[
     announcements::QUERIES,
     carry::QUERIES,
+    conferences::QUERIES,
     current::QUERIES,
     extensions::QUERIES,
     sounds::QUERIES,
@@ -79,7 +81,7 @@ pub enum Absent {
     /// It stays.
     #[default]
     Keep,
-    /// It goes: extensions, ring groups, numbers, admins and sounds.
+    /// It goes: extensions, ring groups, conferences, numbers, admins and sounds.
     Prune,
 }
 

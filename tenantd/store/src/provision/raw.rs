@@ -38,6 +38,8 @@ pub(super) struct Tenant {
     #[serde(default)]
     pub(super) ring_group: Vec<Spanned<Group>>,
     #[serde(default)]
+    pub(super) conference: Vec<Spanned<Conference>>,
+    #[serde(default)]
     pub(super) number: Vec<Spanned<Number>>,
     #[serde(default)]
     pub(super) sound: Vec<Spanned<Sound>>,
@@ -80,6 +82,14 @@ pub(super) struct Group {
     pub(super) number: Spanned<String>,
     pub(super) name: Option<Spanned<String>>,
     pub(super) members: Option<Spanned<Vec<String>>>,
+}
+
+/// `[[tenant.conference]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Conference {
+    pub(super) number: Spanned<String>,
+    pub(super) pin: Option<Spanned<String>>,
 }
 
 /// `[[tenant.number]]`

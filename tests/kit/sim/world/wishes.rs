@@ -137,6 +137,7 @@ impl World {
                 let carried = self.stages[node].sides.remove(&side);
                 assert!(carried, "closed twice, or never opened");
                 self.sides.remove(&side);
+                self.parts.remove(&side);
                 self.playing.retain(|(of, _), _| *of != side);
                 if self.closing == Closing::TooLate {
                     return;
@@ -155,6 +156,12 @@ impl World {
                 assert!(self.terms.contains_key(&side), "a key for a side without terms");
                 return self.pressed.push((side.leg, digit.key(), for_ms));
             }
+            Wish::Mix { side, part } => {
+                assert!(self.sides.contains_key(&side), "a member without a side");
+                self.parts.insert(side, part);
+                return;
+            }
+            Wish::Cue { side, cue } => return self.cues.push((side, cue)),
             Wish::Play { side, play, clip, how } => {
                 assert!(self.terms.contains_key(&side), "a clip for a side without terms");
                 self.twins.check_played(&clip);
