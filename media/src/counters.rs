@@ -31,6 +31,8 @@ pub struct Counters {
     pub no_ports: u64,
     /// Sides that are open now.
     pub open: u64,
+    /// Sides whose peers hear something that we play, now.
+    pub listeners: u64,
     /// Port pairs that are kept open for the next call.
     pub spare: u64,
     /// Port pairs in use now.
@@ -110,6 +112,7 @@ pub(crate) struct Tally {
     no_ports: AtomicU64,
     unrecorded: AtomicU64,
     open: AtomicU64,
+    listeners: AtomicU64,
     spare: AtomicU64,
     heard: AtomicU64,
     lost: AtomicU64,
@@ -123,7 +126,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Takes over what a turn added; `turn.open` and `turn.spare` are how many there are now.
+    /// Takes over what a turn added; `turn.open`, `turn.listeners` and `turn.spare` are how many there are now.
     pub(crate) fn add(&self, turn: &Counters) {
         for (counter, added) in [
             (&self.relayed, turn.relayed),
@@ -153,6 +156,7 @@ impl Tally {
             }
         }
         self.open.store(turn.open, Ordering::Relaxed);
+        self.listeners.store(turn.listeners, Ordering::Relaxed);
         self.spare.store(turn.spare, Ordering::Relaxed);
     }
 
@@ -172,6 +176,7 @@ impl Tally {
             (&self.no_ports, &mut sum.no_ports),
             (&self.unrecorded, &mut sum.unrecorded),
             (&self.open, &mut sum.open),
+            (&self.listeners, &mut sum.listeners),
             (&self.spare, &mut sum.spare),
             (&self.heard, &mut sum.quality.heard),
             (&self.lost, &mut sum.quality.lost),

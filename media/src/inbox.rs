@@ -69,7 +69,11 @@ impl Inbox {
             | Wish::Listen { .. }
             | Wish::Record { .. }
             | Wish::Pause { .. }
-            | Wish::Resume { .. } => LIMIT,
+            | Wish::Resume { .. }
+            | Wish::Mix { .. }
+            | Wish::Cue { .. }
+            | Wish::Play { .. }
+            | Wish::Hush { .. } => LIMIT,
             Wish::Close { .. } => usize::MAX,
         };
         if queue.wishes.len() >= limit {

@@ -26,7 +26,9 @@ mod inbox;
 mod io;
 mod latch;
 mod measure;
+mod mixer;
 mod packet;
+mod play;
 mod ports;
 pub mod recording;
 mod report;
@@ -56,7 +58,7 @@ use std::thread::{self, JoinHandle};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pbx::id::CallId;
-use pbx::media::{Event, Side, Wish};
+use pbx::media::{Event, Side, Stored, Wish};
 
 use crate::clock::Clock;
 pub use crate::cores::Pinning;
@@ -67,11 +69,15 @@ pub use crate::dtls::NoCertificate;
 use crate::inbox::Inbox;
 pub use crate::io::Io;
 use crate::io::Kind;
+pub use crate::play::shelf::{Samples, Shelf, Shelved};
 use crate::ports::Ports;
 use crate::recording::tap::Tap;
 use crate::recording::writer;
 use crate::stock::Stock;
 use crate::worker::{Found, Shared, Worker};
+
+/// Bytes of sounds that are kept ready where nothing else is said: half an hour.
+pub const SHELF: usize = 64 << 20;
 
 /// How sound is carried.
 #[derive(Debug, Clone)]
@@ -86,13 +92,16 @@ pub struct Config {
     pub pinning: Pinning,
     /// Where recordings are written; `None`: no call is recorded.
     pub recordings: Option<recording::Folder>,
+    /// What can be played.
+    pub shelf: Arc<Shelf>,
 }
 
 impl Default for Config {
     /// As the configuration file has it where it says nothing.
     fn default() -> Self {
         let (io, pinning) = (Io::default(), Pinning::default());
-        Self { ports: 26_000..=54_000, threads: 0, io, pinning, recordings: None }
+        let shelf = Arc::new(Shelf::new(SHELF));
+        Self { ports: 26_000..=54_000, threads: 0, io, pinning, recordings: None, shelf }
     }
 }
 
@@ -122,6 +131,7 @@ pub struct Media {
     ports: Arc<Mutex<Ports>>,
     clock: Clock,
     identity: Identity,
+    shelf: Arc<Shelf>,
     events: Mutex<Box<dyn Fn(Event) + Send>>,
     threads: Vec<JoinHandle<()>>,
     recordings: Option<Arc<writer::Shown>>,
@@ -143,6 +153,7 @@ impl Media {
             ports: Arc::new(Mutex::new(ports)),
             clock: Clock::start(),
             identity: Identity::make()?,
+            shelf: Arc::clone(&config.shelf),
             events: Mutex::new(Box::new(events.clone())),
             threads: Vec::new(),
             recordings: None,
@@ -190,6 +201,7 @@ impl Media {
             ports: Arc::clone(&self.ports),
             clock: self.clock,
             identity: self.identity.clone(),
+            shelf: Arc::clone(&self.shelf),
         });
         let (started, outcome) = std::sync::mpsc::sync_channel(1);
         let theirs = Arc::clone(&shared);
@@ -252,6 +264,16 @@ impl Media {
     /// descriptions carry it.
     pub fn fingerprint(&self) -> [u8; 32] {
         self.identity.fingerprint()
+    }
+
+    /// The sounds that are ready to be played.
+    pub fn shelf(&self) -> &Arc<Shelf> {
+        &self.shelf
+    }
+
+    /// Puts a sound on the shelf that was wanted; `None`: it cannot be had.
+    pub fn fill(&self, sound: &Stored, samples: Option<Samples>) {
+        self.shelf.put(self.clock.now(), sound, samples);
     }
 
     /// What was carried so far, and what is open now.

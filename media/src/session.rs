@@ -2,6 +2,7 @@
 
 mod outbox;
 mod quality;
+mod rooms;
 pub(crate) mod speech;
 mod timetable;
 pub(crate) mod watch;
@@ -20,14 +21,16 @@ use crate::dtls::{Identity, Room};
 use crate::end::{End, Moved, Received, Surroundings};
 use crate::guard::Kind;
 use crate::packet::Packet;
+use crate::play::booth::Booth;
 use crate::recording::tap::{Tap, Tapped};
 use crate::session::outbox::Outbox;
+use crate::session::rooms::Rooms;
 use crate::session::timetable::Timetable;
 use crate::stream::{Aim, Look};
 use crate::transcode::mouth::{Change, Spoken};
 
 /// As many sides as [`Side`] says that a call may have.
-const SIDES_OF_A_CALL: usize = 64;
+const SIDES_OF_A_CALL: usize = 128;
 /// How often peers that have fallen silent are looked for, while any side is open.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often handshakes that wait are asked whether something is to be repeated.
@@ -94,8 +97,10 @@ pub(crate) struct Sessions {
     events: VecDeque<Event>,
     look_at: Moment,
     secrecy: Secrecy,
-    timetable: Timetable,
+    timetable: Timetable<Slot>,
+    rooms: Rooms,
     outbox: Outbox,
+    booth: Booth,
     identity: Option<Identity>,
     /// Sides that shake hands now.
     shaking: Vec<Slot>,
@@ -133,6 +138,7 @@ impl Family {
 
 impl Sessions {
     /// None, with a certificate for handshakes.
+    #[cfg(test)]
     pub(crate) fn with_identity(identity: Identity) -> Self {
         Self { identity: Some(identity), ..Self::default() }
     }
@@ -140,6 +146,22 @@ impl Sessions {
     /// With a way to keep what is said.
     pub(crate) fn kept_by(self, tap: Tap) -> Self {
         Self { tap, ..self }
+    }
+
+    /// None, with a certificate for handshakes, and what can be played.
+    pub(crate) fn new(identity: Identity, booth: Booth) -> Self {
+        Self { identity: Some(identity), booth, ..Self::default() }
+    }
+
+    /// The same with other things to be played.
+    #[cfg(test)]
+    pub(crate) fn booth(&mut self) -> &mut Booth {
+        &mut self.booth
+    }
+
+    /// How many sides' peers hear something that we play.
+    pub(crate) fn listeners(&self) -> u64 {
+        self.booth.listeners()
     }
 
     /// Opens a side; `None` if it [cannot be](Self::may_open).
@@ -205,13 +227,20 @@ impl Sessions {
         self.with(slot, |end, around| end.agree(now, terms, around));
         self.note_terms(now, slot);
         self.open_mouth(now, slot);
+        self.retarget(now, slot);
         self.reroute(slot, change);
+        if change == Change::Terms {
+            self.agree_in_room(slot);
+        }
     }
 
     /// Two sides of a call hear each other, and nobody else.
     pub(crate) fn join(&mut self, a: Side, b: Side) {
         let (Some(one), Some(other)) = (self.slot_of(a), self.slot_of(b)) else { return };
-        if a.call != b.call || one == other {
+        let mixes = |slot: Slot| {
+            self.ends.get(slot.index()).and_then(Option::as_ref).is_some_and(|e| e.place.is_some())
+        };
+        if a.call != b.call || one == other || mixes(one) || mixes(other) {
             return;
         }
         if self.end(one).is_some_and(|end| end.joined == Some(other)) {
@@ -297,10 +326,14 @@ impl Sessions {
 
     /// Ends a side. Its place is left for who opens another [in it](Self::open_in), or
     /// [frees](Self::free) it.
-    pub(crate) fn close(&mut self, side: Side) -> Option<(Slot, Heard)> {
+    pub(crate) fn close(&mut self, now: Moment, side: Side) -> Option<(Slot, Heard)> {
         let slot = self.slots.remove(&side)?;
+        self.stop_playing(now, slot);
         self.part(slot);
         let end = self.ends.get_mut(slot.index())?.take()?;
+        if let Some(place) = end.place {
+            self.leave_room(side, place);
+        }
         Some((slot, end.heard()))
     }
 
@@ -344,11 +377,14 @@ impl Sessions {
         }
         let guarded = end.is_guarded();
         let word = end.word(now, kind, packet);
-        let joined = end.joined;
+        let (joined, side, place) = (end.joined, end.side, end.place);
         if let (Kind::Sound, Some(tapped)) = (kind, &mut end.tapped) {
             self.tap.copy(now, tapped, packet.bytes());
         }
         self.hear_keys(now, slot, word, packet);
+        if let Some(place) = place {
+            return self.hear_in_room(now, (side, place), word, packet);
+        }
         let Some(joined) = joined else { return Way::Unheard };
         match self.speak(now, joined, word, packet) {
             Spoken::Now => {}
@@ -406,7 +442,8 @@ impl Sessions {
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let shake_at = (!self.shaking.is_empty()).then_some(self.shake_at);
         let look_at = (self.len() > 0).then_some(self.look_at);
-        let due = [look_at, shake_at, self.timetable.deadline(), self.tap.deadline()];
+        let (tap, rooms) = (self.tap.deadline(), self.rooms.deadline());
+        let due = [look_at, shake_at, self.timetable.deadline(), rooms, tap];
         due.into_iter().flatten().min()
     }
 
@@ -428,6 +465,7 @@ impl Sessions {
             }
         }
         self.handle_due(now);
+        self.handle_rooms(now);
         self.tap.handle_deadline(now);
     }
 
@@ -522,7 +560,7 @@ mod tests {
         let way = come(&mut sessions, NOW, reports, at("198.51.100.1:4001"), &report);
         assert_eq!(way, Way::To(slots[1], Port::Reports, at("[2001:db8::2]:5001")));
 
-        sessions.close(side(1));
+        sessions.close(NOW, side(1));
         assert_eq!(from_ada(&mut sessions), Way::Unheard);
     }
 
@@ -600,17 +638,17 @@ mod tests {
     }
 
     #[test]
-    fn a_call_has_at_most_64_sides_and_a_place_is_used_again() {
+    fn a_call_has_at_most_128_sides_and_a_place_is_used_again() {
         let mut sessions = Sessions::default();
-        for leg in 0..64 {
+        for leg in 0..128 {
             assert!(sessions.open(side(leg), Family::V4).is_some());
         }
-        assert_eq!(sessions.open(side(64), Family::V4), None);
-        let (slot, _) = sessions.close(side(7)).unwrap();
+        assert_eq!(sessions.open(side(128), Family::V4), None);
+        let (slot, _) = sessions.close(NOW, side(7)).unwrap();
         sessions.free(slot);
-        assert_eq!(sessions.close(side(7)), None);
-        assert_eq!(sessions.open(side(64), Family::V4), Some(slot));
-        assert_eq!(sessions.open(side(64), Family::V4), None, "it is open");
+        assert_eq!(sessions.close(NOW, side(7)), None);
+        assert_eq!(sessions.open(side(128), Family::V4), Some(slot));
+        assert_eq!(sessions.open(side(128), Family::V4), None, "it is open");
     }
 
     #[test]

@@ -225,8 +225,9 @@ impl Storm {
 
     /// The call ends: what was heard from Ada, and from Bob.
     pub fn end(mut self) -> [Heard; 2] {
-        [Phone::Ada, Phone::Bob]
-            .map(|phone| self.sessions.close(side(phone)).map_or_else(Heard::default, |(_, h)| h))
+        [Phone::Ada, Phone::Bob].map(|phone| {
+            self.sessions.close(self.now, side(phone)).map_or_else(Heard::default, |(_, h)| h)
+        })
     }
 }
 

@@ -15,6 +15,8 @@ use crate::dtls::Identity;
 use crate::guard;
 use crate::inbox::{Inbox, State};
 use crate::io::{Io, Kind, Wire};
+use crate::play::booth::Booth;
+use crate::play::shelf::Shelf;
 use crate::ports::Ports;
 use crate::recording::tap::Tap;
 use crate::rtp::Datagram;
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) ports: Arc<Mutex<Ports>>,
     pub(crate) clock: Clock,
     pub(crate) identity: Identity,
+    /// What can be played.
+    pub(crate) shelf: Arc<Shelf>,
 }
 
 /// A side's pair, or a spare one.
@@ -90,7 +94,8 @@ impl<F: Fn(Event)> Worker<F> {
     ) -> io::Result<(Self, Found)> {
         let (wire, no_ring) = Wire::new(io, shared.inbox.bell())?;
         let found = Found { kind: wire.kind(), no_ring };
-        let sessions = Sessions::with_identity(shared.identity.clone()).kept_by(tap);
+        let booth = Booth::new(Arc::clone(&shared.shelf));
+        let sessions = Sessions::new(shared.identity.clone(), booth).kept_by(tap);
         let worker = Self {
             shared,
             events,
@@ -223,6 +228,7 @@ impl<F: Fn(Event)> Worker<F> {
         self.turn.secrecy = self.sessions.take_secrecy();
         self.turn.unrecorded = self.sessions.take_unrecorded();
         self.turn.open = self.sessions.len() as u64;
+        self.turn.listeners = self.sessions.listeners();
         self.turn.spare = self.spares.len() as u64;
         self.shared.tally.add(&self.turn);
         self.turn = Counters::default();
@@ -283,6 +289,12 @@ impl<F: Fn(Event)> Worker<F> {
             }
             Wish::Pause { side } => self.sessions.pause(now, side),
             Wish::Resume { side } => self.sessions.resume(now, side),
+            Wish::Mix { side, part } => self.sessions.mix(now, side, part),
+            Wish::Cue { side, cue } => self.sessions.cue(side, cue),
+            Wish::Play { side, play, clip, how } => {
+                self.sessions.play(now, side, (play, clip, how));
+            }
+            Wish::Hush { side, play } => self.sessions.hush(now, side, play),
             Wish::Close { side } => {
                 let heard = self.close(now, side);
                 (self.events)(Event::Closed { side, heard });
@@ -395,7 +407,7 @@ impl<F: Fn(Event)> Worker<F> {
         };
         if let Err(error) = self.wire.open(slot, pair) {
             tracing::warn!(%error, "a port cannot be watched");
-            self.sessions.close(side);
+            self.sessions.close(now, side);
             self.sessions.free(slot);
             self.give_back(now, port);
             return None;
@@ -442,7 +454,7 @@ impl<F: Fn(Event)> Worker<F> {
         self.sessions.end_recording(now, side);
         self.sessions.say_goodbye(now, side);
         self.transmit();
-        let Some((slot, heard)) = self.sessions.close(side) else { return Heard::default() };
+        let Some((slot, heard)) = self.sessions.close(now, side) else { return Heard::default() };
         self.turn.quality.add(&heard);
         self.wire.unsettle(slot);
         self.keep(now, slot);

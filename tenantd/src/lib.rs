@@ -28,6 +28,7 @@ pub mod resolver;
 pub mod secret;
 pub mod serve;
 pub mod signals;
+pub mod sounds;
 pub mod uploads;
 pub mod write_behind;
 

@@ -6,7 +6,8 @@ use super::tree::Tree;
 const SRC: &str = "tenantd/pbx/src/";
 
 /// Modules of the ground floor: words that everybody may use, and that use only each other.
-const WORDS: &[&str] = &["moment", "id", "chance", "flow", "media", "record", "story", "board"];
+const WORDS: &[&str] =
+    &["moment", "id", "chance", "flow", "play", "media", "record", "story", "board"];
 
 /// Modules above it, and which others each may use besides words.
 const FLOORS: &[(&str, &[&str])] = &[

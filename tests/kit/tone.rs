@@ -56,6 +56,23 @@ pub fn level_of(sound: &Sound, hz: f64) -> Option<f64> {
     (!samples.is_empty()).then(|| 10.0 * (energy / samples.len() as f64).log10())
 }
 
+/// How loud a tone is among others, over the whole of a sound: its effective value, in decibels of full
+/// scale. What lies 30 Hz beside it hardly counts in a second of sound.
+pub fn level_among(sound: &Sound, hz: f64) -> f64 {
+    let (mut real, mut imaginary) = (0.0, 0.0);
+    let whole = sound.samples.len() as f64;
+    for (n, sample) in sound.samples.iter().enumerate() {
+        // Hann's window: neighbours do not leak into it.
+        let window = 1.0 - (TAU * n as f64 / whole).cos();
+        let (sin, cos) = (TAU * hz * n as f64 / f64::from(sound.rate)).sin_cos();
+        let sample = f64::from(*sample) / 32_768.0 * window;
+        real += sample * cos;
+        imaginary += sample * sin;
+    }
+    let amplitude = real.hypot(imaginary) * 2.0 / whole.max(1.0);
+    20.0 * (amplitude / std::f64::consts::SQRT_2).max(1e-6).log10()
+}
+
 /// A tone at half of full scale.
 pub fn sine(rate: u32, hz: f64, samples: usize) -> Sound {
     let sample = |n: usize| 16_000.0 * (TAU * hz * n as f64 / f64::from(rate)).sin();
@@ -117,6 +134,17 @@ mod tests {
         sound.samples.extend([0; 16_000]);
         assert_eq!(level_of(&sound, 1_000.0), Some(level), "silence is no part of it");
         assert_eq!(level_of(&sound, 440.0), None);
+    }
+
+    #[test]
+    fn tones_are_told_from_each_other_when_they_sound_together() {
+        let (a, b) = (sine(8_000, 440.0, 8_000), sine(8_000, 700.0, 8_000));
+        let both = a.samples.iter().zip(&b.samples).map(|(a, b)| a / 2 + b / 20).collect();
+        let both = Sound { rate: 8_000, samples: both };
+        let level = |hz| level_among(&both, hz);
+        assert!((level(440.0) + 15.26).abs() < 0.1, "{}", level(440.0));
+        assert!((level(700.0) + 35.26).abs() < 0.1, "{}", level(700.0));
+        assert!(level(1_000.0) < -70.0, "{}", level(1_000.0));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! and no longer.
 
 mod calls;
+mod conference;
 mod demo;
 mod dialogs;
 mod encryption;
@@ -18,6 +19,7 @@ mod nat;
 mod nodes;
 mod objects;
 mod page;
+mod played;
 mod process;
 mod provisioning;
 mod recordings;

@@ -3,11 +3,13 @@
 mod bad_lines;
 mod calls;
 mod carriers;
+mod conferences;
 mod keepalive;
 mod limits;
 mod nat;
 mod nodes;
 mod phones;
+mod played;
 mod recordings;
 mod reliable;
 mod renewal;

@@ -113,6 +113,27 @@ fn rest(language: Language, event: &Event) -> String {
             fill("story.recording_resumed", &[("number", number)])
         }
         Event::Unrecorded => language.get("story.unrecorded").to_owned(),
+        Event::DialledAnnouncement { number, sound } => {
+            fill("story.announcement", &[("number", number), ("sound", sound)])
+        }
+        Event::SoundMissing { number } => fill("story.sound_missing", &[("number", number)]),
+        _ => in_conference(language, event),
+    }
+}
+
+fn in_conference(language: Language, event: &Event) -> String {
+    let about = |key: &str, number: &str| language.fill(key, &[("number", number)]);
+    match event {
+        Event::DialledConference { number, members } => {
+            let members = members.to_string();
+            language.fill("story.conference", &[("number", number), ("members", &members)])
+        }
+        Event::ConferenceFull { number } => about("story.conference_full", number),
+        Event::PinAsked { number } => about("story.pin_asked", number),
+        Event::PinWrong { number } => about("story.pin_wrong", number),
+        Event::EnteredConference { number } => about("story.entered_conference", number),
+        Event::Muted { number } => about("story.muted", number),
+        Event::Unmuted { number } => about("story.unmuted", number),
         _ => String::new(),
     }
 }
@@ -136,6 +157,7 @@ pub(crate) fn key_of(ending: Ending) -> &'static str {
         Ending::ServerStopped => "server_stopped",
         Ending::ServerFailed => "server_failed",
         Ending::NotEncrypted => "not_encrypted",
+        Ending::Announced => "announced",
     }
 }
 

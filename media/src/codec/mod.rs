@@ -186,6 +186,15 @@ impl Encoder {
         }
     }
 
+    /// What comes next continues nothing: whoever unpacks it may have heard another encoder before.
+    pub fn begin_anew(&mut self) {
+        match self {
+            Self::Pcmu | Self::Pcma => {}
+            Self::G722(encoder) => **encoder = g722::Encoder::default(),
+            Self::Opus(encoder) => encoder.begin_anew(),
+        }
+    }
+
     /// The peer says which share of our packets is lost: what can be sent twice is, accordingly.
     pub fn handle_loss(&mut self, percent: u8) {
         match self {

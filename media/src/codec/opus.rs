@@ -134,6 +134,11 @@ impl Encoder {
         self.encoder.packet_loss_perc = i32::from(percent.clamp(EXPECTED_LOSS, 30));
     }
 
+    /// What comes next continues nothing.
+    pub fn begin_anew(&mut self) {
+        let _ = self.encoder.reset_state();
+    }
+
     /// Packs 10, 20, 40 or 60 ms; returns how many bytes, none if it is another length.
     pub fn encode(&mut self, samples: &[i16], out: &mut [u8]) -> usize {
         let step = self.rate.per_ms() * 10;

@@ -48,6 +48,14 @@ impl Resampler {
         Some(Self { up, down, taps_a_phase, taps, past: vec![0.0; taps_a_phase - 1], ahead: 0 })
     }
 
+    /// Goes on where another of the same rates is: what both hear next has the same past.
+    pub fn follow(&mut self, other: &Self) {
+        if self.past.len() == other.past.len() {
+            self.past.copy_from_slice(&other.past);
+            self.ahead = other.ahead;
+        }
+    }
+
     /// Reads `from` and writes into `to`, which has room for all that comes of it; returns how many
     /// samples. `room` is where it works; it keeps its memory.
     pub fn run(&mut self, from: &[i16], to: &mut [i16], room: &mut Vec<f32>) -> usize {

@@ -32,6 +32,8 @@ pub(crate) struct End {
     pub(crate) side: Side,
     pub(crate) family: Family,
     pub(crate) joined: Option<Slot>,
+    /// Its place in its session's conference.
+    pub(crate) place: Option<usize>,
     pub(crate) terms: Option<Box<Terms>>,
     pub(crate) stream: Stream,
     /// What is made of what the peer says, and what we say to it ourselves.
@@ -90,6 +92,7 @@ impl End {
             side,
             family,
             joined: None,
+            place: None,
             terms: None,
             stream: Stream::default(),
             speech: Speech::default(),

@@ -198,14 +198,16 @@ impl Wire {
         }
     }
 
-    /// Sends what came from nobody. It is rare, and so leaves at once by a call of its own.
-    pub(crate) fn send(&self, from: At, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    /// Sends what came from nobody. What a ring sends leaves with the next wait.
+    pub(crate) fn send(&mut self, from: At, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
         let (socket, to) = self.pairs.out(from, to).ok_or(io::ErrorKind::NotConnected)?;
-        let sent = match to {
-            Some(to) => socket.send_to(bytes, to),
-            None => socket.send(bytes),
-        };
-        sent.map(drop)
+        match &mut self.way {
+            Way::Epoll(_) => match to {
+                Some(to) => socket.send_to(bytes, to).map(drop),
+                None => socket.send(bytes).map(drop),
+            },
+            Way::Uring(uring) => uring.send(socket, to, bytes),
+        }
     }
 
     /// Asks where each packet goes that has come, and sends it there. What a ring sends leaves with
@@ -263,6 +265,7 @@ mod tests {
                 None
             });
             sum.starved += carried.starved;
+            sum.unsent += carried.unsent;
             if count == 0 {
                 return sum;
             }
@@ -336,6 +339,33 @@ mod tests {
             });
             assert_eq!(next, [EACH; PORTS as usize]);
             assert_eq!(carried.starved > 0, wire.kind() == Kind::IoUring);
+        }
+    }
+
+    #[test]
+    fn what_is_ours_leaves_with_the_next_wait_or_before_its_port_closes() {
+        const MANY: u16 = 200;
+        for mut wire in wires() {
+            let (phone, there) = (socket(), open(&mut wire, 0));
+            phone.set_read_timeout(Some(TRIED_FOR)).unwrap();
+            let (at, back) = ((Slot::of(0), Port::Sound), phone.local_addr().unwrap());
+            let mut heard = |number: u16| {
+                let mut room = [0; 8];
+                let (len, from) = phone.recv_from(&mut room).unwrap();
+                assert_eq!((&room[..len], from), (&number.to_be_bytes()[..], there));
+            };
+            for number in 0..MANY {
+                wire.send(at, back, &number.to_be_bytes()).unwrap();
+            }
+            wire.wait(Some(Duration::ZERO)).unwrap();
+            (0..MANY).for_each(&mut heard);
+            wire.send(at, back, &7_u16.to_be_bytes()).unwrap();
+            wire.close(Slot::of(0));
+            heard(7);
+            let (nobody, _) = (SocketAddr::from((Ipv4Addr::BROADCAST, 9)), open(&mut wire, 0));
+            let refused = wire.send(at, nobody, b"x").is_err();
+            let unsent = turns(&mut wire, |_, _| {}).unsent;
+            assert_eq!((refused, unsent), (wire.kind() == Kind::Epoll, u64::from(!refused)));
         }
     }
 

@@ -22,12 +22,14 @@ use super::arrival::{self, ADDRESS, ADDRESS_AT, BEFORE};
 use super::pairs::{Pairs, Place};
 use super::uring_buffers::{Buffer, Buffers, COUNT, GROUP};
 use super::{At, Carried, Onward};
-use crate::packet::Packet;
+use crate::packet::{Packet, ROOM};
 use crate::session::Slot;
 use crate::socket::Pair;
 
 /// What can be asked for between two calls: every packet sent on, and as many ports opened.
 const ASKED: u32 = COUNT as u32 * 2;
+/// How many datagrams of our own wait for the next call; one more makes it come.
+const MADE: usize = 128;
 /// What can be told: more than there are buffers, so that it is never cut short by packets.
 const TOLD: u32 = COUNT as u32 * 8;
 /// `IORING_ENTER_GETEVENTS`: the kernel finishes what it has put off.
@@ -47,8 +49,18 @@ pub(super) struct Uring {
     /// Sent with the next call, and free after it.
     sending: Vec<Buffer>,
     queued: Carried,
+    /// Datagrams of our own, the first of which are sent with the next call.
+    made: Box<[Made]>,
+    made_waiting: usize,
     /// Ports that have stopped receiving.
     stopped: Vec<Told>,
+}
+
+/// Room for a datagram of our own, and for where it goes.
+#[derive(Clone)]
+struct Made {
+    bytes: [u8; ROOM],
+    address: [u8; ADDRESS],
 }
 
 /// What an entry of the kernel's list is about.
@@ -58,8 +70,10 @@ enum Told {
     Woken,
     /// A socket received, in this life of its.
     Received { slot: Slot, place: Place, life: u32 },
-    /// A datagram of so many bytes was not sent.
+    /// A datagram of so many bytes was not sent on.
     Unsent { bytes: u32 },
+    /// One of our own was not sent.
+    Unmade,
     /// Whatever was cancelled is.
     Cancelled,
 }
@@ -87,6 +101,8 @@ impl Uring {
             lives: Vec::new(),
             sending: Vec::with_capacity(usize::from(COUNT)),
             queued: Carried::default(),
+            made: vec![Made { bytes: [0; ROOM], address: [0; ADDRESS] }; MADE].into(),
+            made_waiting: 0,
             stopped: Vec::with_capacity(usize::from(COUNT)),
         };
         uring.listen();
@@ -119,6 +135,7 @@ impl Uring {
     /// Cancels what the kernel does at a pair. It has let go of both ports when this returns, and
     /// what it had told already is known to be old.
     pub(super) fn close(&mut self, slot: Slot, pair: Pair) {
+        self.send_made();
         self.cancel(slot, Place::Sound);
         self.cancel(slot, Place::Reports);
         self.end_life(slot, Place::Sound);
@@ -128,6 +145,7 @@ impl Uring {
 
     /// The same with the socket beside it.
     pub(super) fn close_settled(&mut self, slot: Slot, socket: UdpSocket) {
+        self.send_made();
         self.cancel(slot, Place::Settled);
         self.end_life(slot, Place::Settled);
         drop(socket);
@@ -180,9 +198,50 @@ impl Uring {
     /// Packets are sent while the kernel takes the list (`MSG_DONTWAIT`: at once or not at all), so
     /// their buffers are free when it has taken all of it.
     fn free_sent(&mut self) {
-        if !self.sending.is_empty() && self.ring.submission().is_empty() {
+        let waiting = !self.sending.is_empty() || self.made_waiting > 0;
+        if waiting && self.ring.submission().is_empty() {
             self.buffers.give_back(self.sending.drain(..));
+            self.made_waiting = 0;
         }
+    }
+
+    /// What is ours leaves before its socket closes.
+    fn send_made(&mut self) {
+        if self.made_waiting > 0 {
+            self.submit();
+        }
+    }
+
+    /// Sends what came from nobody, with the next call.
+    pub(super) fn send(
+        &mut self,
+        socket: &UdpSocket,
+        to: Option<SocketAddr>,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        if self.made_waiting == MADE || self.ring.submission().is_full() {
+            self.submit();
+        }
+        let full = || io::Error::from(io::ErrorKind::WouldBlock);
+        let made = self.made.get_mut(self.made_waiting).ok_or_else(full)?;
+        made.bytes.get_mut(..bytes.len()).ok_or_else(full)?.copy_from_slice(bytes);
+        let send =
+            opcode::Send::new(Fd(socket.as_raw_fd()), made.bytes.as_ptr(), bytes.len() as u32);
+        let send = match to {
+            None => send,
+            Some(to) => {
+                let len = arrival::write_address(&mut made.address, to);
+                let address = made.address.as_ptr().cast();
+                send.dest_addr(address).dest_addr_len(len as libc::socklen_t)
+            }
+        };
+        let send = send.flags(libc::MSG_DONTWAIT).build();
+        let send = send.flags(squeue::Flags::SKIP_SUCCESS).user_data(Told::Unmade.number());
+        // SAFETY: the datagram stays as it is until the kernel has taken the list, and its socket is
+        // closed after that.
+        unsafe { self.ring.submission().push(&send) }.map_err(|_| full())?;
+        self.made_waiting += 1;
+        Ok(())
     }
 
     /// Ports stop when there is no buffer for a packet; it waits there, and buffers are free again.
@@ -196,7 +255,7 @@ impl Uring {
                     }
                 }
                 Told::Woken => self.listen(),
-                Told::Received { .. } | Told::Unsent { .. } | Told::Cancelled => {}
+                Told::Received { .. } | Told::Unsent { .. } | Told::Unmade | Told::Cancelled => {}
             }
         }
     }
@@ -263,6 +322,7 @@ impl Uring {
                 }
                 Told::Woken if ended => self.stopped.push(what),
                 Told::Woken | Told::Cancelled => {}
+                Told::Unmade => carried.unsent += 1,
                 Told::Unsent { bytes } => {
                     carried.unsent += 1;
                     carried.relayed = carried.relayed.saturating_sub(1);
@@ -329,6 +389,8 @@ impl Told {
     const RECEIVED: u64 = 1;
     const UNSENT: u64 = 2;
     const CANCELLED: u64 = 3;
+    /// What else was not sent.
+    const OURS: u64 = 1 << 32;
     /// Two bits say what it is about.
     const KIND: u32 = 62;
     /// Lives are counted in 28 bits, slots have 32, and two say which socket.
@@ -344,6 +406,7 @@ impl Told {
                 Self::RECEIVED << Self::KIND | u64::from(life) << Self::LIFE | at
             }
             Self::Unsent { bytes } => Self::UNSENT << Self::KIND | u64::from(bytes),
+            Self::Unmade => Self::UNSENT << Self::KIND | Self::OURS,
             Self::Cancelled => Self::CANCELLED << Self::KIND,
         }
     }
@@ -352,6 +415,7 @@ impl Told {
     fn read(number: u64) -> Self {
         match number >> Self::KIND {
             Self::WOKEN => Self::Woken,
+            Self::UNSENT if number & Self::OURS != 0 => Self::Unmade,
             Self::UNSENT => Self::Unsent { bytes: number as u32 },
             Self::RECEIVED => {
                 let slot = Slot::of((number >> 2) as u32);
@@ -376,6 +440,7 @@ mod tests {
             Told::Woken,
             Told::Cancelled,
             Told::Unsent { bytes: 2_112 },
+            Told::Unmade,
             Told::Received { slot: Slot::of(0), place: Place::Sound, life: 0 },
             Told::Received { slot: Slot::of(u32::MAX), place: Place::Reports, life: Told::LIVES },
             Told::Received { slot: Slot::of(7), place: Place::Settled, life: 1 },

@@ -43,6 +43,11 @@ impl Outbox {
         self.waiting == MOST
     }
 
+    /// For how many there is room.
+    pub(crate) fn left(&self) -> usize {
+        MOST - self.waiting
+    }
+
     /// Adds what `make` makes, if it makes anything and there is room.
     pub(crate) fn add(
         &mut self,

@@ -32,11 +32,12 @@ impl End {
         packet: &mut Packet<'_>,
     ) -> Option<(Port, SocketAddr)> {
         let mouth = self.speech.mouth.as_ref()?;
-        if self.speech.exchange.are_passed(now) && !mouth.converts() {
+        let makes_sound = mouth.makes_sound() || self.place.is_some();
+        if self.speech.exchange.are_passed(now) && !makes_sound {
             return None;
         }
         let sent = mouth.outgoing.sent();
-        let sender = (mouth.converts() && sent.packets > 0).then_some(Sender {
+        let sender = (makes_sound && sent.packets > 0).then_some(Sender {
             timestamp: mouth.outgoing.timestamp_at(now),
             packets: sent.packets,
             octets: sent.octets,

@@ -4,13 +4,14 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use pbx::media::{Digit, Event, Side, Terms, Tones};
+use pbx::media::{Clip, Digit, Event, Often, PlayEnd, PlayId, Side, Terms, Tones};
 use pbx::moment::Moment;
 
 use crate::digits::ear::Ear;
 use crate::end::End;
 use crate::guard::Kind;
 use crate::packet::Packet;
+use crate::play::booth::Booth;
 use crate::report::Exchange;
 use crate::report::rtcp::Ending;
 use crate::rtp::{Datagram, Header};
@@ -22,8 +23,10 @@ use crate::transcode::mouth::{Change, Mouth, Spoken};
 use crate::transcode::route::{Fate, Route};
 use crate::transcode::saying::Said;
 
-/// How many sides are served before packets have their turn: packing 20 ms of Opus takes 0.15 ms.
-const AT_ONCE: usize = 4;
+/// How much is done before packets have their turn, counted in copies of what is packed already:
+/// packing 20 ms of Opus takes 0.15 ms.
+const AT_ONCE: usize = 32;
+const PACKING: usize = 8;
 
 /// What is made of what one phone says.
 #[derive(Debug, Default)]
@@ -44,6 +47,11 @@ impl Speech {
     /// Signalling says what was agreed on with it.
     pub(crate) fn agree(&mut self, terms: &Terms) {
         self.ear.agree(terms);
+    }
+
+    /// Whether its phone hears what we play.
+    fn plays(&self) -> bool {
+        self.mouth.as_ref().is_some_and(|mouth| mouth.plays())
     }
 }
 
@@ -233,16 +241,94 @@ impl Sessions {
 
     /// Makes the packets that are due, a few at a time.
     pub(super) fn handle_due(&mut self, now: Moment) {
-        let mut served = 0;
-        while served < AT_ONCE && !self.outbox.is_full() {
+        let mut done = 0;
+        while done < AT_ONCE && !self.outbox.is_full() {
             let Some((at, slot)) = self.timetable.take(now) else { return };
-            let Self { ends, outbox, .. } = self;
+            let Self { ends, outbox, booth, .. } = self;
             let end = ends.get_mut(slot.index()).and_then(Option::as_mut);
             let Some(end) = end.filter(|end| end.speech.due_at == Some(at)) else { continue };
             end.speech.due_at = None;
-            outbox.add(slot, |packet| end.make(now, packet));
-            served += 1;
+            let packed = booth.packed();
+            let plays = end.speech.plays();
+            outbox.add(slot, |packet| end.make(now, booth, packet));
+            done += match plays && booth.packed() == packed {
+                true => 1,
+                false => PACKING,
+            };
+            self.tell_played(slot);
             self.schedule(slot);
+        }
+    }
+
+    /// A call wishes that a side's peer hears a clip.
+    pub(crate) fn play(&mut self, now: Moment, side: Side, wished: (PlayId, Clip, Often)) {
+        let slot = self.slot_of(side);
+        let Self { ends, booth, .. } = self;
+        let end = slot.and_then(|slot| ends.get_mut(slot.index())).and_then(Option::as_mut);
+        let played = match (slot, end) {
+            (Some(slot), Some(end)) => match (&mut end.speech.mouth, &end.terms) {
+                (Some(mouth), Some(terms)) => {
+                    mouth.play(now, booth, (slot.index(), terms), wished);
+                    Some(slot)
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        match played {
+            Some(slot) => {
+                self.tell_played(slot);
+                self.schedule(slot);
+            }
+            // Nobody can hear it: nothing was agreed on that we know.
+            None => {
+                let end = PlayEnd::Missing;
+                self.events.push_back(Event::Played { side, play: wished.0, end });
+            }
+        }
+    }
+
+    /// A call wishes that a clip is not played any more.
+    pub(crate) fn hush(&mut self, now: Moment, side: Side, play: PlayId) {
+        let Some(slot) = self.slot_of(side) else { return };
+        self.with_mouth(slot, |mouth, booth, _| mouth.hush(now, booth, play));
+        self.tell_played(slot);
+        self.schedule(slot);
+    }
+
+    /// Nothing is played to a side any more: it is about to be closed.
+    pub(super) fn stop_playing(&mut self, now: Moment, slot: Slot) {
+        self.with_mouth(slot, |mouth, booth, _| mouth.stop(now, booth));
+        self.tell_played(slot);
+    }
+
+    /// A side's terms are new.
+    pub(super) fn retarget(&mut self, now: Moment, slot: Slot) {
+        self.with_mouth(slot, |mouth, booth, terms| {
+            if let Some(terms) = terms {
+                mouth.retarget(now, booth, terms);
+            }
+        });
+    }
+
+    fn with_mouth(&mut self, slot: Slot, act: impl FnOnce(&mut Mouth, &mut Booth, Option<&Terms>)) {
+        let Self { ends, booth, .. } = self;
+        let end = ends.get_mut(slot.index()).and_then(Option::as_mut);
+        if let Some(end) = end
+            && let Some(mouth) = &mut end.speech.mouth
+        {
+            act(mouth, booth, end.terms.as_deref());
+        }
+    }
+
+    fn tell_played(&mut self, slot: Slot) {
+        let Self { ends, events, .. } = self;
+        let end = ends.get_mut(slot.index()).and_then(Option::as_mut);
+        let Some(end) = end else { return };
+        let side = end.side;
+        let Some(mouth) = &mut end.speech.mouth else { return };
+        while let Some((play, end)) = mouth.poll_ended() {
+            events.push_back(Event::Played { side, play, end });
         }
     }
 
@@ -266,6 +352,7 @@ impl End {
     fn make(
         &mut self,
         now: Moment,
+        booth: &mut Booth,
         packet: &mut Packet<'_>,
     ) -> Option<(Port, std::net::SocketAddr)> {
         if self.speech.exchange.deadline().is_some_and(|at| at <= now) {
@@ -273,7 +360,7 @@ impl End {
             return self.report(now, Ending::GoesOn, packet);
         }
         let mouth = self.speech.mouth.as_mut()?;
-        match mouth.handle_deadline(now, packet) {
+        match mouth.handle_deadline(now, booth, packet) {
             Said::Something => self.send(now, (Kind::Sound, Port::Sound), packet),
             Said::Nothing => None,
         }

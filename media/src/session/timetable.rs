@@ -1,23 +1,27 @@
-//! When which side has something to do, although nothing comes: the next is found at once.
+//! When which side, or conference, has something to do, although nothing comes: the next is found at once.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use pbx::moment::Moment;
 
-use crate::session::Slot;
-
-/// A side may stand in it more than once; its own word counts (`due_at`), and what
+/// Each may stand in it more than once; its own word counts (`due_at`), and what
 /// is out of date falls out when its time comes.
-#[derive(Debug, Default)]
-pub(crate) struct Timetable {
-    due: BinaryHeap<Reverse<(Moment, Slot)>>,
+#[derive(Debug)]
+pub(crate) struct Timetable<K> {
+    due: BinaryHeap<Reverse<(Moment, K)>>,
 }
 
-impl Timetable {
-    /// A side has something to do then.
-    pub(crate) fn add(&mut self, at: Moment, slot: Slot) {
-        self.due.push(Reverse((at, slot)));
+impl<K: Ord> Default for Timetable<K> {
+    fn default() -> Self {
+        Self { due: BinaryHeap::new() }
+    }
+}
+
+impl<K: Ord + Copy> Timetable<K> {
+    /// A side, or a conference, has something to do then.
+    pub(crate) fn add(&mut self, at: Moment, who: K) {
+        self.due.push(Reverse((at, who)));
     }
 
     /// When the first has.
@@ -26,7 +30,7 @@ impl Timetable {
     }
 
     /// Takes the first that has something to do by now.
-    pub(crate) fn take(&mut self, now: Moment) -> Option<(Moment, Slot)> {
+    pub(crate) fn take(&mut self, now: Moment) -> Option<(Moment, K)> {
         self.deadline().filter(|at| *at <= now)?;
         self.due.pop().map(|Reverse(due)| due)
     }

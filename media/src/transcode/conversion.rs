@@ -66,6 +66,13 @@ impl Conversion {
         }
     }
 
+    /// Something else is heard instead: what was said until now is not heard later.
+    pub(crate) fn interrupt(&mut self) {
+        self.next_at = None;
+        self.listener.pause();
+        self.speaker.end();
+    }
+
     /// Units of a millisecond, the listener's.
     pub(crate) fn listeners_clock(&self) -> u32 {
         self.listener.clock()
@@ -93,9 +100,7 @@ impl Conversion {
         let at = if now.since(at) > BEHIND { now } else { at };
         let (frame, samples) = (self.listener.frame(), self.listener.samples());
         if self.speaker.fill(now, samples) == Filled::Nothing {
-            self.next_at = None;
-            self.listener.pause();
-            self.speaker.end();
+            self.interrupt();
             return Said::Nothing;
         }
         self.next_at = Some(at + frame);

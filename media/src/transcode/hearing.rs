@@ -184,6 +184,12 @@ impl Hearing {
         self.ready.drain(..count.min(self.ready.len()));
     }
 
+    /// What came is not heard any more, and what comes next begins anew.
+    pub(crate) fn forget(&mut self) {
+        self.jitter.forget();
+        self.ready.clear();
+    }
+
     /// What is unpacked is not heard any more: the speaker has stopped.
     pub(crate) fn end(&mut self) {
         self.ready.clear();

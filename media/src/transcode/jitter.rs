@@ -288,7 +288,8 @@ impl Jitter {
         crowded
     }
 
-    fn forget(&mut self) {
+    /// What waits is not heard, and what comes next is another stream.
+    pub(crate) fn forget(&mut self) {
         self.kept.iter_mut().for_each(|kept| kept.sequence = None);
         self.stream = None;
         self.state = State::Idle;

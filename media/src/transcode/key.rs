@@ -61,13 +61,17 @@ pub(crate) struct Passed {
     at: Moment,
     /// What is added to its sequence numbers.
     moved: u16,
+    /// And to its timestamps.
+    shifted: u32,
+    /// What was last was ours, so many units long, so many in a millisecond.
+    played: Option<(u32, u32)>,
 }
 
 impl Passed {
     /// From its first packet on.
     pub(crate) fn begin(now: Moment, header: &Header) -> Self {
         let Header { ssrc, sequence, timestamp, .. } = *header;
-        Self { ssrc, sequence, timestamp, at: now, moved: 0 }
+        Self { ssrc, sequence, timestamp, at: now, moved: 0, shifted: 0, played: None }
     }
 
     /// Whether it is this one that a packet belongs to.
@@ -77,6 +81,7 @@ impl Passed {
 
     /// A packet goes on.
     pub(crate) fn pass(&mut self, now: Moment, header: &Header, packet: &mut Packet<'_>) {
+        let timestamp = self.timestamp_of(now, header, packet);
         let sequence = header.sequence.wrapping_add(self.moved);
         if self.moved != 0
             && let Some(place) = packet.bytes_mut().get_mut(2..4)
@@ -84,14 +89,62 @@ impl Passed {
             place.copy_from_slice(&sequence.to_be_bytes());
         }
         if (sequence.wrapping_sub(self.sequence) as i16) >= 0 {
-            (self.sequence, self.timestamp, self.at) = (sequence, header.timestamp, now);
+            (self.sequence, self.timestamp, self.at) = (sequence, timestamp, now);
         }
+    }
+
+    /// A packet's timestamp, as the phone sees it: after something of ours it goes on from there,
+    /// whether its sender counted meanwhile or not.
+    fn timestamp_of(&mut self, now: Moment, header: &Header, packet: &mut Packet<'_>) -> u32 {
+        if let Some((long, clock)) = self.played.take() {
+            let end = self.timestamp.wrapping_add(long);
+            let latest = self.timestamp_at(now + GOES_ON, clock);
+            let room = latest.wrapping_sub(end) as i32;
+            let ahead = header.timestamp.wrapping_add(self.shifted).wrapping_sub(end) as i32;
+            if !(0..=room.max(0)).contains(&ahead) {
+                let due = self.timestamp_at(now, clock);
+                let later = (due.wrapping_sub(end) as i32).max(0) as u32;
+                self.shifted = end.wrapping_add(later).wrapping_sub(header.timestamp);
+            }
+            if let Some(second) = packet.bytes_mut().get_mut(1) {
+                *second |= 0x80;
+            }
+        }
+        let timestamp = header.timestamp.wrapping_add(self.shifted);
+        if self.shifted != 0
+            && let Some(place) = packet.bytes_mut().get_mut(4..8)
+        {
+            place.copy_from_slice(&timestamp.to_be_bytes());
+        }
+        timestamp
+    }
+
+    /// A packet gives way to what we play, whose numbers go on without it.
+    pub(crate) fn skip(&mut self) {
+        self.moved = self.moved.wrapping_sub(1);
+    }
+
+    /// Writes the head of a packet of ours, which lasts so long and belongs to this moment.
+    pub(crate) fn play(
+        &mut self,
+        at: Moment,
+        kind: (u8, Marker),
+        (clock, long): (u32, u32),
+        packet: &mut Packet<'_>,
+    ) -> Fit {
+        let before = self.played.map_or(long, |(long, _)| long);
+        let due = self.timestamp_at(at, clock);
+        let ahead = (due.wrapping_sub(self.timestamp) as i32).max(before as i32) as u32;
+        (self.timestamp, self.at) = (self.timestamp.wrapping_add(ahead), at);
+        self.played = Some((long, clock));
+        let len = packet.len().saturating_sub(HEAD);
+        self.write(packet, kind, self.timestamp, len)
     }
 
     /// A packet gives way: the next one has its number.
     pub(crate) fn hold(&mut self, now: Moment, header: &Header) {
         self.moved = self.moved.wrapping_sub(1);
-        (self.timestamp, self.at) = (header.timestamp, now);
+        (self.timestamp, self.at) = (header.timestamp.wrapping_add(self.shifted), now);
     }
 
     fn timestamp_at(&self, now: Moment, clock: u32) -> u32 {

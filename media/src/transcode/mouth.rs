@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use pbx::media::{Digit, Reception, Terms};
+use pbx::media::{Clip, Digit, Often, PlayEnd, PlayId, Reception, Terms};
 use pbx::moment::Moment;
 
 use crate::digits::event::{PAYLOAD, Phase, Said as Spelled};
 use crate::packet::{Fit, Packet};
+use crate::play::booth::Booth;
+use crate::play::playback::{Line, Playback, Turn};
+use crate::play::reel::Target;
 use crate::rtp::Header;
 use crate::transcode::conversion::{Aloud, Conversion};
 use crate::transcode::key::{Keys, Passed};
@@ -31,6 +34,7 @@ pub(crate) struct Mouth {
     /// What is passed on to it.
     passed: Option<Passed>,
     keys: Option<Box<Keys>>,
+    playback: Option<Box<Playback>>,
 }
 
 /// A digit that passes through.
@@ -67,6 +71,7 @@ impl Mouth {
             event: None,
             passed: None,
             keys: None,
+            playback: None,
         }
     }
 
@@ -121,6 +126,9 @@ impl Mouth {
         header: &Header,
         packet: &mut Packet<'_>,
     ) -> Spoken {
+        if self.plays() {
+            return self.give_way(header);
+        }
         if let Fate::Pass(number) | Fate::PassEvent(number) = fate {
             if let Some(second) = packet.bytes_mut().get_mut(1) {
                 *second = (*second & 0x80) | number;
@@ -179,6 +187,68 @@ impl Mouth {
         Spoken::Now
     }
 
+    /// What we play is heard instead of a packet.
+    fn give_way(&mut self, header: &Header) -> Spoken {
+        let passed = self.passed.as_mut().filter(|passed| passed.is(header));
+        if let (Some(passed), None) = (passed, &self.conversion) {
+            passed.skip();
+        }
+        Spoken::Later
+    }
+
+    /// Whether what we play is heard, and nothing that is passed on.
+    pub(crate) fn plays(&self) -> bool {
+        self.playback.as_ref().is_some_and(|playback| playback.is_heard())
+    }
+
+    /// Whether its sound is a stream of our own just now.
+    pub(crate) fn makes_sound(&self) -> bool {
+        self.converts() || (self.plays() && self.passed.is_none())
+    }
+
+    /// The phone is to hear a clip.
+    pub(crate) fn play(
+        &mut self,
+        now: Moment,
+        booth: &mut Booth,
+        (number, terms): (usize, &Terms),
+        wished: (PlayId, Clip, Often),
+    ) {
+        let playback = self.playback.get_or_insert_with(|| Box::new(Playback::new(number)));
+        playback.play(now, booth, wished, Target::of(terms));
+    }
+
+    /// It is not to hear it any more.
+    pub(crate) fn hush(&mut self, now: Moment, booth: &mut Booth, play: PlayId) {
+        if let Some(playback) = &mut self.playback {
+            playback.hush(now, booth, play);
+        }
+    }
+
+    /// It hears nothing of ours any more.
+    pub(crate) fn stop(&mut self, now: Moment, booth: &mut Booth) {
+        if let Some(playback) = &mut self.playback {
+            playback.stop(now, booth);
+        }
+    }
+
+    /// It wants other packets from now on.
+    pub(crate) fn retarget(&mut self, now: Moment, booth: &mut Booth, terms: &Terms) {
+        if let Some(playback) = &mut self.playback {
+            playback.retarget(now, booth, Target::of(terms));
+        }
+    }
+
+    /// What is played no more.
+    pub(crate) fn poll_ended(&mut self) -> Option<(PlayId, PlayEnd)> {
+        let playback = self.playback.as_mut()?;
+        let ended = playback.poll_ended();
+        if ended.is_none() && !playback.is_busy() {
+            self.playback = None;
+        }
+        ended
+    }
+
     /// The phone is to hear a key.
     pub(crate) fn press(&mut self, now: Moment, terms: &Terms, digit: Digit, long: Duration) {
         if self.keys.is_none() {
@@ -228,11 +298,17 @@ impl Mouth {
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let sounds_at = self.conversion.as_ref().and_then(|conversion| conversion.deadline());
         let keys_at = self.keys.as_ref().and_then(|keys| keys.deadline());
-        sounds_at.into_iter().chain(keys_at).min()
+        let plays_at = self.playback.as_ref().and_then(|playback| playback.deadline());
+        sounds_at.into_iter().chain(keys_at).chain(plays_at).min()
     }
 
     /// Makes the next packet, if it is time.
-    pub(crate) fn handle_deadline(&mut self, now: Moment, packet: &mut Packet<'_>) -> Said {
+    pub(crate) fn handle_deadline(
+        &mut self,
+        now: Moment,
+        booth: &mut Booth,
+        packet: &mut Packet<'_>,
+    ) -> Said {
         let mut is_down = false;
         if let Some(keys) = &mut self.keys {
             let passed = self.passed.as_mut().filter(|_| self.conversion.is_none());
@@ -240,6 +316,22 @@ impl Mouth {
                 return Said::Something;
             }
             is_down = keys.is_down();
+        }
+        if let Some(playback) = &mut self.playback {
+            let turn = if is_down { Turn::Taken } else { Turn::Free };
+            let line = match (&self.conversion, &mut self.passed) {
+                (None, Some(passed)) => Line::Passed(passed),
+                (Some(_), _) | (None, None) => Line::Own(&mut self.outgoing),
+            };
+            if playback.handle_deadline(now, booth, (line, turn), packet) == Said::Something {
+                return Said::Something;
+            }
+        }
+        if self.plays() {
+            if let Some(conversion) = &mut self.conversion {
+                conversion.interrupt();
+            }
+            return Said::Nothing;
         }
         let Some(conversion) = &mut self.conversion else { return Said::Nothing };
         let aloud = match self.event {

@@ -89,7 +89,7 @@ impl Saying {
 }
 
 /// How much sound a packet holds: what the description asks for, if the codec can.
-fn frame(kind: &CodecKind, ptime: u8) -> Duration {
+pub(crate) fn frame(kind: &CodecKind, ptime: u8) -> Duration {
     let ms = match (ptime, kind) {
         (30, CodecKind::Opus { .. }) => 20,
         (10 | 20 | 30 | 40 | 60, _) => ptime,

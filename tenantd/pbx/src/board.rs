@@ -67,6 +67,8 @@ pub enum Stage {
     Talking,
     /// One side holds the other.
     Held,
+    /// The caller is in a conference, or dials its PIN.
+    Conferring,
 }
 
 /// A change of one tenant's board.

@@ -29,10 +29,14 @@ ids! {
     UserId,
     /// A ring group of a tenant.
     GroupId,
+    /// A conference of a tenant.
+    ConferenceId,
     /// A public number.
     NumberId,
     /// A sound of a tenant.
     SoundId,
+    /// An announcement of a tenant.
+    AnnouncementId,
     /// A call and its record.
     CallId,
     /// What is kept of a call's sound.

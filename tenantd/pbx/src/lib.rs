@@ -14,6 +14,7 @@ pub mod input;
 pub mod media;
 pub mod moment;
 pub mod output;
+pub mod play;
 pub mod record;
 pub mod registrar;
 pub mod sip;

@@ -8,8 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CallId, RecordingId, TenantId};
+pub use crate::play::{CallTone, Clip, Country, Often, PlayEnd, PlayId, Signal, Stored};
 
-/// One leg's end of a call's sound. A call has at most 64 sides.
+/// One leg's end of a call's sound. A call has at most 128 sides; a conference's members are sides of
+/// one session, whose id is the conference's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Side {
     /// Whose sound.
@@ -96,6 +98,41 @@ pub enum Wish {
         /// Whose peer.
         side: Side,
     },
+    /// The side takes part in its session's conference: it hears all others, and all others hear it.
+    /// It is joined to no side from then on.
+    Mix {
+        /// Which side.
+        side: Side,
+        /// How.
+        part: Part,
+    },
+    /// Let the peer of a side that [takes part](Self::Mix) in a conference hear a short tone, alone.
+    Cue {
+        /// Whose peer.
+        side: Side,
+        /// Which.
+        cue: Cue,
+    },
+    /// Let the side's peer hear a clip instead of whom it is joined to; answered by
+    /// [`Event::Played`] when it is over. What is played once goes before what is played for ever,
+    /// which goes on behind it; of each kind there is one, and the next ends the one before.
+    Play {
+        /// Whose peer.
+        side: Side,
+        /// What this is called in [`Wish::Hush`] and [`Event::Played`].
+        play: PlayId,
+        /// What.
+        clip: Clip,
+        /// How often.
+        how: Often,
+    },
+    /// Stop playing.
+    Hush {
+        /// To whose peer.
+        side: Side,
+        /// What.
+        play: PlayId,
+    },
     /// End one side; answered by [`Event::Closed`] with what was measured.
     Close {
         /// Which.
@@ -115,10 +152,40 @@ impl Wish {
             | Self::Record { side, .. }
             | Self::Pause { side }
             | Self::Resume { side }
+            | Self::Mix { side, .. }
+            | Self::Cue { side, .. }
+            | Self::Play { side, .. }
+            | Self::Hush { side, .. }
             | Self::Close { side } => side.call,
             Self::Join { a, .. } => a.call,
         }
     }
+}
+
+/// How a side takes part in a conference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// It stands before the door: it hears silence and its own cues, and nobody hears it.
+    Waits,
+    /// It hears and is heard.
+    Speaks,
+    /// It hears and is not heard.
+    Listens,
+    /// It is on hold: neither.
+    Away,
+}
+
+/// A short tone that tells one member something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cue {
+    /// Dial the PIN.
+    AskPin,
+    /// That was not it.
+    WrongPin,
+    /// The others do not hear you any more.
+    Muted,
+    /// The others hear you again.
+    Unmuted,
 }
 
 /// A key of a telephone, as RFC 4733 §3.2 numbers them: 0 to 9, `*`, `#`, A to D.
@@ -391,6 +458,20 @@ pub enum Event {
         /// Which side.
         side: Side,
     },
+    /// The peer is the one who speaks in its conference now. Told twice a second at most.
+    Speaking {
+        /// Whose peer.
+        side: Side,
+    },
+    /// A clip is not played any more.
+    Played {
+        /// To whose peer.
+        side: Side,
+        /// Which.
+        play: PlayId,
+        /// Why not.
+        end: PlayEnd,
+    },
     /// The side is gone.
     Closed {
         /// Which side.
@@ -411,6 +492,8 @@ impl Event {
             | Self::OneWay { side }
             | Self::Digit { side, .. }
             | Self::Unrecorded { side }
+            | Self::Speaking { side }
+            | Self::Played { side, .. }
             | Self::Closed { side, .. } => *side,
         }
     }

@@ -172,4 +172,6 @@ pub enum Ending {
     ServerFailed,
     /// The sound's encryption is not what was asked for.
     NotEncrypted,
+    /// An announcement was heard to its end.
+    Announced,
 }

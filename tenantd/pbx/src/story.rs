@@ -281,6 +281,55 @@ pub enum Event {
         /// Whose sound is missing.
         number: String,
     },
+    /// The number is a conference, with so many who are there already.
+    DialledConference {
+        /// Its number.
+        number: String,
+        /// Members, and those who still dial its PIN.
+        members: u16,
+    },
+    /// A conference has no room for one more.
+    ConferenceFull {
+        /// Its number.
+        number: String,
+    },
+    /// A caller must dial the PIN of a conference.
+    PinAsked {
+        /// The conference's number.
+        number: String,
+    },
+    /// A caller dialled another, or none in time.
+    PinWrong {
+        /// The conference's number.
+        number: String,
+    },
+    /// A caller is in a conference, and hears the others.
+    EnteredConference {
+        /// Its number.
+        number: String,
+    },
+    /// A member does not want to be heard.
+    Muted {
+        /// Whose sound.
+        number: String,
+    },
+    /// A member is heard again.
+    Unmuted {
+        /// Whose sound.
+        number: String,
+    },
+    /// The number is an announcement.
+    DialledAnnouncement {
+        /// Its number.
+        number: String,
+        /// What it says: a sound's name.
+        sound: String,
+    },
+    /// A sound could not be had, or not in time, and was not heard.
+    SoundMissing {
+        /// Who should have heard it.
+        number: String,
+    },
     /// The call is recorded from now on.
     Recorded {
         /// The extension that wants it so; empty for the company.

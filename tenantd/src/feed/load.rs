@@ -198,10 +198,14 @@ mod tests {
             recording: Default::default(),
             users: users.into_iter().map(|user| (user.id, user)).collect(),
             groups: BTreeMap::new(),
+            conferences: BTreeMap::new(),
             numbers: BTreeMap::new(),
             names: BTreeMap::new(),
             credentials: BTreeMap::new(),
             sounds: BTreeMap::new(),
+            music: None,
+            country: Default::default(),
+            announcements: BTreeMap::new(),
         }
     }
 
@@ -217,6 +221,7 @@ mod tests {
             limits: Limits::default(),
             srtp: Srtp::default(),
             record: Default::default(),
+            music: None,
         }
     }
 }

@@ -47,6 +47,10 @@ impl Sounds {
                 | Wish::Record { .. }
                 | Wish::Pause { .. }
                 | Wish::Resume { .. }
+                | Wish::Mix { .. }
+                | Wish::Cue { .. }
+                | Wish::Play { .. }
+                | Wish::Hush { .. }
                 | Wish::Close { .. } => {}
             }
         }
@@ -82,7 +86,9 @@ impl Sounds {
             | Event::Latched { .. }
             | Event::Quiet { .. }
             | Event::OneWay { .. }
+            | Event::Speaking { .. }
             | Event::Digit { .. }
+            | Event::Played { .. }
             | Event::Unrecorded { .. } => {}
             Event::NoPorts { .. } | Event::Closed { .. } => {
                 home.sides = home.sides.saturating_sub(1);

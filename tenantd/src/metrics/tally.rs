@@ -129,8 +129,15 @@ series! {
     EndedServerFailed = "tenantd_calls_ended_total"["ending": "server_failed"],
         "Calls that ended, by why.";
     OneWay = "tenantd_sound_one_way_total", "Sides that heard, and were not heard themselves.";
+    ConferenceEntered = "tenantd_conference_members_total", "Callers that came into a conference.";
+    PinWrong = "tenantd_conference_pins_wrong_total",
+        "PINs of conferences that were wrong, or did not come in time.";
     EndedNotEncrypted = "tenantd_calls_ended_total"["ending": "not_encrypted"],
         "Calls that ended, by why.";
+    EndedAnnounced = "tenantd_calls_ended_total"["ending": "announced"],
+        "Calls that ended, by why.";
+    SoundsMissing = "tenantd_sounds_missing_total",
+        "How often somebody should have heard a sound that could not be had.";
     KeysReadable = "tenantd_sound_keys_readable_total",
         "Sides whose keys for sound came over signalling that anybody can read.";
     Registered = "tenantd_registrations_added_total", "Phones that registered anew or moved.";
@@ -221,6 +228,9 @@ impl Tally {
             Event::NotAnswering { .. } => self.count(Count::NotAnswering),
             Event::SipAlg { .. } => self.count(Count::SipAlg),
             Event::OneWay { .. } => self.count(Count::OneWay),
+            Event::EnteredConference { .. } => self.count(Count::ConferenceEntered),
+            Event::PinWrong { .. } => self.count(Count::PinWrong),
+            Event::SoundMissing { .. } => self.count(Count::SoundsMissing),
             Event::KeysReadable { .. } => self.count(Count::KeysReadable),
             Event::WrongPassword { .. } => self.count(Count::WrongPassword),
             Event::SlowedDown { .. } => self.count(Count::SlowedDown),
@@ -258,6 +268,7 @@ fn ended(ending: Ending) -> Count {
         Ending::ServerStopped => Count::EndedServerStopped,
         Ending::ServerFailed => Count::EndedServerFailed,
         Ending::NotEncrypted => Count::EndedNotEncrypted,
+        Ending::Announced => Count::EndedAnnounced,
     }
 }
 

@@ -26,7 +26,7 @@ use crate::recordings::Studio;
 use crate::resolver::Resolver;
 use crate::signals::Signals;
 use crate::uploads::{self, Carrier};
-use crate::{listen, lock, log};
+use crate::{listen, lock, log, sounds};
 
 /// How long pages that are being read may take at the end.
 const LAST_PAGES_FOR: Duration = Duration::from_secs(1);
@@ -173,6 +173,7 @@ async fn serve(
         tokio::spawn(certificates.watch());
     }
     sound::show(&running.media(), &metrics);
+    sounds::start(&running.media(), &objects, &metrics);
     let carrier = Carrier::new(database.clone(), objects, &config.node.0);
     let keeping = keep(carrier, studio, &health, &metrics);
     let watching = tokio::spawn(watch_over(database.clone(), health.clone(), metrics));

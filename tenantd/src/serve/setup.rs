@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use media::Shelf;
 use pbx::edge;
 use pbx::flow::Advertised;
 use pbx::registrar::Policy;
@@ -16,6 +18,7 @@ use crate::resolver::{Addresses, Resolver};
 /// Everything that lanes are set up by.
 pub(super) fn setup(config: &Config, addresses: Addresses) -> lanes::Setup {
     let local_networks = local_networks(config);
+    let cache = usize::try_from(config.media.cache.0).unwrap_or(usize::MAX);
     let advertised = |external| Advertised { external, local_networks: local_networks.clone() };
     lanes::Setup {
         node: config.node.0.clone(),
@@ -41,6 +44,7 @@ pub(super) fn setup(config: &Config, addresses: Addresses) -> lanes::Setup {
                 path: recordings(config),
                 limit: config.recordings.limit.0,
             }),
+            shelf: Arc::new(Shelf::new(cache)),
         },
         policy: Policy::default(),
         unknown_domain: match config.sip.unknown_domain {

@@ -96,6 +96,14 @@ impl Relay {
         Ok((self.calls, answers))
     }
 
+    /// A phone enters a conference; only ours has any.
+    pub(crate) fn enter(&mut self, conference: u64, seat: u16, leg: &Leg) -> Outcome<Answer> {
+        match self.running {
+            Running::Ours(_) => ours::enter(&self.socket, conference, seat, leg),
+            Running::Rtpengine(_) => Err(Failure::new("rtpengine mixes nothing here")),
+        }
+    }
+
     /// Ends a call.
     pub(crate) fn part(&mut self, call: u64) -> Outcome {
         match self.running {

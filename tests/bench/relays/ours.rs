@@ -11,7 +11,7 @@ use std::thread;
 use kit::failure::{Failure, Outcome};
 use media::{Config, Media};
 use pbx::id::CallId;
-use pbx::media::{Codec, Event, Key, Protection, Reception, Reports, Side, Terms, Wish};
+use pbx::media::{Codec, Event, Key, Part, Protection, Reception, Reports, Side, Terms, Wish};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ const THREADS: usize = 2;
 #[derive(Serialize, Deserialize)]
 enum Question {
     Connect { call: u64, phones: [(SocketAddr, Box<Terms>); 2] },
+    Enter { call: u64, seat: u16, at: SocketAddr, terms: Box<Terms> },
     Part { call: u64 },
     Count,
 }
@@ -30,6 +31,7 @@ enum Question {
 #[derive(Serialize, Deserialize)]
 enum Reply {
     Connected([u16; 2]),
+    Entered(u16),
     Parted,
     NoPorts,
     Counted(String),
@@ -47,7 +49,23 @@ pub(super) fn connect(socket: &UdpSocket, call: u64, legs: &[Leg; 2]) -> Outcome
             Ok([Answer { target: first, key: a }, Answer { target: second, key: b }])
         }
         Reply::NoPorts => Err(Failure::new("no port is free")),
-        Reply::Parted | Reply::Counted(_) => Err(Failure::new("this is no answer")),
+        Reply::Entered(_) | Reply::Parted | Reply::Counted(_) => {
+            Err(Failure::new("this is no answer"))
+        }
+    }
+}
+
+/// A phone enters a conference, and speaks there.
+pub(super) fn enter(socket: &UdpSocket, call: u64, seat: u16, leg: &Leg) -> Outcome<Answer> {
+    let question = Question::Enter { call, seat, at: leg.at, terms: terms(leg, None) };
+    match exchange(socket, &question)? {
+        Reply::Entered(port) => {
+            Ok(Answer { target: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), key: None })
+        }
+        Reply::NoPorts => Err(Failure::new("no port is free")),
+        Reply::Connected(_) | Reply::Parted | Reply::Counted(_) => {
+            Err(Failure::new("this is no answer"))
+        }
     }
 }
 
@@ -60,7 +78,7 @@ pub(super) fn part(socket: &UdpSocket, call: u64) -> Outcome {
 pub(super) fn counted(socket: &UdpSocket) -> Outcome<String> {
     match exchange(socket, &Question::Count)? {
         Reply::Counted(counters) => Ok(counters),
-        Reply::Connected(_) | Reply::Parted | Reply::NoPorts => {
+        Reply::Connected(_) | Reply::Entered(_) | Reply::Parted | Reply::NoPorts => {
             Err(Failure::new("this is no answer"))
         }
     }
@@ -151,6 +169,25 @@ fn answer(media: &Media, events: &Receiver<Event>, question: Question) -> Outcom
                 }
             }
             Ok(Reply::Connected(ports))
+        }
+        Question::Enter { call, seat, at, terms } => {
+            let side = Side { call: CallId(Uuid::from_u128(u128::from(call))), leg: seat };
+            let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            media.wish_all([
+                Wish::Open { side, local, port: None },
+                Wish::Aim { side, rtp: Some(at), rtcp: None, near: Some(at.ip()) },
+                Wish::Agree { side, terms },
+                Wish::Mix { side, part: Part::Speaks },
+            ]);
+            loop {
+                match events.recv_timeout(ANSWERS_WITHIN)? {
+                    Event::Opened { side: opened, port } if opened == side => {
+                        return Ok(Reply::Entered(port));
+                    }
+                    Event::NoPorts { .. } => return Ok(Reply::NoPorts),
+                    _ => {}
+                }
+            }
         }
         Question::Part { call } => close(media, events, sides(call)).map(|()| Reply::Parted),
         Question::Count => Ok(Reply::Counted(format!("{:?}", media.counters()))),

@@ -14,8 +14,10 @@ use crate::servers::Side;
 
 mod beside;
 mod capacity;
+mod conference;
 mod growth;
 mod memory;
+mod music;
 mod packets;
 mod relayed;
 mod scale;
@@ -88,10 +90,14 @@ pub(crate) const ALL: &[(&str, &str, Run)] = &[
     ("power-cut", "all phones start within one second", storm::power_cut),
     ("call", "a whole call, and its set-up at 200 a second", beside::call),
     ("packets", "a relayed packet at 100, 500 and 1,000 calls", packets::packets),
+    ("music", "1,000 calls on hold with the same music", music::music),
+    ("prompts", "500 prompts begun a second", music::prompts),
     ("srtp-one", "a relayed packet, encrypted on one side", relayed::sealed_once),
     ("srtp-both", "a relayed packet, encrypted on both sides", relayed::sealed_twice),
     ("srtp-gcm", "a relayed packet, AES-GCM on one side", relayed::sealed_with_gcm),
     ("convert", "calls between G.711 and Opus on a core", relayed::converted),
+    ("conference", "a member of a conference of 3, 20 and 100", conference::members),
+    ("conference-beside", "relayed packets beside a conference of 100", conference::beside),
     ("calls", "how many calls are relayed in time", capacity::most_calls),
     ("beside-converted", "delay beside calls that are converted", capacity::beside_converted),
     ("sound-memory", "memory of a call's sound", sound_memory::call),

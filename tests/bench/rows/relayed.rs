@@ -17,6 +17,7 @@ use crate::sound::{Ear, Phone, Sealed, Speaking, Speech, Voice};
 pub(super) const SETTLES_FOR: Duration = Duration::from_secs(3);
 const PROTECTED_CALLS: usize = 200;
 const CONVERTED_CALLS: usize = 50;
+const CONFERENCES: u64 = 1 << 32;
 /// As browsers and newer phones number it.
 const OPUS: u8 = 96;
 
@@ -83,6 +84,28 @@ impl Stage {
         for number in 0..calls.count {
             let (_, phones) = self.begin(calls.between, number == 0)?;
             self.phones.extend(phones);
+        }
+        Ok(())
+    }
+
+    /// Fills conferences of one size: every second member has Opus, the others A-law. The first
+    /// `speakers` of each speak, the others' microphones hear nothing but the room.
+    pub(super) fn meet(&mut self, conferences: u64, members: u16, speakers: u16) -> Outcome {
+        let hush =
+            [Kind::Alaw, Kind::Opus].map(|kind| Speech::hush(&kind.codec(), kind.payload_type()));
+        let [alaw, opus] = hush;
+        let hush = [alaw?, opus?];
+        for (conference, seat) in (0..conferences).flat_map(|c| (0..members).map(move |s| (c, s))) {
+            let kind = if seat % 2 == 0 { Kind::Alaw } else { Kind::Opus };
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let leg = self.leg(kind, socket.local_addr()?);
+            // No call has these numbers.
+            let answer = self.relay.enter(CONFERENCES + conference, seat, &leg)?;
+            let speech = if seat < speakers { &self.speech } else { &hush };
+            let says = speech[usize::from(seat % 2)].clone();
+            let hears = kind.payload_type();
+            let voice = Voice::Speaking(Box::new(Speaking { says, hears, ear: None }));
+            self.phones.push(Phone { socket, target: answer.target, voice });
         }
         Ok(())
     }
@@ -154,19 +177,25 @@ pub(super) fn measure(settings: &Settings, who: Who, calls: &[Calls]) -> Outcome
     for calls in calls {
         stage.connect(*calls)?;
     }
-    let trees = [stage.relay.tree()];
-    let phones = std::mem::take(&mut stage.phones);
-    let measure = talking::measure(settings, &trees, phones, SETTLES_FOR)?;
-    measure.say(&format!("{who:?} with {calls:?}"));
-    if let Some(counted) = stage.relay.counted()? {
-        eprintln!("    {counted}");
-    }
-    if measure.units == 0 {
-        return Err(Failure::new(format!("nothing was heard through {who:?}")));
-    }
-    Ok(measure)
+    stage.measure(settings, &format!("{who:?} with {calls:?}"))
 }
 
+impl Stage {
+    /// Lets all phones talk, and counts what that costs.
+    pub(super) fn measure(mut self, settings: &Settings, what: &str) -> Outcome<Measure> {
+        let trees = [self.relay.tree()];
+        let phones = std::mem::take(&mut self.phones);
+        let measure = talking::measure(settings, &trees, phones, SETTLES_FOR)?;
+        measure.say(what);
+        if let Some(counted) = self.relay.counted()? {
+            eprintln!("    {counted}");
+        }
+        if measure.units == 0 {
+            return Err(Failure::new(format!("nothing was heard: {what}")));
+        }
+        Ok(measure)
+    }
+}
 /// Measurements of both sides in turn, the peer first.
 pub(super) struct Pairs {
     pub(super) ours: Vec<Measure>,

@@ -195,7 +195,11 @@ fn listen_until(
 }
 
 /// A datagram that waits, and when it came.
-fn receive(socket: &UdpSocket, room: &mut [u8], notes: &mut [u8]) -> Option<(usize, u64)> {
+pub(crate) fn receive(
+    socket: &UdpSocket,
+    room: &mut [u8],
+    notes: &mut [u8],
+) -> Option<(usize, u64)> {
     let mut parts = [IoSliceMut::new(room)];
     let flags = MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(notes), flags).ok()?;
@@ -207,7 +211,7 @@ fn receive(socket: &UdpSocket, room: &mut [u8], notes: &mut [u8]) -> Option<(usi
 }
 
 /// What the clock says by which the kernel notes when a datagram came.
-fn micros() -> u64 {
+pub(crate) fn micros() -> u64 {
     in_micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 

@@ -30,6 +30,26 @@ pub(crate) struct Ear {
 impl Speech {
     /// Packs it.
     pub(crate) fn of(kind: &CodecKind, payload_type: u8) -> Outcome<Self> {
+        Self::packed(kind, payload_type, frame_of)
+    }
+
+    /// Nobody speaks: what a microphone hears in a quiet room, 65 dB below full scale.
+    pub(crate) fn hush(kind: &CodecKind, payload_type: u8) -> Outcome<Self> {
+        Self::packed(kind, payload_type, |frame, rate| {
+            let count = FRAME_MS * rate.per_ms();
+            let noise = |place: usize| {
+                let mixed = ((frame * count + place) as u32).wrapping_mul(0x9e37_79b9);
+                (mixed >> 27) as i16 - 16
+            };
+            (0..count).map(noise).collect()
+        })
+    }
+
+    fn packed(
+        kind: &CodecKind,
+        payload_type: u8,
+        frame_of: impl Fn(usize, Rate) -> Vec<i16>,
+    ) -> Outcome<Self> {
         let rate = match kind {
             CodecKind::Pcmu | CodecKind::Pcma => Rate::Narrow,
             CodecKind::G722 | CodecKind::Opus { .. } | CodecKind::Other { .. } => Rate::Wide,

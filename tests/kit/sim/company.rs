@@ -1,11 +1,13 @@
-//! Tenants for simulations: extensions 101 to 103, a group and a public number each.
+//! Tenants for simulations: extensions 101 to 103, a group, two conferences and a public number each.
 
 use std::collections::BTreeMap;
 
 use pbx::edge::Served;
-use pbx::id::{GroupId, TenantId, UserId};
+use pbx::id::{ConferenceId, GroupId, TenantId, UserId};
 use pbx::sip::digest::Algorithm;
-use pbx::tenant::directory::{Directory, Encryption, Group, Limits, Place, Secrets, Srtp, User};
+use pbx::tenant::directory::{
+    Conference, Directory, Encryption, Group, Limits, Place, Secrets, Srtp, User,
+};
 use uuid::Uuid;
 
 /// A tenant of a simulation.
@@ -16,7 +18,8 @@ pub struct Company {
 }
 
 /// A tenant whose ids follow from `number`, with extensions 101, 102 and 103, whose passwords are
-/// `secret-NUMBER`, the group 600 of all three, and the public number `+43NUMBER101` of 101.
+/// `secret-NUMBER`, the group 600 of all three, the
+/// conferences 800 and, with the PIN 4711, 801, and the public number `+43NUMBER101` of 101.
 pub fn company(number: u8, domain: &str) -> Company {
     let id = |n: u16| Uuid::from_u128(u128::from(number) << 64 | u128::from(n));
     let tenant = TenantId(id(0));
@@ -34,10 +37,14 @@ pub fn company(number: u8, domain: &str) -> Company {
         recording: Default::default(),
         users: BTreeMap::new(),
         groups: BTreeMap::new(),
+        conferences: BTreeMap::new(),
         numbers: BTreeMap::from([(format!("+43{number}101"), "101".to_owned())]),
         names: BTreeMap::new(),
         credentials: BTreeMap::new(),
         sounds: BTreeMap::new(),
+        music: None,
+        country: Default::default(),
+        announcements: BTreeMap::new(),
     };
     for extension in 101..=103 {
         let user = UserId(id(extension));
@@ -56,6 +63,7 @@ pub fn company(number: u8, domain: &str) -> Company {
             limits: Limits::default(),
             srtp: Srtp::default(),
             record: Default::default(),
+            music: None,
         };
         directory.users.insert(user, entry);
     }
@@ -64,6 +72,12 @@ pub fn company(number: u8, domain: &str) -> Company {
     let everybody = Group { id: group, number: "600".to_owned(), name: String::new(), members };
     directory.groups.insert(group, everybody);
     directory.names.insert("600".to_owned(), Place::Group(group));
+    for (number, pin) in [(800, None), (801, Some("4711"))] {
+        let (id, number, pin) =
+            (ConferenceId(id(number)), number.to_string(), pin.map(str::to_owned));
+        directory.names.insert(number.clone(), Place::Conference(id));
+        directory.conferences.insert(id, Conference { id, number, pin });
+    }
     Company { directory }
 }
 
@@ -77,7 +91,7 @@ impl Company {
     pub fn user(&self, number: &str) -> Option<UserId> {
         match self.directory.names.get(number) {
             Some(Place::User(user)) => Some(*user),
-            Some(Place::Group(_)) | None => None,
+            Some(Place::Group(_) | Place::Announcement(_) | Place::Conference(_)) | None => None,
         }
     }
 

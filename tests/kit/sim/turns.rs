@@ -2,7 +2,7 @@
 
 use pbx::flow::FlowId;
 use pbx::input::Input;
-use pbx::media::{Event as Sound, Terms};
+use pbx::media::{Clip, Digit, Event as Sound, Often, Part, PlayEnd, Terms};
 use pbx::tenant::directory::Directory;
 
 use super::company::Company;
@@ -42,6 +42,34 @@ impl World {
         let side = self.sides.keys().copied().find(|side| side.leg == leg);
         let side = side.expect("sound of this leg is open");
         self.input(|| Input::Media(Sound::OneWay { side }));
+    }
+
+    /// The phone of the conference's member with this seat sends keys in its sound.
+    pub fn press_keys(&mut self, seat: u16, keys: &str) {
+        let mut sides = self.parts.keys().copied();
+        let side = sides.find(|side| side.leg == seat).expect("somebody has this seat");
+        for digit in keys.chars().filter_map(Digit::from_key) {
+            self.input(|| Input::Media(Sound::Digit { side, digit, long_ms: 100 }));
+        }
+    }
+
+    /// How the members of the conferences take part, by seat.
+    pub fn parts(&self) -> Vec<(u16, Part)> {
+        self.parts.iter().map(|(side, part)| (side.leg, *part)).collect()
+    }
+
+    /// What a leg's phone hears of ours.
+    pub fn hears(&self, leg: u16) -> Option<(Clip, Often)> {
+        let mut played = self.playing.iter().filter(|((side, _), _)| side.leg == leg);
+        played.next().map(|(_, what)| *what)
+    }
+
+    /// What a leg's phone hears of ours is over.
+    pub fn end_play(&mut self, leg: u16, end: PlayEnd) {
+        let at = self.playing.keys().copied().find(|(side, _)| side.leg == leg);
+        let (side, play) = at.expect("this leg hears something");
+        self.playing.remove(&(side, play));
+        self.input(|| Input::Media(Sound::Played { side, play, end }));
     }
 
     /// What the company of this domain wants is changed, and published.

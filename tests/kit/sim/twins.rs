@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pbx::board::{Board, What};
 use pbx::id::{BindingId, TenantId};
+use pbx::media::Clip;
 use pbx::moment::Moment;
 use pbx::record::{Binding, Memory, Record};
 use pbx::sip::message::Message;
@@ -129,6 +130,16 @@ impl Twins {
     pub(super) fn check_sound(&self, to: Option<IpAddr>) {
         let is_theirs = to.is_some_and(|ip| ip.to_string().starts_with(OUTSIDE));
         assert!(!is_theirs, "sound is sent to a twin: {to:?}");
+    }
+
+    /// Nobody is played a sound of theirs.
+    pub(super) fn check_played(&self, clip: &Clip) {
+        match clip {
+            Clip::Sound(sound) | Clip::Music(sound) => {
+                assert_ne!(sound.tenant, self.tenant(), "a twin's sound is played");
+            }
+            Clip::Tone(_) => {}
+        }
     }
 
     /// Keeps a record of its own: registrations, and nothing else.

@@ -10,7 +10,7 @@ use pbx::edge::{Placed, UnknownDomain};
 use pbx::flow::{Flow, Link, Path, Transport};
 use pbx::id::{BindingId, CallId, TenantId};
 use pbx::input::Input;
-use pbx::media::{Side, Terms};
+use pbx::media::{Clip, Cue, Often, Part, PlayId, Side, Terms};
 use pbx::moment::Moment;
 use pbx::record::{Binding, CallRecord, Wait};
 use pbx::sip::message::Message;
@@ -65,6 +65,12 @@ pub struct World {
     pub pressed: Vec<(u16, char, u16)>,
     /// What was wished of recordings: by which leg, and what.
     pub taped: Vec<(u16, String)>,
+    /// How sides take part in conferences.
+    pub parts: BTreeMap<Side, Part>,
+    /// Tones for single members, oldest first.
+    pub cues: Vec<(Side, Cue)>,
+    /// What sides let their phones hear.
+    pub playing: BTreeMap<(Side, PlayId), (Clip, Often)>,
     /// Whether sound tells at once that a side is closed.
     pub closing: Closing,
     /// What each company sees.
@@ -117,6 +123,9 @@ impl World {
             terms: BTreeMap::new(),
             pressed: Vec::new(),
             taped: Vec::new(),
+            parts: BTreeMap::new(),
+            cues: Vec::new(),
+            playing: BTreeMap::new(),
             closing: Closing::AtOnce,
             boards: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -230,6 +239,8 @@ impl World {
         self.leases = Leases::default();
         self.sides.clear();
         self.terms.clear();
+        self.parts.clear();
+        self.playing.clear();
         self.boards.clear();
         self.twins.board = Board::default();
         self.say("pbx -> pbx", "killed and started again".to_owned());

@@ -119,6 +119,7 @@ async fn fragment(portal: &Portal, t: Language, tenant: TenantId, zone: &str) ->
             Stage::Ringing => "stage.ringing",
             Stage::Talking => "stage.talking",
             Stage::Held => "stage.held",
+            Stage::Conferring => "stage.conferring",
         }),
         since: local(call.began_at, zone, "%H:%M:%S"),
     };

@@ -249,7 +249,7 @@ fn a_worker_begins_only_so_many_handshakes_at_once_and_the_rest_later() {
     let due_at = sessions.deadline().unwrap();
     assert!(due_at <= START + Duration::from_millis(250), "{due_at:?}");
     for side in &sides[..100] {
-        sessions.close(*side);
+        sessions.close(START, *side);
     }
     sessions.handle_deadline(START + Duration::from_secs(5));
     sessions.handle_deadline(START + Duration::from_secs(10));

@@ -158,7 +158,7 @@ fn an_encrypted_phone_and_a_plain_one_hear_each_other() {
             assert_ne!(heard[12..172], from_bob[12..172], "{suite:?}: it went out readable");
             assert_eq!(ada.open(heard), from_bob, "{suite:?}");
         }
-        let (_, heard) = call.sessions.close(side(0)).unwrap();
+        let (_, heard) = call.sessions.close(call.now, side(0)).unwrap();
         assert_eq!((heard.packets, heard.bytes, heard.lost), (20, 3_200, Some(0)));
     }
 }
@@ -231,7 +231,7 @@ fn who_has_no_key_is_not_heard_and_moves_no_stream_from_wherever_he_sends() {
         assert_eq!(call.sessions.poll_event(), None, "{suite:?}");
         let secrecy = call.sessions.take_secrecy();
         assert_eq!(secrecy, Secrecy { forged: 800, repeated: 200, ..Secrecy::default() });
-        let (_, heard) = call.sessions.close(side(0)).unwrap();
+        let (_, heard) = call.sessions.close(call.now, side(0)).unwrap();
         assert_eq!((heard.packets, heard.forged, heard.strangers), (200, 800, 800));
     }
 }

@@ -82,8 +82,8 @@ fn what_a_phone_reports_is_in_what_was_heard_of_it() {
         answer.extend(655_u32.to_be_bytes());
         line.come(1, Port::Reports, &answer);
     }
-    let (_, adas) = line.sessions.close(side(0)).unwrap();
-    let (_, bobs) = line.sessions.close(side(1)).unwrap();
+    let (_, adas) = line.sessions.close(line.now, side(0)).unwrap();
+    let (_, bobs) = line.sessions.close(line.now, side(1)).unwrap();
     assert_eq!(bobs.reported_lost, Some(42));
     assert!(bobs.round_trip_ms.is_some());
     assert_eq!((adas.reported_lost, adas.round_trip_ms), (None, None));

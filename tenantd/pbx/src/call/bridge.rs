@@ -81,6 +81,12 @@ impl Call {
     /// An offer goes across. One at a time: whoever is second tries again (RFC 3261 §14.1, RFC 3311
     /// §5.2).
     pub(super) fn handle_offer(&mut self, desk: &mut Desk<'_>, index: usize, asked: Within) {
+        if let (Phase::Attended { .. }, 0) = (self.phase, index) {
+            return match is_unsettled(&self.legs[0]) {
+                true => refuse(desk, &asked, 491),
+                false => self.answer_alone(desk, &asked),
+            };
+        }
         let from = self.legs[index].number;
         let refusal = match (&self.crossing, self.other(index)) {
             (Some(crossing), _) if crossing.from == from => Some(500),
@@ -121,13 +127,14 @@ impl Call {
             Phase::Ringing { .. } => {
                 method == Method::Update && self.legs[other].timer.means() == Means::Update
             }
-            Phase::Talking { .. } | Phase::Ending { .. } => true,
+            Phase::Talking { .. } | Phase::Attended { .. } | Phase::Ending { .. } => true,
         }
     }
 
     /// Whether an offer would tell the other phone nothing that it has not heard.
     fn is_known(&self, desk: &Desk<'_>, index: usize, other: usize, offer: &Description) -> bool {
-        self.legs[other].knows(desk, offer) && !self.legs[index].voice.pact.said.text.is_empty()
+        self.legs[other].knows(desk, &self.with_music(desk, index, offer))
+            && !self.legs[index].voice.pact.said.text.is_empty()
     }
 
     /// A refresh, or a phone that only moved: the answer is what it heard last.
@@ -146,6 +153,7 @@ impl Call {
         let bytes = self.accept(desk, index, asked, &body);
         self.keep_facts(desk);
         desk.respond(asked.server, 200, bytes);
+        self.tune(desk);
     }
 
     fn carry(
@@ -161,6 +169,7 @@ impl Call {
             desk.respond(asked.server, 100, trying.finish());
         }
         let from = self.legs[index].number;
+        let shown = offer.as_ref().map(|offer| self.with_music(desk, index, offer));
         let to = &mut self.legs[other];
         to.find_way(desk);
         if to.way == Way::Gone {
@@ -171,7 +180,7 @@ impl Call {
             (true, _) | (false, Means::ReInvite) => Task::ReInvite,
         };
         let before = to.voice.pact.said.clone();
-        let body = offer.as_ref().and_then(|offer| to.offer_sound(desk, offer));
+        let body = shown.as_ref().and_then(|shown| to.offer_sound(desk, shown));
         let sdp = body.as_ref().map(|body| (SDP, body.as_bytes()));
         let Some(branch) = to.request(desk, task, self.number, sdp) else {
             to.voice.pact.said = before;
@@ -303,6 +312,7 @@ impl Call {
             self.acknowledge_owed(desk, index);
         }
         desk.respond(crossing.asked.server, 200, bytes);
+        self.tune(desk);
         self.show(desk);
     }
 
@@ -313,7 +323,7 @@ impl Call {
     }
 
     /// Our 2xx to an offer, or to an INVITE without one.
-    fn accept(
+    pub(super) fn accept(
         &mut self,
         desk: &mut Desk<'_>,
         index: usize,
@@ -382,6 +392,7 @@ impl Call {
         self.legs[from].aim(desk, self.id);
         self.legs[to].acknowledge(desk, cseq, Some(&body));
         self.keep_facts(desk);
+        self.tune(desk);
         self.show(desk);
     }
 
@@ -405,6 +416,7 @@ impl Call {
             self.refresh(desk, to, Means::ReInvite);
         }
         self.keep_facts(desk);
+        self.tune(desk);
     }
 
     /// A 2xx that comes again: its ACK was lost.

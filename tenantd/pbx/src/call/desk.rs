@@ -28,6 +28,7 @@ use crate::story::{Event, Note};
 use crate::tenant::directory::Directory;
 use crate::tenant::limits::LiveCalls;
 use crate::tenant::name::name_in;
+use crate::tenant::rooms::Rooms;
 
 /// The content type of a session description.
 pub const SDP: &str = "application/sdp";
@@ -77,6 +78,8 @@ pub struct Desk<'a> {
     pub registrar: &'a Registrar,
     /// How many calls it has.
     pub live: &'a mut LiveCalls,
+    /// Its conferences.
+    pub rooms: &'a mut Rooms,
     /// How its phones encrypt.
     pub shown: &'a mut Shown,
     /// Public numbers of all companies.

@@ -227,7 +227,7 @@ impl Call {
                     let verdict = Verdict { status: 504, ending: Ending::Vanished, q850: 102 };
                     self.refuse(desk, verdict);
                 }
-                Phase::Talking { .. } => {
+                Phase::Talking { .. } | Phase::Attended { .. } => {
                     self.refuse_answered(desk, 504);
                     self.end(desk, Ending::Vanished);
                 }

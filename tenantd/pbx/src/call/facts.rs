@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::attend::Attendant;
 use super::desk::Desk;
 use super::ledger::Ledger;
 use super::leg::{Ack, Early, Leg, Marks, Party, Ports, Question, State, Voice, Way};
 use super::tape::Tape;
+use super::visit::Visit;
 use super::{Call, Phase};
 use crate::flow::Flow;
 use crate::id::CallId;
@@ -32,7 +34,10 @@ struct Facts {
     id: CallId,
     number: u64,
     ledger: Ledger,
-    callee: u16,
+    /// Who answered: another leg, or we.
+    callee: Option<u16>,
+    attendant: Option<Attendant>,
+    visit: Option<Visit>,
     ends_at: Option<Moment>,
     legs: Vec<LegFacts>,
     tape: Option<Tape>,
@@ -53,16 +58,22 @@ impl Call {
     /// The facts of a talking call; one that only rings, or whose caller has not
     /// heard the answer, is not kept.
     pub(super) fn facts(&self) -> Option<Vec<u8>> {
-        let Phase::Talking { callee, ends_at } = self.phase else { return None };
+        let (callee, ends_at) = match self.phase {
+            Phase::Talking { callee, ends_at } => (Some(callee), ends_at),
+            Phase::Attended { ends_at } => (None, ends_at),
+            Phase::Ringing { .. } | Phase::Ending { .. } => return None,
+        };
         if let State::Answering { .. } = self.legs[0].state {
             return None;
         }
-        let talks = |leg: &&Leg| leg.number == 0 || leg.number == callee;
+        let talks = |leg: &&Leg| leg.number == 0 || Some(leg.number) == callee;
         let facts = Facts {
             id: self.id,
             number: self.number,
             ledger: self.ledger.clone(),
             callee,
+            attendant: self.attendant,
+            visit: self.visit.clone(),
             ends_at,
             legs: self.legs.iter().filter(talks).map(LegFacts::of).collect(),
             tape: self.tape.clone(),
@@ -75,6 +86,10 @@ impl Call {
         let mut call = Self::restore(desk, facts)?;
         if call.ledger.ended.is_some() {
             call.settle_up(desk);
+            return Some(call);
+        }
+        if !call.take_seat_back(desk) {
+            call.end(desk, Ending::ServerFailed);
             return Some(call);
         }
         for leg in &mut call.legs {
@@ -102,7 +117,8 @@ impl Call {
 
     fn restore(desk: &mut Desk<'_>, facts: &[u8]) -> Option<Self> {
         let (layout, facts): (u8, Facts) = postcard::from_bytes(facts).ok()?;
-        if layout != LAYOUT || facts.legs.len() != 2 || facts.legs[0].number != 0 {
+        let legs = if facts.callee.is_some() { 2 } else { 1 };
+        if layout != LAYOUT || facts.legs.len() != legs || facts.legs[0].number != 0 {
             return None;
         }
         let parties = facts.legs.iter().filter_map(|leg| leg.party.user);
@@ -112,7 +128,11 @@ impl Call {
             number: facts.number,
             ledger: facts.ledger,
             legs: facts.legs.into_iter().map(|leg| leg.revive(desk)).collect(),
-            phase: Phase::Talking { callee: facts.callee, ends_at: facts.ends_at },
+            visit: facts.visit,
+            phase: match facts.callee {
+                Some(callee) => Phase::Talking { callee, ends_at: facts.ends_at },
+                None => Phase::Attended { ends_at: facts.ends_at },
+            },
             crossing: None,
             passing: Vec::new(),
             permit: Some(permit),
@@ -121,6 +141,8 @@ impl Call {
             fates: Vec::new(),
             tape: facts.tape,
             pressed: None,
+            plays: 0,
+            attendant: facts.attendant,
         })
     }
 }
@@ -150,6 +172,7 @@ impl LegFacts {
         voice.ports = Ports::None;
         let state = State::Up { unacked: None, ack: Ack::None };
         let (question, early) = (Question::None, Early::default());
-        Leg { number, party, flow, dialog, voice, state, marks, timer, question, way, early }
+        let music = None;
+        Leg { number, party, flow, dialog, voice, state, marks, timer, question, way, early, music }
     }
 }

@@ -46,6 +46,8 @@ impl Call {
                 self.tell(desk, event);
                 members.into_iter().for_each(|user| self.call_user(desk, user));
             }
+            Destination::Conference(conference) => self.visit(desk, conference),
+            Destination::Announcement(announcement) => self.announce_to(desk, announcement),
             Destination::Elsewhere { tenant, number } => {
                 self.tell(desk, Event::DialledElsewhere { number: number.clone() });
                 self.call_elsewhere(desk, tenant, number);
@@ -119,6 +121,7 @@ impl Call {
             question: Question::None,
             way: Way::Open,
             early: Early::default(),
+            music: None,
         };
         let Some(way) = leg.manners(desk).into_iter().next() else {
             leg.leave(desk.now, Fate::Refused(488));

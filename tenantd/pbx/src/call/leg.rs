@@ -10,7 +10,7 @@ use super::{Owner, Task};
 use crate::chance::Chance;
 use crate::flow::Flow;
 use crate::id::{BindingId, CallId, UserId};
-use crate::media::{Heard, Side, Wish};
+use crate::media::{Heard, PlayId, Side, Wish};
 use crate::moment::Moment;
 use crate::record::LegRecord;
 use crate::sip::answer::Unacknowledged2xx;
@@ -48,6 +48,8 @@ pub struct Leg {
     pub way: Way,
     /// What was said before the answer.
     pub early: Early,
+    /// The music that its phone hears while it is on hold.
+    pub music: Option<PlayId>,
 }
 
 /// What was said on a leg before the answer.
@@ -186,6 +188,8 @@ pub enum Ack {
 pub struct Voice {
     /// Our RTP port for it.
     pub port: Option<u16>,
+    /// Its seat in a conference, whose session is not the call's own.
+    pub seat: Option<Side>,
     /// What its descriptions are numbered with.
     pub session: u64,
     /// The version of the last description we wrote for it.
@@ -245,6 +249,7 @@ impl Voice {
         let session = chance.number();
         Self {
             port: None,
+            seat: None,
             session: session >> 2, // some phones read it as a signed number
             version: 0,
             pact: Pact::new(Seed::draw(chance)),
@@ -263,9 +268,9 @@ impl Voice {
 }
 
 impl Leg {
-    /// Its end of the call's sound.
+    /// Its end of the call's sound, or of a conference's.
     pub fn side(&self, call: CallId) -> Side {
-        Side { call, leg: self.number }
+        self.voice.seat.unwrap_or(Side { call, leg: self.number })
     }
 
     /// Asks for its ports.

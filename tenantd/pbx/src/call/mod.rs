@@ -3,14 +3,14 @@
 //! A back-to-back user agent (RFC 7092 §3.1.3): each leg is a dialog of its own, so that nothing of
 //! one side leaks to the other. `ring` is the time until somebody answers, `within` what phones then
 //! ask, `bridge` how it reaches the other one, `pact` what a phone and we agree on, `pulse` whether they are still there, `leg` one phone's
-//! side, `ledger` what is written down.
+//! side, `visit` a call that the house answers, `ledger` what is written down.
 
 use std::time::Duration;
 
 use crate::board::{Stage, What};
 use crate::flow::{Flow, FlowId};
 use crate::id::{CallId, TenantId, UserId};
-use crate::media::{Event as Sound, Side};
+use crate::media::Event as Sound;
 use crate::moment::Moment;
 use crate::record::{Ending, Memory, Wait};
 use crate::sip::answer::Due;
@@ -21,6 +21,7 @@ use crate::story::Event;
 use crate::tenant::limits::Permit;
 
 mod aside;
+mod attend;
 mod bridge;
 pub mod desk;
 mod early;
@@ -28,6 +29,7 @@ mod facts;
 mod fork;
 pub mod ledger;
 pub mod leg;
+mod music;
 mod pact;
 mod pick_up;
 mod pulse;
@@ -36,9 +38,11 @@ mod ring;
 pub mod shown;
 pub mod tape;
 pub mod verdict;
+mod visit;
 mod within;
 
 use aside::Passing;
+use attend::Attendant;
 use bridge::Crossing;
 use desk::Desk;
 pub use fork::parts;
@@ -47,6 +51,7 @@ use leg::{Leg, Ports, State, Way};
 pub use ring::Asked;
 use tape::{Pressed, Tape};
 use verdict::{Fate, Verdict};
+use visit::Visit;
 pub use within::{Reply, Within};
 
 /// How long phones ring before the caller is told that nobody came.
@@ -125,6 +130,8 @@ pub struct Call {
     ledger: Ledger,
     legs: Vec<Leg>,
     phase: Phase,
+    /// What the caller does where the house answers.
+    visit: Option<Visit>,
     crossing: Option<Crossing>,
     /// Messages on their way across.
     passing: Vec<Passing>,
@@ -139,6 +146,10 @@ pub struct Call {
     tape: Option<Tape>,
     /// The keys that may become a code.
     pressed: Option<Pressed>,
+    /// How much was played.
+    plays: u32,
+    /// Who of ours answers, if no phone does.
+    attendant: Option<Attendant>,
 }
 
 /// How far a call is.
@@ -148,6 +159,8 @@ enum Phase {
     Ringing { give_up_at: Moment, early: Option<u16> },
     /// Somebody answered.
     Talking { callee: u16, ends_at: Option<Moment> },
+    /// We speak with the caller ourselves.
+    Attended { ends_at: Option<Moment> },
     /// It is over; the last words are awaited.
     Ending { until: Moment, written: Written },
 }
@@ -212,7 +225,7 @@ impl Call {
     pub fn deadline(&self) -> Option<Moment> {
         let own = match self.phase {
             Phase::Ringing { give_up_at, .. } => Some(give_up_at),
-            Phase::Talking { ends_at, .. } => ends_at,
+            Phase::Talking { ends_at, .. } | Phase::Attended { ends_at } => ends_at,
             Phase::Ending { until, .. } => Some(until),
         };
         let unacked = self.legs.iter().filter_map(|leg| match &leg.state {
@@ -229,8 +242,8 @@ impl Call {
         let silent = self.silence_at();
         let crossing = self.crossing.as_ref().map(|crossing| crossing.give_up_at);
         let announced = self.legs[0].early.announcements.deadline();
-        let others =
-            [silent, crossing, self.pulse_at(), self.renewal_at(), announced].into_iter().flatten();
+        let others = [silent, crossing, self.pulse_at(), self.renewal_at(), announced];
+        let others = others.into_iter().chain([self.visit_at()]).flatten();
         own.into_iter().chain(unacked).chain(others).min()
     }
 
@@ -268,11 +281,16 @@ impl Call {
         self.repeat_announcement(desk);
         self.take_pulses(desk);
         self.renew_keys(desk);
+        self.take_visit(desk);
         match self.phase {
             Phase::Ringing { give_up_at, .. } if give_up_at <= now => self.give_up_ringing(desk),
             Phase::Ringing { .. } => self.judge(desk),
-            Phase::Talking { ends_at: Some(at), .. } if at <= now => self.run_out(desk),
-            Phase::Talking { .. } => {}
+            Phase::Talking { ends_at: Some(at), .. } | Phase::Attended { ends_at: Some(at) }
+                if at <= now =>
+            {
+                self.run_out(desk);
+            }
+            Phase::Talking { .. } | Phase::Attended { .. } => {}
             Phase::Ending { until, .. } if until <= now => self.forget_stragglers(desk),
             Phase::Ending { .. } => {}
         }
@@ -280,8 +298,9 @@ impl Call {
 
     /// Something happened to a side's sound.
     pub fn handle_sound(&mut self, desk: &mut Desk<'_>, event: Sound) {
-        let Side { leg, .. } = event.side();
-        let Some(index) = self.index_of(leg) else { return };
+        let side = event.side();
+        let index = self.legs.iter().position(|leg| leg.side(self.id) == side);
+        let Some(index) = index else { return };
         match event {
             Sound::Opened { port, .. } => {
                 self.legs[index].voice.port = Some(port);
@@ -289,6 +308,7 @@ impl Call {
             }
             Sound::NoPorts { .. } => {
                 self.legs[index].voice.ports = Ports::Closed;
+                self.give_up_seat(desk);
                 self.handle_no_ports(desk, index);
             }
             Sound::Latched { peer, .. } => {
@@ -298,11 +318,18 @@ impl Call {
             Sound::Quiet { .. } => self.handle_quiet(desk, index),
             Sound::OneWay { .. } => self.handle_one_way(desk, index),
             // Digits of a call between two phones are theirs: media lets the other one hear them.
-            Sound::Digit { digit, .. } => self.handle_key(desk, index, digit),
+            Sound::Digit { digit, .. } => {
+                self.handle_press(desk, index, digit);
+                self.handle_key(desk, digit);
+            }
             Sound::Unrecorded { .. } => self.handle_unrecorded(desk),
+            Sound::Played { .. } => self.handle_played(desk, index, &event),
+            // Who speaks in a conference is nobody's decision.
+            Sound::Speaking { .. } => {}
             Sound::Closed { heard, .. } => {
                 self.legs[index].voice.heard = Some(heard);
                 self.legs[index].voice.ports = Ports::Closed;
+                self.give_up_seat(desk);
                 self.write_down(desk);
             }
         }
@@ -318,7 +345,7 @@ impl Call {
                 };
                 self.refuse(desk, Verdict { status, ending, q850: 41 });
             }
-            Phase::Talking { .. } => self.part(desk, ending, None),
+            Phase::Talking { .. } | Phase::Attended { .. } => self.part(desk, ending, None),
             Phase::Ending { .. } => {}
         }
     }
@@ -333,10 +360,13 @@ impl Call {
     fn show(&self, desk: &mut Desk<'_>) {
         let stage = match self.phase {
             Phase::Ringing { .. } => Stage::Ringing,
-            Phase::Talking { .. } if self.legs.iter().any(|l| l.voice.direction.holds()) => {
+            Phase::Talking { .. } | Phase::Attended { .. }
+                if self.legs.iter().any(|l| l.voice.direction.holds()) =>
+            {
                 Stage::Held
             }
-            Phase::Talking { .. } => Stage::Talking,
+            Phase::Attended { .. } if self.visit.is_some() => Stage::Conferring,
+            Phase::Talking { .. } | Phase::Attended { .. } => Stage::Talking,
             Phase::Ending { .. } => return desk.show(What::CallEnded(self.id)),
         };
         desk.show(What::Call(self.id, Box::new(self.ledger.live(stage))));
@@ -415,6 +445,7 @@ impl Call {
                 leg.voice.ports = Ports::Closed;
             }
         }
+        self.give_up_seat(desk);
         self.write_down(desk);
     }
 

@@ -19,7 +19,7 @@ use crate::sip::sdp::{Description, Flaw, Unfit};
 use crate::story::Event;
 
 /// Why the phones of a call that was answered stop ringing (RFC 3326).
-const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+pub(super) const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 
 /// When a phone said what it takes: in its answer, or while it rang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,7 +261,7 @@ impl Call {
     }
 
     /// The lowest of all limits on how long this call may last.
-    fn longest(&self, desk: &Desk<'_>, index: usize) -> Option<std::time::Duration> {
+    pub(super) fn longest(&self, desk: &Desk<'_>, index: usize) -> Option<std::time::Duration> {
         let users = [self.legs[0].party.user, self.legs[index].party.user];
         let of = |user: UserId| desk.tenant.users.get(&user)?.limits.max_call_for;
         let users = users.into_iter().flatten().filter_map(of);
@@ -269,7 +269,7 @@ impl Call {
     }
 
     /// Only who talks counts from now on.
-    fn leave_limits(&mut self, desk: &mut Desk<'_>, index: usize) {
+    pub(super) fn leave_limits(&mut self, desk: &mut Desk<'_>, index: usize) {
         let talking = [self.legs[0].party.user, self.legs[index].party.user];
         let Some(permit) = &mut self.permit else { return };
         for user in self.legs.iter().filter_map(|leg| leg.party.user) {

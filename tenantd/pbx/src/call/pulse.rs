@@ -32,7 +32,7 @@ const BACK_AFTER: Duration = Duration::from_secs(30);
 impl Call {
     /// When a phone must next be asked, or is given up.
     pub(super) fn pulse_at(&self) -> Option<Moment> {
-        let Phase::Talking { .. } = self.phase else { return None };
+        let (Phase::Talking { .. } | Phase::Attended { .. }) = self.phase else { return None };
         let up = self.legs.iter().filter(|leg| matches!(leg.state, State::Up { .. }));
         up.filter_map(|leg| leg.timer.deadline()).min()
     }
@@ -41,7 +41,9 @@ impl Call {
     pub(super) fn take_pulses(&mut self, desk: &mut Desk<'_>) {
         for index in 0..self.legs.len() {
             let leg = &mut self.legs[index];
-            let (Phase::Talking { .. }, State::Up { .. }) = (self.phase, &leg.state) else {
+            let (Phase::Talking { .. } | Phase::Attended { .. }, State::Up { .. }) =
+                (self.phase, &leg.state)
+            else {
                 continue;
             };
             match leg.timer.handle_deadline(desk.now) {
@@ -80,11 +82,16 @@ impl Call {
     /// A phone that ought to be heard is not: asks whether it is still there. A phone that was
     /// never heard may have nothing to say, and one that shall not send is right to be silent.
     pub(super) fn handle_quiet(&mut self, desk: &mut Desk<'_>, index: usize) {
-        let Some(other) = self.other(index) else { return };
+        let other = self.other(index);
+        if other.is_none() && !self.is_visitor_heard() {
+            return;
+        }
         let leg = &self.legs[index];
         let sends = matches!(leg.voice.direction, Direction::SendRecv | Direction::SendOnly);
-        let is_heard =
-            matches!(self.legs[other].voice.direction, Direction::SendRecv | Direction::RecvOnly);
+        let hears = |other: usize| {
+            matches!(self.legs[other].voice.direction, Direction::SendRecv | Direction::RecvOnly)
+        };
+        let is_heard = other.is_none_or(hears);
         let idle = leg.question == Question::None && !self.is_crossing_to(leg.number);
         // What it sends is not opened before it has new keys.
         let is_deaf = leg.voice.pact.renewal != Renewal::None;
@@ -240,7 +247,7 @@ impl Call {
     pub(super) fn handle_vanished(&mut self, desk: &mut Desk<'_>, index: usize) {
         let leg = &mut self.legs[index];
         leg.question = Question::None;
-        if let Phase::Talking { .. } = self.phase {
+        if let Phase::Talking { .. } | Phase::Attended { .. } = self.phase {
             let number = leg.party.number.clone();
             self.tell(desk, Event::Vanished { number });
             self.end(desk, Ending::Vanished);

@@ -66,6 +66,7 @@ impl Call {
             question: Question::None,
             way: Way::Open,
             early: Early::default(),
+            music: None,
         };
         let mut call = Self {
             id,
@@ -74,6 +75,7 @@ impl Call {
             ledger: Ledger::open(desk.now, caller, &dialled),
             legs: vec![leg],
             phase: Phase::Ringing { give_up_at: desk.now + RING_FOR, early: None },
+            visit: None,
             crossing: None,
             passing: Vec::new(),
             permit: None,
@@ -81,6 +83,8 @@ impl Call {
             fates: Vec::new(),
             tape: None,
             pressed: None,
+            plays: 0,
+            attendant: None,
         };
         call.tell(desk, began);
         call
@@ -96,9 +100,10 @@ impl Call {
             return self.refuse(desk, verdict);
         }
         self.tried.clear();
-        let mut caller = self.legs.swap_remove(0);
-        caller.open_sound(desk, self.id);
-        self.legs.push(caller);
+        // In a conference it gets a seat first.
+        if !matches!(route.to, Destination::Conference(_)) {
+            self.legs[0].open_sound(desk, self.id);
+        }
         self.show(desk);
         if route.to == Destination::Nobody {
             let number = self.ledger.dialled.clone();
@@ -171,8 +176,16 @@ impl Call {
             Phase::Ringing { .. } if matches!(self.legs[index].state, State::Opening) => {
                 self.invite(desk, index);
             }
+            Phase::Ringing { .. } if index == 0 && self.is_attended() => self.attend(desk),
             Phase::Ringing { .. } | Phase::Ending { .. } => {}
-            Phase::Talking { callee, .. } => self.join(desk, callee),
+            Phase::Talking { callee, .. } => {
+                self.join(desk, callee);
+                self.tune_one(desk, index);
+            }
+            Phase::Attended { .. } => {
+                self.speak(desk);
+                self.handle_seated(desk);
+            }
         }
     }
 
@@ -184,6 +197,7 @@ impl Call {
                 self.legs[index].leave(desk.now, Fate::Silent);
                 self.judge(desk);
             }
+            (Phase::Attended { .. }, _) => self.end(desk, Ending::ServerFailed),
             (Phase::Talking { .. } | Phase::Ending { .. }, _) => {}
         }
     }
@@ -217,6 +231,10 @@ impl Call {
     /// Whether the call is decided, now that a phone's part is over.
     pub(super) fn judge(&mut self, desk: &mut Desk<'_>) {
         let Phase::Ringing { .. } = self.phase else { return };
+        // Who is answered by us waits for nobody else.
+        if self.is_attended() {
+            return;
+        }
         let nobody_left = self.legs[1..].iter().all(Leg::is_gone);
         if nobody_left || self.silence_at().is_some_and(|at| at <= desk.now) {
             self.refuse(desk, weigh(&self.fates()));

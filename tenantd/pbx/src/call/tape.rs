@@ -73,7 +73,7 @@ impl Call {
     }
 
     /// A phone pressed a key.
-    pub(super) fn handle_key(&mut self, desk: &mut Desk<'_>, index: usize, digit: Digit) {
+    pub(super) fn handle_press(&mut self, desk: &mut Desk<'_>, index: usize, digit: Digit) {
         let (Phase::Talking { .. }, true) = (self.phase, self.may_demand(desk, index)) else {
             return;
         };

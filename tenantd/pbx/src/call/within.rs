@@ -86,7 +86,11 @@ impl Call {
         let pressed = keypress(&asked.request);
         let key = pressed.and_then(|it| Some((Digit::from_key(it.key)?, it.for_ms)));
         if let Some((digit, _)) = key {
-            self.handle_key(desk, index, digit);
+            self.handle_press(desk, index, digit);
+        }
+        if let (Phase::Attended { .. }, Some((digit, _))) = (self.phase, key) {
+            self.handle_key(desk, digit);
+            return desk.respond_plainly(asked.server, &asked.flow, &asked.request, 200);
         }
         let (Some(other), Some((digit, for_ms))) = (other, key) else {
             return self.pass(desk, index, asked, Task::Info);
@@ -110,6 +114,9 @@ impl Call {
             | State::Opening
             | State::Invited { .. }
             | State::Gone(_) => return,
+        }
+        if let Phase::Attended { .. } = self.phase {
+            return self.handle_own_ack(desk, ack);
         }
         let Some(other) = self.other(index) else { return };
         if let State::Up { ack: Ack::Owed(cseq), .. } = self.legs[other].state {
@@ -162,8 +169,12 @@ impl Call {
         match (self.phase, leg) {
             (Phase::Ringing { .. }, 0) => self.handle_cancel(desk),
             (Phase::Ringing { .. }, _) => self.handle_silence(desk, index),
-            (Phase::Talking { .. }, 0) => self.part(desk, Ending::CallerHungUp, Some(0)),
-            (Phase::Talking { .. }, _) => self.part(desk, Ending::CalleeHungUp, Some(leg)),
+            (Phase::Talking { .. } | Phase::Attended { .. }, 0) => {
+                self.part(desk, Ending::CallerHungUp, Some(0))
+            }
+            (Phase::Talking { .. } | Phase::Attended { .. }, _) => {
+                self.part(desk, Ending::CalleeHungUp, Some(leg))
+            }
             (Phase::Ending { .. }, _) => self.legs[index].leave(desk.now, Fate::Rang),
         }
     }
@@ -179,7 +190,9 @@ impl Call {
                 let both = agreed(&self.legs[0]) && agreed(&self.legs[self.index_of(early)?]);
                 both.then_some(early)?
             }
-            Phase::Ringing { early: None, .. } | Phase::Ending { .. } => return None,
+            Phase::Ringing { early: None, .. } | Phase::Attended { .. } | Phase::Ending { .. } => {
+                return None;
+            }
         };
         match index {
             0 => self.index_of(callee),

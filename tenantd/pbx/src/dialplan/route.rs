@@ -1,4 +1,4 @@
-//! Where a dialled number leads, and why: an extension, a group, another company, or nobody.
+//! Where a dialled number leads, and why: an extension, a group, a conference, another company, or nobody.
 //!
 //! RFC 3261 §16.5 calls it determining the target. Nothing is looked up outside: what a number means
 //! follows from the tenant's own names and from the public numbers of all tenants.
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use crate::id::{GroupId, TenantId, UserId};
+use crate::id::{AnnouncementId, ConferenceId, GroupId, TenantId, UserId};
 use crate::tenant::directory::{Directory, Place};
 use crate::tenant::identify::Speaker;
 use crate::tenant::name::normalised;
@@ -32,6 +32,10 @@ pub enum Destination {
     User(UserId),
     /// A ring group of the tenant.
     Group(GroupId),
+    /// A conference of the tenant.
+    Conference(ConferenceId),
+    /// An announcement of the tenant.
+    Announcement(AnnouncementId),
     /// Another tenant's public number.
     Elsewhere {
         /// Whose.
@@ -50,6 +54,10 @@ pub enum Reason {
     IsExtension,
     /// It is the number of a group.
     IsGroup,
+    /// It is the number of a conference.
+    IsConference,
+    /// It is the number of an announcement.
+    IsAnnouncement,
     /// It is one of the tenant's own public numbers, which rings there.
     IsOwnNumber {
         /// The public number.
@@ -134,6 +142,14 @@ fn own(directory: &Directory, dialled: &str, because: &mut Reasons) -> Option<De
             because.push(Reason::IsGroup);
             Some(Destination::Group(*group))
         }
+        Some(Place::Conference(conference)) => {
+            because.push(Reason::IsConference);
+            Some(Destination::Conference(*conference))
+        }
+        Some(Place::Announcement(announcement)) => {
+            because.push(Reason::IsAnnouncement);
+            Some(Destination::Announcement(*announcement))
+        }
         None => own_number(directory, dialled, because),
     }
 }
@@ -164,7 +180,7 @@ fn spellings(dialled: &str) -> impl Iterator<Item = Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tenant::sample::{directory, group, tenant, user};
+    use crate::tenant::sample::{conference, directory, group, tenant, user};
 
     #[test]
     fn an_extension_is_reached_by_its_number_and_by_its_name() {
@@ -182,6 +198,20 @@ mod tests {
         let route = from_101(&directory(), "600");
         assert_eq!(route.to, Destination::Group(group(600)));
         assert_eq!(route.because.as_slice(), [Reason::IsGroup]);
+    }
+
+    #[test]
+    fn a_conference_is_reached_by_its_number_and_from_outside_by_a_public_one() {
+        let mut acme = directory();
+        let inside = from_101(&acme, "800");
+        assert_eq!(inside.to, Destination::Conference(conference(800)));
+        assert_eq!(inside.because.as_slice(), [Reason::IsConference]);
+        let outside = |acme: &Directory, dialled| {
+            route(acme, &everywhere(), Speaker::Elsewhere(tenant(2)), dialled).to
+        };
+        assert_eq!(outside(&acme, "800"), Destination::Nobody);
+        acme.numbers.insert("+4312345".into(), "800".into());
+        assert_eq!(outside(&acme, "+4312345"), Destination::Conference(conference(800)));
     }
 
     #[test]

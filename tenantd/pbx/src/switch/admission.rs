@@ -8,7 +8,7 @@ use crate::board::What;
 use crate::call::shown::Shown;
 use crate::call::{Call, Owner, Task};
 use crate::flow::{Flow, FlowId};
-use crate::id::{NodeId, TenantId};
+use crate::id::{CallId, NodeId, TenantId};
 use crate::moment::Moment;
 use crate::output::Output;
 use crate::record::{Binding, Ending};
@@ -22,6 +22,7 @@ use crate::story::Event;
 use crate::tenant::directory::Directory;
 use crate::tenant::guard::{self, Guard};
 use crate::tenant::limits::LiveCalls;
+use crate::tenant::rooms::Rooms;
 
 /// What a tenant's calls were when it came, as facts.
 #[derive(Debug, Default)]
@@ -58,6 +59,7 @@ impl Switch {
             directory,
             registrar,
             live: LiveCalls::default(),
+            rooms: Rooms::default(),
             shown: Shown::default(),
             guard: Guard::new(&mut self.office.chance, guard::LIMIT),
             calls: BTreeMap::new(),
@@ -256,6 +258,7 @@ impl Switch {
     pub(super) fn settle(&mut self, id: TenantId, number: u64) {
         let Some(tenant) = self.tenants.get_mut(&id) else { return };
         let Some(line) = tenant.calls.get_mut(&number) else { return };
+        let seat = line.call.seat();
         if line.call.is_over() {
             self.sounds.remove(&line.call.id);
             self.due.unset(&mut line.alarm, &Due::Call(id, number));
@@ -264,5 +267,19 @@ impl Switch {
         }
         let deadline = line.call.deadline();
         self.due.set(&mut line.alarm, deadline, Due::Call(id, number));
+        if let Some(seat) = seat.filter(|seat| !self.rooms.contains_key(&seat.call)) {
+            self.open_room(id, seat.call);
+        }
+    }
+
+    /// What media tells of a conference is for its members' calls. Those that have ended are forgotten
+    /// when another begins.
+    fn open_room(&mut self, id: TenantId, session: CallId) {
+        let Self { rooms, tenants, .. } = self;
+        let is_open = |session: CallId, id: &TenantId| {
+            tenants.get(id).is_some_and(|tenant| tenant.rooms.is_open(session))
+        };
+        rooms.retain(|session, id| is_open(*session, id));
+        rooms.insert(session, id);
     }
 }

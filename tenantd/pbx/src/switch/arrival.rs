@@ -289,10 +289,16 @@ impl Switch {
         }
     }
 
-    /// Something happened to a call's sound: only the call's id is known to media.
+    /// Something happened to a call's sound: only its session's id is known to media, which is the call's
+    /// or a conference's.
     pub(super) fn hear(&mut self, now: Moment, event: media::Event) {
         let id = event.side().call;
-        if let Some((tenant, number)) = self.sounds.get(&id).copied() {
+        let found = self.sounds.get(&id).copied().or_else(|| {
+            let tenant = self.rooms.get(&id)?;
+            let number = self.tenants.get(tenant)?.rooms.call_at(event.side())?;
+            Some((*tenant, number))
+        });
+        if let Some((tenant, number)) = found {
             self.with_call(now, tenant, number, |desk, call| call.handle_sound(desk, event));
         }
     }

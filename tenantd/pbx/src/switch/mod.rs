@@ -28,6 +28,7 @@ use crate::sip::transaction::{Arrival, Realm, ServerId, Transactions};
 use crate::tenant::directory::Directory;
 use crate::tenant::guard::Guard;
 use crate::tenant::limits::LiveCalls;
+use crate::tenant::rooms::Rooms;
 
 mod admission;
 mod arrival;
@@ -107,6 +108,8 @@ pub struct Switch {
     pings: Pings,
     /// Media knows calls by their ids.
     sounds: BTreeMap<CallId, (TenantId, u64)>,
+    /// And conferences by theirs: many calls share one.
+    rooms: BTreeMap<CallId, TenantId>,
     /// Whose phones are connected by what.
     streams: BTreeMap<FlowId, BTreeSet<TenantId>>,
     rules: Rules,
@@ -134,6 +137,7 @@ struct Tenant {
     directory: Box<Directory>,
     registrar: Registrar,
     live: LiveCalls,
+    rooms: Rooms,
     shown: Shown,
     guard: Guard,
     calls: BTreeMap<u64, Line>,
@@ -188,6 +192,7 @@ impl Switch {
             probes: BTreeMap::new(),
             pings: Pings::default(),
             sounds: BTreeMap::new(),
+            rooms: BTreeMap::new(),
             streams: BTreeMap::new(),
             rules: Rules {
                 policy: setup.policy,
@@ -364,7 +369,7 @@ impl Tenant {
         elsewhere: &'a BTreeMap<String, TenantId>,
         office: &'a mut Office,
     ) -> (Desk<'a>, &'a mut BTreeMap<u64, Line>) {
-        let Self { directory, registrar, live, shown, calls, .. } = self;
-        (Desk { now, tenant: directory, registrar, live, shown, elsewhere, office }, calls)
+        let Self { directory, registrar, live, rooms, shown, calls, .. } = self;
+        (Desk { now, tenant: directory, registrar, live, rooms, shown, elsewhere, office }, calls)
     }
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::id::{GroupId, SoundId, TenantId, UserId};
+use uuid::Uuid;
+
+use crate::id::{AnnouncementId, ConferenceId, GroupId, SoundId, TenantId, UserId};
+use crate::play::{Country, Stored};
 use crate::sip::digest::{self, Hashed};
 
 pub use crate::sip::digest::Algorithm;
@@ -39,14 +42,42 @@ pub struct Directory {
     pub users: BTreeMap<UserId, User>,
     /// Ring groups by their id.
     pub groups: BTreeMap<GroupId, Group>,
+    /// Conferences by their id.
+    pub conferences: BTreeMap<ConferenceId, Conference>,
     /// Public numbers, and where they ring.
     pub numbers: BTreeMap<String, String>,
-    /// Where a dialled name leads: numbers and user names of extensions, numbers of groups.
+    /// Where a dialled name leads: numbers and user names of extensions, numbers of groups
+    /// and of conferences.
     pub names: BTreeMap<String, Place>,
     /// Digest user names: `auth_username`, else user name, else number; lower case is not folded.
     pub credentials: BTreeMap<String, UserId>,
     /// Sounds by their name.
     pub sounds: BTreeMap<String, Sound>,
+    /// What its phones hear while they are on hold: a sound's name.
+    pub music: Option<String>,
+    /// Whose tones its phones hear.
+    pub country: Country,
+    /// Announcements by their id.
+    pub announcements: BTreeMap<AnnouncementId, Announcement>,
+}
+
+impl Directory {
+    /// The sound of this name, for whoever plays it.
+    pub fn sound(&self, name: &str) -> Option<Stored> {
+        let Sound { object, sha256, bytes, .. } = *self.sounds.get(name)?;
+        Some(Stored { tenant: self.tenant, object, sha256, bytes })
+    }
+}
+
+/// A number that answers by itself, says something and hangs up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Its id.
+    pub id: AnnouncementId,
+    /// Its number.
+    pub number: String,
+    /// What it says: a sound's name.
+    pub sound: String,
 }
 
 /// A recording that can be played: which object it is, and what it must be.
@@ -54,8 +85,8 @@ pub struct Directory {
 pub struct Sound {
     /// Its id; it stays when the recording changes.
     pub id: SoundId,
-    /// The key of its object; another one when the recording changes.
-    pub key: String,
+    /// The id of its object; another one when the recording changes.
+    pub object: Uuid,
     /// The SHA-256 of the object.
     pub sha256: [u8; 32],
     /// The length of the object.
@@ -71,6 +102,10 @@ pub enum Place {
     User(UserId),
     /// A ring group.
     Group(GroupId),
+    /// A conference.
+    Conference(ConferenceId),
+    /// An announcement.
+    Announcement(AnnouncementId),
 }
 
 /// An extension.
@@ -96,6 +131,8 @@ pub struct User {
     pub srtp: Srtp,
     /// Whether its calls are recorded.
     pub record: Record,
+    /// What those hear whom it puts on hold, if it is not the company's music: a sound's name.
+    pub music: Option<String>,
 }
 
 impl User {
@@ -191,6 +228,25 @@ pub struct Group {
     pub name: String,
     /// Its members, in the order in which they were written.
     pub members: Vec<UserId>,
+}
+
+/// A number where all who call it hear each other.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Conference {
+    /// Its id.
+    pub id: ConferenceId,
+    /// Its number.
+    pub number: String,
+    /// What must be dialled to get in: digits. `None`: nothing.
+    pub pin: Option<String>,
+}
+
+/// Nothing of its PIN.
+impl std::fmt::Debug for Conference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { id, number, .. } = self;
+        f.debug_struct("Conference").field("id", id).field("number", number).finish_non_exhaustive()
+    }
 }
 
 /// What a company wants of encryption of sound.

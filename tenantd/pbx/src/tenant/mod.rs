@@ -5,5 +5,6 @@ pub mod guard;
 pub mod identify;
 pub mod limits;
 pub mod name;
+pub mod rooms;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -82,7 +82,7 @@ pub fn user_in<'a>(directory: &'a Directory, address: &Address<'_>) -> Option<&'
     let name = name_in(directory, &address.uri().ok()?).into_owned();
     match directory.names.get(&name).or_else(|| directory.names.get(normalised(&name).as_ref()))? {
         Place::User(user) => directory.users.get(user),
-        Place::Group(_) => None,
+        Place::Group(_) | Place::Announcement(_) | Place::Conference(_) => None,
     }
 }
 

@@ -1,13 +1,14 @@
-//! A company to test with: extensions 101 to 103, a group, two public numbers.
+//! A company to test with: extensions 101 to 103, a group, a conference, two public numbers.
 
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
 use super::directory::{
-    Algorithm, Directory, Encryption, Group, Limits, Place, Secrets, Srtp, User,
+    Algorithm, Conference, Directory, Encryption, Group, Limits, Place, Secrets, Srtp, User,
 };
-use crate::id::{GroupId, TenantId, UserId};
+use crate::id::{ConferenceId, GroupId, TenantId, UserId};
+use crate::play::Country;
 
 /// The id of the extension with this number.
 pub(crate) fn user(number: u128) -> UserId {
@@ -17,6 +18,11 @@ pub(crate) fn user(number: u128) -> UserId {
 /// The id of the group with this number.
 pub(crate) fn group(number: u128) -> GroupId {
     GroupId(Uuid::from_u128(number))
+}
+
+/// The id of the conference with this number.
+pub(crate) fn conference(number: u128) -> ConferenceId {
+    ConferenceId(Uuid::from_u128(number))
 }
 
 /// A tenant's id.
@@ -41,6 +47,8 @@ pub(crate) fn directory() -> Directory {
         name: "Sales".into(),
         members: vec![user(101), user(102)],
     };
+    names.insert("800".into(), Place::Conference(conference(800)));
+    let meeting = Conference { id: conference(800), number: "800".into(), pin: None };
     let numbers = [("+4312345", "101"), ("+4312346", "600")];
     Directory {
         tenant: tenant(1),
@@ -56,8 +64,12 @@ pub(crate) fn directory() -> Directory {
         recording: Default::default(),
         credentials: users.values().map(|user| (user.secrets.username.clone(), user.id)).collect(),
         sounds: BTreeMap::new(),
+        music: None,
+        country: Country::default(),
+        announcements: BTreeMap::new(),
         users,
         groups: BTreeMap::from([(group(600), sales)]),
+        conferences: BTreeMap::from([(conference(800), meeting)]),
         numbers: numbers.map(|(number, to)| (number.into(), to.into())).into(),
         names,
     }
@@ -89,5 +101,6 @@ fn extension(number: u128, username: Option<&str>) -> User {
         limits: Limits::default(),
         srtp: Srtp::default(),
         record: Default::default(),
+        music: None,
     }
 }

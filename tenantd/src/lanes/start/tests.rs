@@ -269,10 +269,14 @@ fn directory(number: u8) -> Directory {
         recording: Default::default(),
         users: BTreeMap::new(),
         groups: BTreeMap::new(),
+        conferences: BTreeMap::new(),
         numbers: BTreeMap::from([(format!("+43{number}"), "101".to_owned())]),
         names: BTreeMap::new(),
         credentials: BTreeMap::new(),
         sounds: BTreeMap::new(),
+        music: None,
+        country: Default::default(),
+        announcements: BTreeMap::new(),
     };
     for extension in [101, 102] {
         let (user, name) = (UserId(id(extension)), extension.to_string());
@@ -289,6 +293,7 @@ fn directory(number: u8) -> Directory {
             limits: Limits::default(),
             srtp: Srtp::default(),
             record: Default::default(),
+            music: None,
         };
         directory.users.insert(user, entry);
     }

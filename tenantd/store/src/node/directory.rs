@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use pbx::id::{GroupId, SoundId, TenantId, UserId};
+use pbx::id::{AnnouncementId, ConferenceId, GroupId, SoundId, TenantId, UserId};
+use pbx::play::Country;
 use pbx::tenant::directory::{
-    Algorithm, Directory, Encryption, Group, Limits, Place, PlainKeys, Record, Recording, Secrets,
-    Sound, Srtp, User,
+    Algorithm, Announcement, Conference, Directory, Encryption, Group, Limits, Place, PlainKeys,
+    Record, Recording, Secrets, Sound, Srtp, User,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row, Transaction};
@@ -16,7 +17,6 @@ use uuid::Uuid;
 use super::column;
 use crate::database::{Database, begin};
 use crate::failure::Failure;
-use crate::objects::{Kind, ObjectKey};
 use crate::query::Query;
 use crate::secrets::{self, ClusterKey, Sealed};
 
@@ -26,6 +26,7 @@ const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const TENANTS: &str = "
     SELECT t.id AS tenant_id, t.version, t.route, t.name, t.label, t.trusted::text[] AS trusted,
         t.max_calls, t.max_call_s, t.srtp, t.sdes_over_plain, t.record, t.record_code,
+        t.music, t.country,
         (SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'canonical') AS domain,
         ARRAY(SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'alias'
               ORDER BY name) AS aliases,
@@ -36,7 +37,7 @@ const TENANTS: &str = "
 
 const EXTENSIONS: &str = "
     SELECT tenant_id, id, number, username, credential, name, password_sealed, password_key, digest,
-           max_contacts, max_calls, max_call_s, srtp, record
+           max_contacts, max_calls, max_call_s, srtp, record, music
     FROM extension WHERE tenant_id = ANY ($1)";
 
 const GROUPS: &str = "
@@ -46,24 +47,34 @@ const GROUPS: &str = "
               ORDER BY m.position) AS members
     FROM ring_group g WHERE g.tenant_id = ANY ($1)";
 
+const CONFERENCES: &str = "
+    SELECT tenant_id, id, number, password_sealed, password_key
+    FROM conference WHERE tenant_id = ANY ($1)";
+
 const NUMBERS: &str = "
-    SELECT n.tenant_id, n.number, coalesce(e.number, g.number) AS place
+    SELECT n.tenant_id, n.number, coalesce(e.number, g.number, c.number) AS place
     FROM number n
     LEFT JOIN extension e ON e.tenant_id = n.tenant_id AND e.id = n.extension_id
     LEFT JOIN ring_group g ON g.tenant_id = n.tenant_id AND g.id = n.ring_group_id
+    LEFT JOIN conference c ON c.tenant_id = n.tenant_id AND c.id = n.conference_id
     WHERE n.tenant_id = ANY ($1)";
 
 const SOUNDS: &str = "
     SELECT tenant_id, id, name, object_id, sha256, bytes, lasts_ms
     FROM sound WHERE tenant_id = ANY ($1)";
 
+const ANNOUNCEMENTS: &str = "
+    SELECT tenant_id, id, number, sound FROM announcement WHERE tenant_id = ANY ($1)";
+
 /// The queries of this file.
 pub const QUERIES: &[Query] = &[
     Query::node("tenants", TENANTS),
     Query::node("extensions", EXTENSIONS),
     Query::node("groups", GROUPS),
+    Query::node("conferences", CONFERENCES),
     Query::node("numbers", NUMBERS),
     Query::node("sounds", SOUNDS),
+    Query::node("announcements", ANNOUNCEMENTS),
 ];
 
 /// The place in which an extension's password is sealed.
@@ -71,10 +82,15 @@ pub(crate) fn password_of(tenant: TenantId, extension: Uuid) -> secrets::Place {
     secrets::Place { tenant, field: "extension.password", row: extension }
 }
 
+/// The place in which a conference's PIN is sealed.
+pub(crate) fn pin_of(tenant: TenantId, conference: Uuid) -> secrets::Place {
+    secrets::Place { tenant, field: "conference.password", row: conference }
+}
+
 /// Loads tenants as `node` shall serve them; one that is gone or has no domain is not among them.
 ///
 /// # Errors
-/// If Postgres is away, or a password of any of them does not open with this key.
+/// If Postgres is away, or a password or PIN of any of them does not open with this key.
 pub async fn load(
     database: &Database,
     key: &ClusterKey,
@@ -112,24 +128,40 @@ pub async fn load(
         directory.names.insert(group.number.clone(), Place::Group(group.id));
         directory.groups.insert(group.id, group);
     }
+    for row in rows(&mut snapshot, CONFERENCES, &ids).await? {
+        let Some(directory) = owner(&mut directories, &row)? else { continue };
+        let conference = conference(key, directory.tenant, &row)?;
+        directory.names.insert(conference.number.clone(), Place::Conference(conference.id));
+        directory.conferences.insert(conference.id, conference);
+    }
     for row in rows(&mut snapshot, NUMBERS, &ids).await? {
         let Some(directory) = owner(&mut directories, &row)? else { continue };
         directory.numbers.insert(row.try_get("number")?, row.try_get("place")?);
     }
     for row in rows(&mut snapshot, SOUNDS, &ids).await? {
         let Some(directory) = owner(&mut directories, &row)? else { continue };
-        directory.sounds.insert(row.try_get("name")?, sound(directory.tenant, &row)?);
+        directory.sounds.insert(row.try_get("name")?, sound(&row)?);
+    }
+    for row in rows(&mut snapshot, ANNOUNCEMENTS, &ids).await? {
+        let Some(directory) = owner(&mut directories, &row)? else { continue };
+        let said = Announcement {
+            id: AnnouncementId(row.try_get("id")?),
+            number: row.try_get("number")?,
+            sound: row.try_get("sound")?,
+        };
+        directory.names.insert(said.number.clone(), Place::Announcement(said.id));
+        directory.announcements.insert(said.id, said);
     }
     snapshot.commit().await?;
     Ok(directories)
 }
 
-fn sound(tenant: TenantId, row: &PgRow) -> Result<Sound, Failure> {
+fn sound(row: &PgRow) -> Result<Sound, Failure> {
     let damaged = |_| Failure::Damaged("sound", "its checksum is none".to_owned());
     let (sha256, lasts_ms): (Vec<u8>, i32) = (row.try_get("sha256")?, row.try_get("lasts_ms")?);
     Ok(Sound {
         id: SoundId(row.try_get("id")?),
-        key: ObjectKey::new(tenant, Kind::Sound, row.try_get("object_id")?).to_string(),
+        object: row.try_get("object_id")?,
         sha256: sha256.try_into().map_err(damaged)?,
         bytes: u64::try_from(row.try_get::<i64, _>("bytes")?).unwrap_or(0),
         lasts_for: Duration::from_millis(u64::try_from(lasts_ms).unwrap_or(0)),
@@ -155,6 +187,7 @@ fn owner<'d>(
 fn empty(tenant: TenantId, row: &PgRow) -> Result<Option<Directory>, Failure> {
     let Some(domain) = row.try_get("domain")? else { return Ok(None) };
     let trusted: Vec<String> = row.try_get("trusted")?;
+    let country: Option<String> = row.try_get("country")?;
     Ok(Some(Directory {
         tenant,
         version: row.try_get("version")?,
@@ -170,10 +203,15 @@ fn empty(tenant: TenantId, row: &PgRow) -> Result<Option<Directory>, Failure> {
         recording: recording(row)?,
         users: BTreeMap::new(),
         groups: BTreeMap::new(),
+        conferences: BTreeMap::new(),
         numbers: BTreeMap::new(),
         names: BTreeMap::new(),
         credentials: BTreeMap::new(),
         sounds: BTreeMap::new(),
+        music: row.try_get("music")?,
+        // Where nobody knows whose tones they are, those of the country where this was written.
+        country: country.as_deref().and_then(Country::of_code).unwrap_or_default(),
+        announcements: BTreeMap::new(),
     }))
 }
 
@@ -205,7 +243,21 @@ fn user(
         limits: limits(row)?,
         srtp: srtp(row.try_get("srtp")?).unwrap_or(directory.encryption.srtp),
         record: record(row.try_get("record")?).unwrap_or(directory.recording.rule),
+        music: row.try_get("music")?,
     })
+}
+
+fn conference(key: &ClusterKey, tenant: TenantId, row: &PgRow) -> Result<Conference, Failure> {
+    let id: Uuid = row.try_get("id")?;
+    let bytes: Option<Vec<u8>> = row.try_get("password_sealed")?;
+    let pin = match (bytes, row.try_get("password_key")?) {
+        (Some(bytes), Some(number)) => {
+            let opened = key.open(pin_of(tenant, id), &Sealed { key: number, bytes });
+            Some(opened.ok_or(Failure::Sealed(tenant))?)
+        }
+        _ => None,
+    };
+    Ok(Conference { id: ConferenceId(id), number: row.try_get("number")?, pin })
 }
 
 fn limits(row: &PgRow) -> Result<Limits, Failure> {

@@ -7,8 +7,9 @@ use serde_json::json;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
+use super::announcements::DROP_ANNOUNCEMENTS;
 use super::clash::Pace;
-use super::current::{self, Current, GroupRow, TenantRow};
+use super::current::{self, Current, GroupRow, NumberRow, TenantRow};
 use super::extensions::DROP_EXTENSIONS;
 use super::file::{File, Tenant};
 use super::sounds::Sounds;
@@ -21,12 +22,15 @@ use crate::secrets::ClusterKey;
 
 const ADD_TENANT: &str = "
     INSERT INTO tenant (id, route, name, label, country, time_zone, max_calls, max_call_s, trusted,
-        srtp, sdes_over_plain, max_sounds, sound_quota, record, record_code, record_days)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14, $15, $16)";
+        srtp, sdes_over_plain, max_sounds, sound_quota, record, record_code, record_days,
+        music)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14, $15, $16,
+        $17)";
 const CHANGE_TENANT: &str = "
     UPDATE tenant SET name = $2, label = $3, country = $4, time_zone = $5, max_calls = $6,
         max_call_s = $7, trusted = $8::text[]::cidr[], srtp = $9, sdes_over_plain = $10,
-        max_sounds = $11, sound_quota = $12, record = $13, record_code = $14, record_days = $15
+        max_sounds = $11, sound_quota = $12, record = $13, record_code = $14, record_days = $15,
+        music = $16
     WHERE id = $1";
 const ADD_DOMAIN: &str = "INSERT INTO domain (tenant_id, id, name, kind) VALUES ($1, $2, $3, $4)";
 const DROP_DOMAIN: &str = "DELETE FROM domain WHERE tenant_id = $1 AND id = $2";
@@ -43,10 +47,11 @@ const ADD_MEMBER: &str = "
     VALUES ($1, $2, $3, $4, $5)";
 const DROP_GROUPS: &str = "DELETE FROM ring_group WHERE tenant_id = $1 AND id = ANY ($2)";
 const PUT_NUMBER: &str = "
-    INSERT INTO number (tenant_id, id, number, extension_id, ring_group_id)
-    VALUES ($1, $2, $3, $4, $5)
+    INSERT INTO number (tenant_id, id, number, extension_id, ring_group_id, conference_id)
+    VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (tenant_id, id) DO UPDATE
-        SET extension_id = excluded.extension_id, ring_group_id = excluded.ring_group_id";
+        SET extension_id = excluded.extension_id, ring_group_id = excluded.ring_group_id,
+            conference_id = excluded.conference_id";
 const DROP_NUMBERS: &str = "DELETE FROM number WHERE tenant_id = $1 AND id = ANY ($2)";
 const PUT_ACCOUNT: &str = "
     INSERT INTO account (id, email, password_hash) VALUES ($1, $2, $3)
@@ -91,6 +96,13 @@ pub(super) struct Carrier<'a> {
     pub(super) sounds: &'a Sounds,
 }
 
+/// Where numbers may lead, by what is dialled within the tenant.
+struct Places {
+    extensions: BTreeMap<String, Uuid>,
+    groups: BTreeMap<String, Uuid>,
+    conferences: BTreeMap<String, Uuid>,
+}
+
 /// A tenant on its way, with the lines told so far.
 pub(super) struct Way {
     pub(super) id: TenantId,
@@ -122,9 +134,12 @@ impl Carrier<'_> {
         self.carry_tenant(inside, &mut way, &now).await?;
         let extensions = self.carry_extensions(inside, &mut way, &now).await?;
         let groups = self.carry_groups(inside, &mut way, &now, &extensions).await?;
-        self.carry_numbers(inside, &mut way, &now, &extensions, &groups).await?;
+        let conferences = self.carry_conferences(inside, &mut way, &now).await?;
+        let places = Places { extensions, groups, conferences };
+        self.carry_numbers(inside, &mut way, &now, &places).await?;
         self.carry_admins(inside, &mut way, &now).await?;
         self.carry_sounds(inside, &mut way, &now).await?;
+        self.carry_announcements(inside, &mut way, &now).await?;
         self.prune(inside, &mut way, &now).await?;
         Ok((id, way.lines))
     }
@@ -222,6 +237,7 @@ impl Carrier<'_> {
             .bind(row.record)
             .bind(row.record_code)
             .bind(row.record_days)
+            .bind(row.music)
     }
 
     pub(super) fn wanted_tenant(&self, now: Option<&TenantRow>) -> TenantRow {
@@ -274,6 +290,7 @@ impl Carrier<'_> {
                 (None, None) => "*1".to_owned(),
             },
             record_days: limit(self.tenant.recording.days, now.and_then(|now| now.record_days)),
+            music: kept(&self.tenant.played.music, now.and_then(|now| now.music.clone())),
         }
     }
 
@@ -330,8 +347,7 @@ impl Carrier<'_> {
         inside: Inside<'_>,
         way: &mut Way,
         now: &Current,
-        extensions: &BTreeMap<String, Uuid>,
-        groups: &BTreeMap<String, Uuid>,
+        Places { extensions, groups, conferences }: &Places,
     ) -> Result<(), NotApplied> {
         let usernames = self.tenant.extensions.iter().filter_map(|extension| {
             Some((extension.username.clone()?, *extensions.get(&extension.number)?))
@@ -342,19 +358,28 @@ impl Carrier<'_> {
         for wanted in &self.tenant.numbers {
             let extension = extensions.get(&wanted.to).or_else(|| by_name.get(&wanted.to)).copied();
             let group = groups.get(&wanted.to).copied().filter(|_| extension.is_none());
-            if extension.is_none() && group.is_none() {
-                let reason = format!("to: {:?} is neither an extension nor a group", wanted.to);
+            let conference = conferences.get(&wanted.to).copied();
+            let conference = conference.filter(|_| extension.or(group).is_none());
+            if extension.or(group).or(conference).is_none() {
+                let reason = format!(
+                    "to: {:?} is neither an extension nor a group nor a conference",
+                    wanted.to
+                );
                 return Err(self.file.problem(wanted.line, reason).into());
             }
             let known = now.numbers.get(&wanted.number);
-            if known.is_some_and(|k| k.extension_id == extension && k.ring_group_id == group) {
+            let leads_there = |row: &NumberRow| {
+                (row.extension_id, row.ring_group_id, row.conference_id)
+                    == (extension, group, conference)
+            };
+            if known.is_some_and(leads_there) {
                 continue;
             }
             let (number, to) = (&wanted.number, &wanted.to);
             way.tell(&self.tenant.domain, format_args!("number {number} rings at {to}"));
             let id = known.map_or_else(fresh, |known| known.id);
             let query = sqlx::query(PUT_NUMBER).bind(way.id.0).bind(id).bind(number);
-            let query = query.bind(extension).bind(group);
+            let query = query.bind(extension).bind(group).bind(conference);
             let put = query.execute(&mut **inside).await;
             put.map_err(|error| self.file.blame(wanted.line, number, error))?;
         }
@@ -398,7 +423,14 @@ impl Carrier<'_> {
             let absent = names.into_iter().filter(|(name, _)| !wanted.contains(name.as_str()));
             absent.map(|(name, id)| (name.clone(), id)).collect()
         };
+        let said = &tenant.played.announcements;
+        let said: BTreeSet<&str> = said.iter().map(|said| said.number.as_str()).collect();
         let doomed = [
+            (
+                "announcement",
+                DROP_ANNOUNCEMENTS,
+                gone(now.announcements.iter().map(|(k, v)| (k, v.0)).collect(), &said),
+            ),
             (
                 "number",
                 DROP_NUMBERS,
@@ -429,6 +461,7 @@ impl Carrier<'_> {
                 sqlx::query(sql).bind(way.id.0).bind(ids).execute(&mut **inside).await?;
             }
         }
+        self.prune_conferences(inside, way, now).await?;
         Ok(self.prune_sounds(inside, way, now).await?)
     }
 }

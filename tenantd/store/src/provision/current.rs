@@ -6,6 +6,7 @@ use pbx::id::TenantId;
 use sqlx::{FromRow, Postgres, Transaction};
 use uuid::Uuid;
 
+use super::conferences::{CONFERENCES, ConferenceRow};
 use crate::failure::Failure;
 use crate::query::Query;
 
@@ -14,7 +15,7 @@ const BY_DOMAIN: &str = "SELECT tenant_id FROM domain WHERE name = $1 AND kind =
 const TENANT: &str = "
     SELECT name, label, country, time_zone, max_calls, max_call_s,
            trusted::text[] AS trusted, srtp, sdes_over_plain, max_sounds, sound_quota,
-           record, record_code, record_days
+           record, record_code, record_days, music
     FROM tenant WHERE id = $1";
 const ALIASES: &str = "
     SELECT id, name FROM domain WHERE tenant_id = $1 AND kind = 'alias' ORDER BY name";
@@ -22,7 +23,7 @@ const DIGEST: &str = "
     SELECT id, value FROM setting WHERE tenant_id = $1 AND node = '*' AND key = 'digest'";
 const EXTENSIONS: &str = "
     SELECT id, number, username, auth_username, password_sealed, password_key, name, email,
-           voicemail, digest, max_contacts, max_calls, max_call_s, srtp, record
+           voicemail, digest, max_contacts, max_calls, max_call_s, srtp, record, music
     FROM extension WHERE tenant_id = $1";
 const GROUPS: &str = "SELECT id, number, name FROM ring_group WHERE tenant_id = $1";
 const MEMBERS: &str = "
@@ -30,9 +31,11 @@ const MEMBERS: &str = "
     JOIN extension e ON e.tenant_id = m.tenant_id AND e.id = m.extension_id
     WHERE m.tenant_id = $1 ORDER BY m.ring_group_id, m.position";
 const NUMBERS: &str = "
-    SELECT id, number, extension_id, ring_group_id FROM number WHERE tenant_id = $1";
+    SELECT id, number, extension_id, ring_group_id, conference_id FROM number
+    WHERE tenant_id = $1";
 const SOUNDS: &str = "
     SELECT id, name, object_id, source_sha256, sha256, bytes FROM sound WHERE tenant_id = $1";
+const ANNOUNCEMENTS: &str = "SELECT id, number, sound FROM announcement WHERE tenant_id = $1";
 const ADMINS: &str = "
     SELECT m.id, a.email, a.password_hash FROM membership m JOIN account a ON a.id = m.account_id
     WHERE m.tenant_id = $1 AND m.role = 'admin'";
@@ -50,6 +53,7 @@ pub(super) const QUERIES: &[Query] = &[
     Query::provider("numbers", NUMBERS),
     Query::provider("admins", ADMINS),
     Query::provider("sounds", SOUNDS),
+    Query::provider("announcements", ANNOUNCEMENTS),
 ];
 
 type Inside<'a> = &'a mut Transaction<'static, Postgres>;
@@ -62,9 +66,12 @@ pub(super) struct Current {
     pub(super) digest: Option<(Uuid, serde_json::Value)>,
     pub(super) extensions: BTreeMap<String, ExtensionRow>,
     pub(super) groups: BTreeMap<String, GroupRow>,
+    pub(super) conferences: BTreeMap<String, ConferenceRow>,
     pub(super) numbers: BTreeMap<String, NumberRow>,
     pub(super) admins: BTreeMap<String, (Uuid, String)>,
     pub(super) sounds: BTreeMap<String, SoundRow>,
+    /// By number: its id, and its sound's name.
+    pub(super) announcements: BTreeMap<String, (Uuid, String)>,
 }
 
 /// The company's own row.
@@ -84,9 +91,10 @@ pub(super) struct TenantRow {
     pub(super) record: String,
     pub(super) record_code: String,
     pub(super) record_days: Option<i32>,
+    pub(super) music: Option<String>,
 }
 
-/// An extension's row: two columns more than a struct should have.
+/// An extension's row: three columns more than a struct should have.
 #[derive(Debug, Clone, FromRow)]
 pub(super) struct ExtensionRow {
     pub(super) id: Uuid,
@@ -104,6 +112,7 @@ pub(super) struct ExtensionRow {
     pub(super) max_call_s: Option<i32>,
     pub(super) srtp: Option<String>,
     pub(super) record: Option<String>,
+    pub(super) music: Option<String>,
 }
 
 /// A group's row with its members' numbers.
@@ -121,6 +130,7 @@ pub(super) struct NumberRow {
     pub(super) number: String,
     pub(super) extension_id: Option<Uuid>,
     pub(super) ring_group_id: Option<Uuid>,
+    pub(super) conference_id: Option<Uuid>,
 }
 
 /// A sound's row.
@@ -156,10 +166,14 @@ pub(super) async fn load(inside: Inside<'_>, tenant: TenantId) -> Result<Current
         sqlx::query_as(GROUPS).bind(id).fetch_all(&mut **inside).await?;
     let members: Vec<(Uuid, String)> =
         sqlx::query_as(MEMBERS).bind(id).fetch_all(&mut **inside).await?;
+    let conferences: Vec<ConferenceRow> =
+        sqlx::query_as(CONFERENCES).bind(id).fetch_all(&mut **inside).await?;
     let numbers: Vec<NumberRow> = sqlx::query_as(NUMBERS).bind(id).fetch_all(&mut **inside).await?;
     let admins: Vec<(Uuid, String, String)> =
         sqlx::query_as(ADMINS).bind(id).fetch_all(&mut **inside).await?;
     let sounds: Vec<SoundRow> = sqlx::query_as(SOUNDS).bind(id).fetch_all(&mut **inside).await?;
+    let announcements: Vec<(Uuid, String, String)> =
+        sqlx::query_as(ANNOUNCEMENTS).bind(id).fetch_all(&mut **inside).await?;
     let group = |(id, number, name): (Uuid, String, String)| {
         let of = members.iter().filter(|(group, _)| *group == id);
         (number, GroupRow { id, name, members: of.map(|(_, number)| number.clone()).collect() })
@@ -170,8 +184,10 @@ pub(super) async fn load(inside: Inside<'_>, tenant: TenantId) -> Result<Current
         digest,
         extensions: extensions.into_iter().map(|row| (row.number.clone(), row)).collect(),
         groups: groups.into_iter().map(group).collect(),
+        conferences: conferences.into_iter().map(|row| (row.number.clone(), row)).collect(),
         numbers: numbers.into_iter().map(|row| (row.number.clone(), row)).collect(),
         admins: admins.into_iter().map(|(id, email, hash)| (email, (id, hash))).collect(),
         sounds: sounds.into_iter().map(|row| (row.name.clone(), row)).collect(),
+        announcements: announcements.into_iter().map(|(id, n, sound)| (n, (id, sound))).collect(),
     })
 }

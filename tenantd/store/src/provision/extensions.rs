@@ -17,19 +17,20 @@ use crate::secrets::Sealed;
 const ADD_EXTENSIONS: &str = "
     INSERT INTO extension (tenant_id, id, number, username, auth_username, password_sealed,
         password_key, name, email, voicemail, digest, max_contacts, max_calls, max_call_s, srtp,
-        record)
+        record, music)
     SELECT $1, e.id, e.number, e.username, e.auth_username, e.password_sealed, e.password_key,
         e.name, e.email, e.voicemail, string_to_array(e.digest, ','), e.max_contacts, e.max_calls,
-        e.max_call_s, e.srtp, e.record
+        e.max_call_s, e.srtp, e.record, e.music
     FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::int[], $8::text[],
         $9::text[], $10::bool[], $11::text[], $12::smallint[], $13::int[], $14::int[],
-        $15::text[], $16::text[])
+        $15::text[], $16::text[], $17::text[])
         AS e (id, number, username, auth_username, password_sealed, password_key, name, email,
-            voicemail, digest, max_contacts, max_calls, max_call_s, srtp, record)";
+            voicemail, digest, max_contacts, max_calls, max_call_s, srtp, record,
+            music)";
 const CHANGE_EXTENSION: &str = "
     UPDATE extension SET username = $3, auth_username = $4, password_sealed = $5,
         password_key = $6, name = $7, email = $8, voicemail = $9, digest = $10, max_contacts = $11,
-        max_calls = $12, max_call_s = $13, srtp = $14, record = $15
+        max_calls = $12, max_call_s = $13, srtp = $14, record = $15, music = $16
     WHERE tenant_id = $1 AND id = $2";
 pub(super) const DROP_EXTENSIONS: &str =
     "DELETE FROM extension WHERE tenant_id = $1 AND id = ANY ($2)";
@@ -111,6 +112,7 @@ impl Carrier<'_> {
             max_call_s: limit(wanted.limits.max_call_s, None),
             srtp: kept(&wanted.srtp, None),
             record: kept(&wanted.record, None),
+            music: kept(&wanted.music, None),
         })
     }
 
@@ -136,6 +138,7 @@ impl Carrier<'_> {
         row.max_call_s = limit(max_call_s, now.max_call_s);
         row.srtp = kept(&wanted.srtp, now.srtp.clone());
         row.record = kept(&wanted.record, now.record.clone());
+        row.music = kept(&wanted.music, now.music.clone());
         if let Some(password) = &wanted.password {
             let place = password_of(tenant, now.id);
             let sealed = Sealed { key: now.password_key, bytes: now.password_sealed.clone() };
@@ -157,6 +160,7 @@ impl Carrier<'_> {
             (row.max_call_s != now.max_call_s, "max_call_for"),
             (row.srtp != now.srtp, "srtp"),
             (row.record != now.record, "record"),
+            (row.music != now.music, "music"),
         ];
         changes.extend(differs.iter().filter(|(differs, _)| *differs).map(|(_, what)| *what));
         Ok((row, changes))
@@ -189,6 +193,7 @@ async fn add_extensions(
         .bind(column(rows, |row| row.max_call_s))
         .bind(column(rows, |row| row.srtp.clone()))
         .bind(column(rows, |row| row.record.clone()))
+        .bind(column(rows, |row| row.music.clone()))
         .execute(&mut **inside)
         .await?;
     Ok(())
@@ -215,6 +220,7 @@ async fn change_extension(
         .bind(row.max_call_s)
         .bind(row.srtp)
         .bind(row.record)
+        .bind(row.music)
         .execute(&mut **inside)
         .await?;
     Ok(())

@@ -28,8 +28,10 @@ pub(super) struct Tenant {
     pub(super) admins: Vec<Admin>,
     pub(super) extensions: Vec<Extension>,
     pub(super) groups: Vec<Group>,
+    pub(super) conferences: Vec<Conference>,
     pub(super) numbers: Vec<Number>,
     pub(super) sounds: Vec<Sound>,
+    pub(super) played: Played,
 }
 
 /// What a company is called, and where it is.
@@ -39,6 +41,22 @@ pub(super) struct About {
     pub(super) label: Option<String>,
     pub(super) country: Option<String>,
     pub(super) time_zone: Option<String>,
+}
+
+/// What phones are played.
+#[derive(Debug, Clone)]
+pub(super) struct Played {
+    /// On hold: a sound's name; empty takes it away.
+    pub(super) music: Option<String>,
+    pub(super) announcements: Vec<Announcement>,
+}
+
+/// A number that says something and hangs up.
+#[derive(Debug, Clone)]
+pub(super) struct Announcement {
+    pub(super) line: usize,
+    pub(super) number: String,
+    pub(super) sound: String,
 }
 
 /// Limits on calls; 0 is none.
@@ -92,6 +110,7 @@ pub(super) struct Extension {
     pub(super) digest: Option<Vec<String>>,
     pub(super) srtp: Option<String>,
     pub(super) record: Option<String>,
+    pub(super) music: Option<String>,
     pub(super) max_contacts: Option<u32>,
     pub(super) limits: Limits,
 }
@@ -109,6 +128,20 @@ pub(super) struct Group {
     pub(super) number: String,
     pub(super) name: Option<String>,
     pub(super) members: Option<Vec<String>>,
+}
+
+/// A conference.
+#[derive(Clone)]
+pub(super) struct Conference {
+    pub(super) line: usize,
+    pub(super) number: String,
+    pub(super) pin: Option<String>,
+}
+
+impl std::fmt::Debug for Conference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conference").field("number", &self.number).finish_non_exhaustive()
+    }
 }
 
 /// A public number.
@@ -263,8 +296,21 @@ impl Reader<'_> {
                 .map(|extension| self.extension(extension))
                 .collect::<Result<_, _>>()?,
             groups: raw.ring_group.iter().map(|g| self.group(g)).collect::<Result<_, _>>()?,
+            conferences: raw
+                .conference
+                .iter()
+                .map(|conference| self.conference(conference))
+                .collect::<Result<_, _>>()?,
             numbers: raw.number.iter().map(|n| self.number(n)).collect::<Result<_, _>>()?,
             sounds: raw.sound.iter().map(|s| self.sound(s)).collect::<Result<_, _>>()?,
+            played: Played {
+                music: self.text("music", &raw.music, values::name)?,
+                announcements: raw
+                    .announcement
+                    .iter()
+                    .map(|announcement| self.announcement(announcement))
+                    .collect::<Result<_, _>>()?,
+            },
         })
     }
 
@@ -301,6 +347,15 @@ impl Reader<'_> {
         })
     }
 
+    fn announcement(&self, said: &Spanned<raw::Announcement>) -> Result<Announcement, Problem> {
+        let (at, raw) = (said.span().start, said.get_ref());
+        Ok(Announcement {
+            line: self.line(at),
+            number: self.value("number", &raw.number, |text| values::extension_number(text))?,
+            sound: self.value("sound", &raw.sound, |text| values::sound_name(text))?,
+        })
+    }
+
     fn admin(&self, admin: &Spanned<raw::Admin>) -> Result<Admin, Problem> {
         let raw = admin.get_ref();
         let email = self.value("email", &raw.email, |text| match text.is_empty() {
@@ -334,6 +389,7 @@ impl Reader<'_> {
             digest: raw.digest.as_ref().map(|v| self.value("digest", v, digest)).transpose()?,
             srtp: self.text("srtp", &raw.srtp, values::own_srtp)?,
             record: self.text("record", &raw.record, values::own_record)?,
+            music: self.text("music", &raw.music, values::name)?,
             max_contacts: max_contacts
                 .map(|v| self.value("max_contacts", v, contacts))
                 .transpose()?,
@@ -352,6 +408,13 @@ impl Reader<'_> {
             name: self.text("name", &raw.name, values::name)?,
             members: self.list("members", &raw.members, values::extension_number)?,
         })
+    }
+
+    fn conference(&self, conference: &Spanned<raw::Conference>) -> Result<Conference, Problem> {
+        let (at, raw) = (conference.span().start, conference.get_ref());
+        let number = self.value("number", &raw.number, |text| values::extension_number(text))?;
+        let pin = self.text("pin", &raw.pin, |text| values::pin(text, &number))?;
+        Ok(Conference { line: self.line(at), number, pin })
     }
 
     fn number(&self, number: &Spanned<raw::Number>) -> Result<Number, Problem> {
@@ -408,7 +471,11 @@ impl File {
                 [Some(extension.number.as_str()), username].map(|name| (name, extension.line))
             });
             let groups = tenant.groups.iter().map(|g| (Some(g.number.as_str()), g.line));
-            for (name, line) in extensions.chain(groups) {
+            let conferences = tenant.conferences.iter();
+            let conferences = conferences.map(|c| (Some(c.number.as_str()), c.line));
+            let said = &tenant.played.announcements;
+            let said = said.iter().map(|said| (Some(said.number.as_str()), said.line));
+            for (name, line) in extensions.chain(groups).chain(conferences).chain(said) {
                 if let Some(name) = name
                     && let Some(first) = names.insert(name, line)
                 {
@@ -464,6 +531,13 @@ mod tests {
             ("[[tenant.extension]]\nnumber = \"101\"\nrecord = \"on\"\n", "6", "and not \"on\""),
             ("sdes_over_plain = 1\n", "4", "boolean"),
             ("[[tenant.extension]]\nnumber = \"101\"\nsrtp = \"on\"\n", "6", "and not \"on\""),
+            ("[[tenant.conference]]\nnumber = \"800\"\npin = \"12a4\"\n", "6", "4 to 16 digits"),
+            ("[[tenant.conference]]\nnumber = \"8000\"\npin = \"8000\"\n", "6", "equals"),
+            (
+                "[[tenant.extension]]\nnumber = \"800\"\n[[tenant.conference]]\nnumber = \"800\"\n",
+                "6",
+                "twice",
+            ),
             ("[[tenant.trunk]]\nname = \"x\"\n", "4", "not available"),
             ("sound_quota = \"much\"\n", "4", "sound_quota"),
             ("[[tenant.sound]]\nname = \"x\"\n", "4", "file"),
@@ -472,6 +546,14 @@ mod tests {
                 "[[tenant.sound]]\nname = \"x\"\nfile = \"a\"\n\
                  [[tenant.sound]]\nname = \"x\"\nfile = \"b\"\n",
                 "7",
+                "twice",
+            ),
+            ("[[tenant.announcement]]\nnumber = \"700\"\n", "4", "sound"),
+            ("[[tenant.announcement]]\nnumber = \"x\"\nsound = \"a\"\n", "5", "number"),
+            (
+                "[[tenant.ring_group]]\nnumber = \"700\"\n\
+                 [[tenant.announcement]]\nnumber = \"700\"\nsound = \"a\"\n",
+                "6",
                 "twice",
             ),
             ("[[tenant.extension]]\nnumber = 101\n", "5", "string"),
@@ -505,6 +587,7 @@ mod tests {
             record = "on_demand"
             record_code = "*9"
             record_days = 90
+            music = "welcome"
             [[tenant.admin]]
             email = "Boss@acme.test"
             password = "correct horse"
@@ -517,22 +600,31 @@ mod tests {
             max_contacts = 3
             srtp = "off"
             record = "always"
+            music = ""
             [[tenant.ring_group]]
             number = "600"
             members = ["101"]
+            [[tenant.conference]]
+            number = "800"
+            pin = "4711"
             [[tenant.number]]
             number = "+43 123 45"
             to = "101"
             [[tenant.sound]]
             name = "welcome"
             file = "sounds/welcome.mp3"
+            [[tenant.announcement]]
+            number = "700"
+            sound = "welcome"
         "#;
         let file = parse(text, "f.toml").unwrap();
         let tenant = &file.tenants[0];
         assert_eq!(tenant.limits.max_call_s, Some(14_400));
         assert_eq!(tenant.admins[0].email, "boss@acme.test");
         assert_eq!(tenant.numbers[0].number, "+4312345");
-        assert_eq!(tenant.extensions[0].line, 23);
+        assert_eq!(tenant.conferences[0].pin.as_deref(), Some("4711"));
+        assert!(!format!("{tenant:?}").contains("4711"));
+        assert_eq!(tenant.extensions[0].line, 24);
         assert_eq!(tenant.encryption.srtp.as_deref(), Some("required"));
         assert_eq!(tenant.encryption.sdes_over_plain, Some(true));
         assert_eq!(tenant.extensions[0].srtp.as_deref(), Some("off"));
@@ -541,7 +633,11 @@ mod tests {
         assert_eq!(tenant.recording.code.as_deref(), Some("*9"));
         assert_eq!(tenant.recording.days, Some(90));
         assert_eq!(tenant.extensions[0].record.as_deref(), Some("always"));
+        assert_eq!(tenant.played.music.as_deref(), Some("welcome"));
+        assert_eq!(tenant.extensions[0].music.as_deref(), Some(""));
+        let said = &tenant.played.announcements[0];
+        assert_eq!((said.number.as_str(), said.sound.as_str()), ("700", "welcome"));
         let sound = file.sounds().next().unwrap();
-        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 38));
+        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 40));
     }
 }

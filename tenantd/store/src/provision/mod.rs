@@ -3,8 +3,10 @@
 //! Tenants that the file does not name are left alone, and so is whatever it does not say about
 //! those that it names. Applying the same file again changes nothing.
 
+mod announcements;
 mod carry;
 mod clash;
+mod conferences;
 mod countries;
 mod current;
 mod extensions;
@@ -31,8 +33,15 @@ use crate::query::Query;
 use crate::secrets::ClusterKey;
 
 /// Every query of provisioning.
-pub const QUERIES: &[&[Query]] =
-    &[carry::QUERIES, current::QUERIES, extensions::QUERIES, sounds::QUERIES, OWN];
+pub const QUERIES: &[&[Query]] = &[
+    announcements::QUERIES,
+    carry::QUERIES,
+    conferences::QUERIES,
+    current::QUERIES,
+    extensions::QUERIES,
+    sounds::QUERIES,
+    OWN,
+];
 
 const OWN: &[Query] = &[
     Query::provider("one at a time", ONE_AT_A_TIME),
@@ -72,7 +81,7 @@ pub enum Absent {
     /// It stays.
     #[default]
     Keep,
-    /// It goes: extensions, ring groups, numbers, admins and sounds.
+    /// It goes: extensions, ring groups, conferences, numbers, admins and sounds.
     Prune,
 }
 

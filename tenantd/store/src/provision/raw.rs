@@ -33,6 +33,7 @@ pub(super) struct Tenant {
     pub(super) record: Option<Spanned<String>>,
     pub(super) record_code: Option<Spanned<String>>,
     pub(super) record_days: Option<Spanned<i64>>,
+    pub(super) music: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) admin: Vec<Spanned<Admin>>,
     #[serde(default)]
@@ -40,9 +41,13 @@ pub(super) struct Tenant {
     #[serde(default)]
     pub(super) ring_group: Vec<Spanned<Group>>,
     #[serde(default)]
+    pub(super) conference: Vec<Spanned<Conference>>,
+    #[serde(default)]
     pub(super) number: Vec<Spanned<Number>>,
     #[serde(default)]
     pub(super) sound: Vec<Spanned<Sound>>,
+    #[serde(default)]
+    pub(super) announcement: Vec<Spanned<Announcement>>,
     pub(super) trunk: Option<Spanned<toml::Value>>,
 }
 
@@ -68,6 +73,7 @@ pub(super) struct Extension {
     pub(super) digest: Option<Spanned<Vec<String>>>,
     pub(super) srtp: Option<Spanned<String>>,
     pub(super) record: Option<Spanned<String>>,
+    pub(super) music: Option<Spanned<String>>,
     pub(super) max_contacts: Option<Spanned<i64>>,
     pub(super) max_calls: Option<Spanned<i64>>,
     pub(super) max_call_for: Option<Spanned<String>>,
@@ -80,6 +86,14 @@ pub(super) struct Group {
     pub(super) number: Spanned<String>,
     pub(super) name: Option<Spanned<String>>,
     pub(super) members: Option<Spanned<Vec<String>>>,
+}
+
+/// `[[tenant.conference]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Conference {
+    pub(super) number: Spanned<String>,
+    pub(super) pin: Option<Spanned<String>>,
 }
 
 /// `[[tenant.number]]`
@@ -97,4 +111,12 @@ pub(super) struct Number {
 pub(super) struct Sound {
     pub(super) name: Spanned<String>,
     pub(super) file: Spanned<String>,
+}
+
+/// `[[tenant.announcement]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Announcement {
+    pub(super) number: Spanned<String>,
+    pub(super) sound: Spanned<String>,
 }

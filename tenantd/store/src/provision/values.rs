@@ -128,6 +128,18 @@ pub(super) fn password(text: &str, names: &[&str]) -> Checked<String> {
     Err(reason.to_owned())
 }
 
+/// What must be dialled to get into a conference of this number; empty takes it away. It is never
+/// repeated in the reason.
+pub(super) fn pin(text: &str, number: &str) -> Checked<String> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    match text.len() {
+        0 => Ok(String::new()),
+        4..=16 if digits && text == number => Err("equals the number it protects".to_owned()),
+        4..=16 if digits => Ok(text.to_owned()),
+        _ => Err("is 4 to 16 digits".to_owned()),
+    }
+}
+
 /// A network or address, as Postgres writes it: with its length, and nothing below it.
 pub(super) fn network(text: &str) -> Checked<String> {
     let wrong = || format!("{text:?} is no network, as 192.0.2.0/24 is");

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use pbx::flow::{Flow, InnerPath, Path};
 use pbx::input::{Input, Placement};
-use pbx::media::{Event as Sound, Heard, Wish};
+use pbx::media::{Clip, Event as Sound, Heard, Often, PlayEnd, PlayId, Side, Wish};
 use pbx::output::Output;
 use pbx::record::{Memory, Record, Wait};
 use pbx::sip::message::Message;
@@ -137,6 +137,8 @@ impl World {
                 let carried = self.stages[node].sides.remove(&side);
                 assert!(carried, "closed twice, or never opened");
                 self.sides.remove(&side);
+                self.parts.remove(&side);
+                self.playing.retain(|(of, _), _| *of != side);
                 if self.closing == Closing::TooLate {
                     return;
                 }
@@ -160,6 +162,26 @@ impl World {
             }
             Wish::Pause { side } => return self.taped.push((side.leg, "pause".to_owned())),
             Wish::Resume { side } => return self.taped.push((side.leg, "resume".to_owned())),
+            Wish::Mix { side, part } => {
+                assert!(self.sides.contains_key(&side), "a member without a side");
+                self.parts.insert(side, part);
+                return;
+            }
+            Wish::Cue { side, cue } => return self.cues.push((side, cue)),
+            Wish::Play { side, play, clip, how } => {
+                assert!(self.terms.contains_key(&side), "a clip for a side without terms");
+                self.twins.check_played(&clip);
+                let same = |(other, _): &(Side, PlayId), (_, often): &(Clip, Often)| {
+                    *other == side && *often == how
+                };
+                assert!(!self.playing.iter().any(|(at, what)| same(at, what)), "two at a time");
+                self.playing.insert((side, play), (clip, how));
+                return;
+            }
+            Wish::Hush { side, play } => {
+                assert!(self.playing.remove(&(side, play)).is_some(), "it is not played");
+                Sound::Played { side, play, end: PlayEnd::Stopped }
+            }
             Wish::Join { .. } | Wish::Listen { .. } => return,
         };
         self.stages[node].switch.handle_input(self.now, Input::Media(event));

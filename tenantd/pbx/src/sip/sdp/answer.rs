@@ -34,7 +34,11 @@ impl Description {
         end: &End<'_>,
         shield: &Shield,
     ) -> Result<Description, Unfit> {
-        let mut session = other.relayed(&end.anchor);
+        let direction = other.direction().answering(self.direction());
+        let mut session = match direction == other.direction() {
+            true => other.relayed(&end.anchor),
+            false => other.directed(direction).relayed(&end.anchor),
+        };
         let audio = other.audio;
         let known = self.profile().is_some() && other.profile().is_some();
         let live = self.is_live() && other.is_live();

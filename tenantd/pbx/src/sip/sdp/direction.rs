@@ -34,6 +34,18 @@ impl Direction {
         }
     }
 
+    /// As much of it as may be said to somebody who said that (RFC 3264 §6.1).
+    pub fn answering(self, offered: Self) -> Self {
+        let sends = |said: Self| matches!(said, Self::SendRecv | Self::SendOnly);
+        let takes = |said: Self| matches!(said, Self::SendRecv | Self::RecvOnly);
+        match (sends(self) && takes(offered), takes(self) && sends(offered)) {
+            (true, true) => Self::SendRecv,
+            (true, false) => Self::SendOnly,
+            (false, true) => Self::RecvOnly,
+            (false, false) => Self::Inactive,
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::SendRecv => "sendrecv",

@@ -230,16 +230,27 @@ impl Description {
 
     /// The description that answers this one with all that it offers: who only sends is heard.
     pub fn mirrored(&self) -> Self {
-        let mut mirrored = self.clone();
-        let direction = self.direction().mirrored();
+        self.directed(self.direction().mirrored())
+    }
+
+    /// The same from somebody who sends something, if it was to neither send nor take.
+    pub fn sending(&self) -> Self {
+        match self.direction() {
+            Direction::Inactive => self.directed(Direction::SendOnly),
+            Direction::SendRecv | Direction::SendOnly | Direction::RecvOnly => self.clone(),
+        }
+    }
+
+    fn directed(&self, direction: Direction) -> Self {
+        let mut directed = self.clone();
         for attributes in
-            [&mut mirrored.session.attributes, &mut mirrored.session.medias[self.audio].attributes]
+            [&mut directed.session.attributes, &mut directed.session.medias[self.audio].attributes]
         {
             attributes.retain(|a| Direction::of(std::slice::from_ref(a)).is_none());
         }
-        let media = &mut mirrored.session.medias[self.audio];
+        let media = &mut directed.session.medias[self.audio];
         media.attributes.push(Attribute::new(direction.name()));
-        mirrored
+        directed
     }
 
     /// What the media says, else the session; an address of 0.0.0.0 is the old way to hold

@@ -49,6 +49,28 @@ pub enum Held {
 }
 
 impl Description {
+    /// What we take ourselves, where there is no other phone: all that we can convert. Its addresses
+    /// are nobody's.
+    pub fn ours() -> Self {
+        let mut text = String::from(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+             m=audio 9 RTP/AVP 96 9 8 0 101 97\r\n",
+        );
+        for (number, map, fmtp) in OURS {
+            let number = number.unwrap_or(96);
+            text += &format!("a=rtpmap:{number} {map}\r\n");
+            if let Some(fmtp) = fmtp {
+                text += &format!("a=fmtp:{number} {fmtp}\r\n");
+            }
+        }
+        for (number, clock) in [(101, 8_000), (97, 48_000)] {
+            text += &format!("a=rtpmap:{number} telephone-event/{clock}\r\n");
+            text += &format!("a=fmtp:{number} {EVENTS}\r\n");
+        }
+        text += "a=sendrecv\r\n";
+        Self::read(text.as_bytes()).expect("a description of ours can be read")
+    }
+
     /// What a phone is offered when the other one says this.
     pub fn offer(&self, end: &End<'_>, manner: Manner) -> Self {
         let mut session = self.relayed(&end.anchor);

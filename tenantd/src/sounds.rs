@@ -1,0 +1,125 @@
+//! Fetches the sounds that calls want to hear from the object store, so that threads of sound find them
+//! in memory.
+//!
+//! A sound that is not what its row says is not played: the store's answer is checked as a whole. One
+//! that cannot be had is said to be missing, and asked for again by the next call that wants it.
+
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use media::upload::RATE;
+use media::{Media, Samples};
+use pbx::media::Stored;
+use store::objects::{Content, Kind, ObjectKey, Objects};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::metrics::Metrics;
+
+/// How many are fetched at once; the shelf keeps others waiting.
+const AT_ONCE: usize = 8;
+/// What stands before the samples (`intake`).
+const HEADER: usize = 44;
+
+/// Begins to fetch what is wanted, for as long as the process lives, and shows how that goes.
+pub fn start(media: &Arc<Media>, objects: &Objects, metrics: &Metrics) {
+    show(media, metrics);
+    tokio::spawn(fetch(Arc::downgrade(media), objects.clone()));
+}
+
+/// Fetches what is wanted, for as long as there is sound.
+async fn fetch(media: Weak<Media>, objects: Objects) {
+    let bell = Arc::new(Notify::new());
+    let Some(shelf) = media.upgrade().map(|media| media.shelf().clone()) else { return };
+    let rung = bell.clone();
+    shelf.on_wanted(move || rung.notify_one());
+    let mut fetching = JoinSet::new();
+    loop {
+        while fetching.len() < AT_ONCE
+            && let Some(wanted) = shelf.next_wanted()
+        {
+            let objects = objects.clone();
+            fetching.spawn(async move { (wanted, fetch_one(&objects, &wanted).await) });
+        }
+        tokio::select! {
+            () = bell.notified() => {}
+            Some(done) = fetching.join_next() => {
+                let Some(media) = media.upgrade() else { return };
+                if let Ok((wanted, samples)) = done {
+                    media.fill(&wanted, samples);
+                }
+            }
+        }
+    }
+}
+
+async fn fetch_one(objects: &Objects, wanted: &Stored) -> Option<Samples> {
+    let key = ObjectKey::new(wanted.tenant, Kind::Sound, wanted.object);
+    let content = Content { sha256: wanted.sha256, bytes: wanted.bytes };
+    let read = match objects.get(&key, content).await {
+        Ok(bytes) => tokio::task::spawn_blocking(move || samples(&bytes)).await.ok().flatten(),
+        Err(failure) => {
+            let tenant = wanted.tenant;
+            tracing::warn!(%tenant, %key, "a sound cannot be played: {failure}");
+            return None;
+        }
+    };
+    if read.is_none() {
+        tracing::error!(%key, "a sound is not as it is kept");
+    }
+    read
+}
+
+/// The samples of a file of ours.
+fn samples(file: &Bytes) -> Option<Samples> {
+    let head = file.get(..HEADER)?;
+    let rate = head.get(24..28)?;
+    let ours = head.starts_with(b"RIFF")
+        && head.get(20..24) == Some([1, 0, 1, 0].as_slice())
+        && rate == RATE.to_le_bytes();
+    let sound = file.get(HEADER..).filter(|_| ours)?;
+    let (pairs, _) = sound.as_chunks();
+    Some(pairs.iter().map(|pair| i16::from_le_bytes(*pair)).collect())
+}
+
+/// Shows what is kept in memory, and how often it was right.
+fn show(media: &Arc<Media>, metrics: &Metrics) {
+    type Read = fn(media::Shelved) -> u64;
+    let gauges: [(&str, &str, Read); 2] = [
+        ("tenantd_sound_cache_bytes", "Bytes of sounds that are ready to be played.", |s| s.bytes),
+        ("tenantd_sound_cache_sounds", "Sounds that are ready to be played.", |s| s.sounds),
+    ];
+    let counters: [(&str, &str, Read); 2] = [
+        (
+            "tenantd_sound_cache_hits_total",
+            "Sounds that were ready when a call wanted them.",
+            |s| s.hits,
+        ),
+        ("tenantd_sound_cache_misses_total", "Sounds that had to be fetched first.", |s| s.misses),
+    ];
+    for (name, meaning, of) in gauges {
+        let shelf = media.shelf().clone();
+        metrics.show_gauge(name, meaning, move || of(shelf.shelved()));
+    }
+    for (name, meaning, of) in counters {
+        let shelf = media.shelf().clone();
+        metrics.show_counter(name, meaning, move || of(shelf.shelved()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_of_ours_has_samples() {
+        let mut file = b"RIFF....WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
+        file.extend(RATE.to_le_bytes());
+        file.extend([0; 16]);
+        file.extend([1, 0, 0xff, 0xff, 9]);
+        assert_eq!(samples(&file.clone().into()).as_deref(), Some([1, -1].as_slice()));
+        file[22] = 2;
+        assert_eq!(samples(&file.clone().into()), None, "two channels");
+        assert_eq!(samples(&Bytes::from_static(b"RIFF")), None);
+    }
+}
