@@ -242,6 +242,16 @@ impl Server {
         postgres::ask(&urls.node, query)
     }
 
+    /// What a company's own pages get for a query, a row a line.
+    ///
+    /// # Errors
+    /// If there is no private Postgres, or it cannot be asked.
+    pub fn ask_within(&self, tenant: &str, query: &str) -> Outcome<String> {
+        let urls = Cluster::of_another(&self.folder.join("data"));
+        let urls = urls.ok_or_else(|| Failure::new("there is no private Postgres"))?;
+        postgres::ask(&urls.web, &format!("SET tenantd.tenant = '{tenant}'; {query}"))
+    }
+
     /// A page of the admin listener.
     ///
     /// # Errors

@@ -190,13 +190,21 @@ fn only_its_company_gets_it(server: &Server, of: [&Company; 2], rows: &[Row]) ->
         let moved = format!("{}/{id}", own.rsplit_once('/').map_or("", |(before, _)| before));
         assert_eq!(get(server, &moved, &cookies[1 - n])?.status, 404);
     }
-    let heard = server
-        .ask("SELECT who || ' ' || count(*) FROM recording_heard GROUP BY who ORDER BY who")?;
-    let heard: Vec<&str> = heard.lines().map(str::trim).collect();
-    assert_eq!(heard, ["boss@alpha.test 1", "boss@beta.test 1"]);
-    let audit = server.ask("SELECT count(*) FROM audit WHERE what = 'recording_heard'")?;
-    assert_eq!(audit.trim(), "2");
+    for (row, company) in rows.iter().zip(of) {
+        let query = "SELECT who || ' ' || count(*) FROM recording_heard GROUP BY who";
+        let tenant = row.key.split('/').nth(1).unwrap_or_default();
+        let heard = server.ask_within(tenant, query)?;
+        assert_eq!(heard.trim(), format!("{} 1", company.admin().0));
+        let query = "SELECT count(*) FROM audit WHERE what = 'recording_heard'";
+        assert_eq!(server.ask_within(tenant, query)?.trim(), "1");
+    }
     Ok(())
+}
+
+/// Both companies, whose recordings are kept for so many days; 0: for ever.
+fn kept_for(days: u8) -> [Company; 2] {
+    let settings = format!("record = \"always\"\nrecord_days = {days}");
+    ["alpha.test", "beta.test"].map(|domain| recording_company(domain, &settings))
 }
 
 fn a_deleted_one_is_proven_gone(server: &Server, alpha: &Company, row: &Row) -> Outcome {
@@ -220,14 +228,14 @@ fn a_deleted_one_is_proven_gone(server: &Server, alpha: &Company, row: &Row) -> 
     assert_eq!(act("hold")?, 303);
     assert_eq!(act("delete")?, 404, "what is held stays");
     // Nor does its time end, as it does for all others.
-    server.ask("UPDATE tenant SET record_days = 1")?;
+    server.provision(&kept_for(1).each_ref())?;
     server.ask("UPDATE recording SET ended_at = ended_at - interval '2 days'")?;
     wait::until("the other's end", START, || {
         let query = "SELECT count(*) FROM recording WHERE deleted_at IS NOT NULL";
         Ok((server.ask(query)?.trim() == "1").then_some(()))
     })?;
     assert_eq!(server.ask("SELECT count(*) FROM recording WHERE held")?.trim(), "1");
-    server.ask("UPDATE tenant SET record_days = NULL")?;
+    server.provision(&kept_for(0).each_ref())?;
     assert_eq!(act("release")?, 303);
     assert_eq!(act("delete")?, 303);
     let path = server.data_file("objects").join(&row.key);

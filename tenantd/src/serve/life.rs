@@ -175,8 +175,8 @@ async fn serve(
     sound::show(&running.media(), &metrics);
     sounds::start(&running.media(), &objects, &metrics);
     let carrier = Carrier::new(database.clone(), objects, &config.node.0);
-    let keeping = keep(carrier, studio, &health, &metrics);
-    let watching = tokio::spawn(watch_over(database.clone(), health.clone(), metrics));
+    let mut keeping = keep(carrier, studio, &health, &metrics);
+    keeping.spawn(watch_over(database.clone(), health.clone(), metrics));
     let (herald, known) = (running.herald(), config.clone());
     let following = tokio::spawn(async move { setup::follow(resolver, herald, &known).await });
     health.enter(Phase::Serving);
@@ -185,7 +185,6 @@ async fn serve(
 
     signals.stop().await;
     let_go(config, &health, running).await;
-    watching.abort();
     // Whatever was under way is done again after the next start.
     drop(keeping);
     drop(stun);
