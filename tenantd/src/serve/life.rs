@@ -187,8 +187,8 @@ async fn serve(
     let_go(config, &health, running).await;
     // Whatever was under way is done again after the next start.
     drop(keeping);
-    drop(stun);
     following.abort();
+    drop(stun);
     let _ = end.send(true);
     // Whoever reads a page too slowly is cut off.
     let _ = timeout(LAST_PAGES_FOR, async { while pages.join_next().await.is_some() {} }).await;

@@ -629,15 +629,23 @@ mod tests {
         assert_eq!(tenant.encryption.sdes_over_plain, Some(true));
         assert_eq!(tenant.extensions[0].srtp.as_deref(), Some("off"));
         assert_eq!(tenant.limits.sound_bytes, Some(200 << 20));
-        assert_eq!(tenant.recording.rule.as_deref(), Some("on_demand"));
-        assert_eq!(tenant.recording.code.as_deref(), Some("*9"));
-        assert_eq!(tenant.recording.days, Some(90));
-        assert_eq!(tenant.extensions[0].record.as_deref(), Some("always"));
         assert_eq!(tenant.played.music.as_deref(), Some("welcome"));
         assert_eq!(tenant.extensions[0].music.as_deref(), Some(""));
         let said = &tenant.played.announcements[0];
         assert_eq!((said.number.as_str(), said.sound.as_str()), ("700", "welcome"));
         let sound = file.sounds().next().unwrap();
         assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 40));
+    }
+
+    #[test]
+    fn reads_what_is_kept_of_calls() {
+        let text = "[[tenant]]\ndomain = \"acme.test\"\nrecord = \"on_demand\"\n\
+                    record_code = \"*9\"\nrecord_days = 90\n\
+                    [[tenant.extension]]\nnumber = \"101\"\nrecord = \"always\"\n";
+        let file = parse(text, "f.toml").unwrap();
+        let Recording { rule, code, days } = &file.tenants[0].recording;
+        assert_eq!((rule.as_deref(), code.as_deref()), (Some("on_demand"), Some("*9")));
+        assert_eq!(*days, Some(90));
+        assert_eq!(file.tenants[0].extensions[0].record.as_deref(), Some("always"));
     }
 }
