@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pbx::moment::Moment;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::doors::{Addresses, Doors, serve_encrypted_pages, serve_pages, serve_probes};
@@ -181,11 +182,9 @@ async fn serve(
 
     signals.stop().await;
     let_go(config, &health, running).await;
-    watching.abort();
     // Whatever was under way is done again after the next start.
-    carrying.abort();
+    [watching, carrying, following].iter().for_each(JoinHandle::abort);
     drop(stun);
-    following.abort();
     let _ = end.send(true);
     // Whoever reads a page too slowly is cut off.
     let _ = timeout(LAST_PAGES_FOR, async { while pages.join_next().await.is_some() {} }).await;
