@@ -26,7 +26,7 @@ use crate::recordings::Studio;
 use crate::resolver::Resolver;
 use crate::signals::Signals;
 use crate::uploads::{self, Carrier};
-use crate::{listen, lock, log, sounds};
+use crate::{listen, lock, log};
 
 /// How long pages that are being read may take at the end.
 const LAST_PAGES_FOR: Duration = Duration::from_secs(1);
@@ -172,8 +172,7 @@ async fn serve(
         show_expiry(&certificates, &metrics);
         tokio::spawn(certificates.watch());
     }
-    sound::show(&running.media(), &metrics);
-    sounds::start(&running.media(), &objects, &metrics);
+    sound::begin(&running.media(), &objects, &metrics);
     let carrier = Carrier::new(database.clone(), objects, &config.node.0);
     let mut keeping = keep(carrier, studio, &health, &metrics);
     keeping.spawn(watch_over(database.clone(), health.clone(), metrics));

@@ -3,8 +3,10 @@
 use std::sync::{Arc, Weak};
 
 use media::{Counters, Media};
+use store::objects::Objects;
 
 use crate::metrics::Metrics;
+use crate::sounds;
 
 type Read = fn(&Counters) -> u64;
 
@@ -113,8 +115,14 @@ const GAUGES: [(&str, &str, Read); 7] = [
     }),
 ];
 
+/// Fetches what calls want to play, and shows what sound counts, for as long as there is sound.
+pub(super) fn begin(media: &Arc<Media>, objects: &Objects, metrics: &Metrics) {
+    show(media, metrics);
+    sounds::start(media, objects, metrics);
+}
+
 /// Shows them from now on, for as long as there is sound.
-pub(super) fn show(media: &Arc<Media>, metrics: &Metrics) {
+fn show(media: &Arc<Media>, metrics: &Metrics) {
     let read = |media: Weak<Media>, read: Read| {
         // What ends the sound must not have to wait for whoever counts.
         move || media.upgrade().map_or(0, |media| read(&media.counters()))
