@@ -634,7 +634,7 @@ mod tests {
         let said = &tenant.played.announcements[0];
         assert_eq!((said.number.as_str(), said.sound.as_str()), ("700", "welcome"));
         let sound = file.sounds().next().unwrap();
-        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 40));
+        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 43));
     }
 
     #[test]
