@@ -604,6 +604,6 @@ mod tests {
         let said = &tenant.played.announcements[0];
         assert_eq!((said.number.as_str(), said.sound.as_str()), ("700", "welcome"));
         let sound = file.sounds().next().unwrap();
-        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 36));
+        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 39));
     }
 }
