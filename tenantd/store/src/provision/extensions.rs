@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::NotApplied;
 use super::carry::{Carrier, Inside, Way, kept, limit};
 use super::current::{Current, ExtensionRow};
-use super::file::{Extension, Limits};
+use super::wanted::{Extension, Limits};
 use crate::id::fresh;
 use crate::node::directory::password_of;
 use crate::query::Query;

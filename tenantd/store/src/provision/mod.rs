@@ -13,7 +13,9 @@ mod extensions;
 mod file;
 mod raw;
 mod sounds;
+mod twice;
 mod values;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,9 +24,10 @@ use pbx::id::TenantId;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-pub use file::{File, SoundFile, parse};
+pub use file::parse;
 pub use sounds::{MOST_SOUND_BYTES, MOST_SOUNDS, Ready, Sounds};
 pub use values::bytes;
+pub use wanted::{File, SoundFile};
 
 use self::clash::{Clash, Pace};
 use crate::database::{BEGIN, Database, HOUSE, begin, go_in};
