@@ -329,58 +329,59 @@ mod tests {
         }
     }
 
+    const REFERENCE: &str = r#"
+        [[tenant]]
+        domain = "acme.test"
+        aliases = ["192.0.2.1"]
+        label = "acme"
+        name = "Acme"
+        country = "AT"
+        time_zone = "Europe/Vienna"
+        max_calls = 0
+        max_call_for = "4h"
+        trusted = ["192.0.2.0/24"]
+        digest = ["MD5"]
+        srtp = "required"
+        sdes_over_plain = true
+        max_sounds = 20
+        sound_quota = "200 MiB"
+        record = "on_demand"
+        record_code = "*9"
+        record_days = 90
+        music = "welcome"
+        [[tenant.admin]]
+        email = "Boss@acme.test"
+        password = "correct horse"
+        [[tenant.extension]]
+        number = "101"
+        password = "secret word"
+        name = "Ada"
+        email = "ada@acme.test"
+        voicemail = true
+        max_contacts = 3
+        srtp = "off"
+        record = "always"
+        music = ""
+        [[tenant.ring_group]]
+        number = "600"
+        members = ["101"]
+        [[tenant.conference]]
+        number = "800"
+        pin = "4711"
+        [[tenant.number]]
+        number = "+43 123 45"
+        to = "101"
+        [[tenant.sound]]
+        name = "welcome"
+        file = "sounds/welcome.mp3"
+        [[tenant.announcement]]
+        number = "700"
+        sound = "welcome"
+    "#;
+
     #[test]
     fn reads_every_key_of_the_reference() {
-        let text = r#"
-            [[tenant]]
-            domain = "acme.test"
-            aliases = ["192.0.2.1"]
-            label = "acme"
-            name = "Acme"
-            country = "AT"
-            time_zone = "Europe/Vienna"
-            max_calls = 0
-            max_call_for = "4h"
-            trusted = ["192.0.2.0/24"]
-            digest = ["MD5"]
-            srtp = "required"
-            sdes_over_plain = true
-            max_sounds = 20
-            sound_quota = "200 MiB"
-            record = "on_demand"
-            record_code = "*9"
-            record_days = 90
-            music = "welcome"
-            [[tenant.admin]]
-            email = "Boss@acme.test"
-            password = "correct horse"
-            [[tenant.extension]]
-            number = "101"
-            password = "secret word"
-            name = "Ada"
-            email = "ada@acme.test"
-            voicemail = true
-            max_contacts = 3
-            srtp = "off"
-            record = "always"
-            music = ""
-            [[tenant.ring_group]]
-            number = "600"
-            members = ["101"]
-            [[tenant.conference]]
-            number = "800"
-            pin = "4711"
-            [[tenant.number]]
-            number = "+43 123 45"
-            to = "101"
-            [[tenant.sound]]
-            name = "welcome"
-            file = "sounds/welcome.mp3"
-            [[tenant.announcement]]
-            number = "700"
-            sound = "welcome"
-        "#;
-        let file = parse(text, "f.toml").unwrap();
+        let file = parse(REFERENCE, "f.toml").unwrap();
         let tenant = &file.tenants[0];
         assert_eq!(tenant.limits.max_call_s, Some(14_400));
         assert_eq!(tenant.admins[0].email, "boss@acme.test");
@@ -388,7 +389,7 @@ mod tests {
         assert_eq!(tenant.conferences[0].pin.as_deref(), Some("4711"));
         assert!(!format!("{tenant:?}").contains("4711"));
         let line_of = |key: &str| {
-            let before = text.lines().take_while(|line| line.trim() != key);
+            let before = REFERENCE.lines().take_while(|line| line.trim() != key);
             before.count() + 1
         };
         assert_eq!(tenant.extensions[0].line, line_of("[[tenant.extension]]"));
