@@ -2,6 +2,7 @@
 
 use toml::Spanned;
 
+use super::lines::Lines;
 use super::wanted::{
     About, Admin, Announcement, Conference, Encryption, Extension, File, Group, Limits, Number,
     Played, Recording, Sound, Tenant,
@@ -13,7 +14,7 @@ use super::{Problem, raw, values};
 /// # Errors
 /// The first thing that is wrong, with its line.
 pub fn parse(text: &str, name: &str) -> Result<File, Problem> {
-    let reader = Reader { text, name };
+    let reader = Reader { text, name, lines: Lines::of(text) };
     let root: raw::Root = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let reason = error.message().lines().next().unwrap_or("cannot be read");
@@ -37,12 +38,12 @@ const NO_TRUNKS: &str = "trunks are not available yet";
 struct Reader<'a> {
     text: &'a str,
     name: &'a str,
+    lines: Lines,
 }
 
 impl Reader<'_> {
     fn line(&self, at: usize) -> usize {
-        let before = self.text.as_bytes().get(..at.min(self.text.len())).unwrap_or_default();
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        self.lines.line(at)
     }
 
     /// The key of the line that is wrong, if it has one.

@@ -11,6 +11,7 @@ mod countries;
 mod current;
 mod extensions;
 mod file;
+mod lines;
 mod raw;
 mod sounds;
 mod twice;
