@@ -14,6 +14,7 @@ mod gone;
 mod instruments;
 mod interop;
 mod isolation;
+mod large;
 mod messages;
 mod nat;
 mod nodes;
