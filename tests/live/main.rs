@@ -15,6 +15,7 @@ mod instruments;
 mod interop;
 mod isolation;
 mod large;
+mod lent;
 mod messages;
 mod nat;
 mod nodes;
