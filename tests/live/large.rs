@@ -110,3 +110,28 @@ fn a_file_ten_times_as_large_takes_no_more_statements_and_ten_times_the_rows() {
         Ok(())
     });
 }
+
+#[test]
+fn the_line_that_clashes_is_found_without_writing_each_row_by_itself() {
+    play("large-clash", |scene| {
+        let postgres = talkative(&scene.folder)?;
+        let at = Listeners::new(scene)?;
+        let server = Server::prepare(&scene.folder, at, &postgres.config())?;
+        apply(&scene.folder, &postgres, &server, "[[tenant]]\ndomain = \"first.test\"\n")?;
+
+        // Its name is the second extension's, which is written long before.
+        let clash = "[[tenant.extension]]\nnumber = \"20000\"\npassword = \"Secret-of-20000\"\n\
+                     auth_username = \"10001\"\n";
+        let text = company("many.test", 2_200, "Ada") + clash;
+        let line = text.lines().take_while(|line| !line.ends_with("\"20000\"")).count();
+        let before = statements(&scene.folder)?;
+        let output = server.apply(&text, &[])?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        let told = format!(":{line}: 20000 would sign in with the same name as another");
+        assert!(said.trim_end().ends_with(&told), "{said}");
+        let took = statements(&scene.folder)? - before;
+        assert!((200..600).contains(&took), "{took} statements");
+        Ok(())
+    });
+}

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use pbx::id::TenantId;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::NotApplied;
 use super::carry::{Carrier, Inside, Way, kept, limit};
+use super::clash::Pace;
 use super::current::{Current, ExtensionRow};
 use super::wanted::{Extension, Limits};
 use crate::id::fresh;
@@ -93,13 +95,19 @@ impl Carrier<'_> {
         statement: &'static str,
         rows: &[(&Extension, ExtensionRow)],
     ) -> Result<(), NotApplied> {
-        for chunk in rows.chunks(self.pace.rows()) {
-            let rows: Vec<&ExtensionRow> = chunk.iter().map(|(_, row)| row).collect();
-            write_extensions(inside, way.id, statement, &rows).await.map_err(|error| {
-                let first = chunk.first().map(|(wanted, _)| wanted);
-                let (line, number) = first.map_or((1, ""), |w| (w.line, w.number.as_str()));
-                self.file.blame(line, number, error)
-            })?;
+        for many in rows.chunks(Pace::Together.rows()) {
+            let chunk = match self.pace {
+                Pace::OneByOne if fit(inside, way.id, statement, many).await? => continue,
+                pace => pace.rows(),
+            };
+            for chunk in many.chunks(chunk) {
+                let written = write_extensions(inside, way.id, statement, chunk).await;
+                written.map_err(|error| {
+                    let first = chunk.first().map(|(wanted, _)| wanted);
+                    let (line, number) = first.map_or((1, ""), |w| (w.line, w.number.as_str()));
+                    self.file.blame(line, number, error)
+                })?;
+            }
         }
         Ok(())
     }
@@ -186,14 +194,32 @@ impl Carrier<'_> {
     }
 }
 
-async fn write_extensions(
+/// Tries to write many; if one of them clashes, none is written. So whoever looks for the line that is
+/// wrong goes row by row only where it is.
+async fn fit(
     inside: Inside<'_>,
     tenant: TenantId,
     statement: &'static str,
-    rows: &[&ExtensionRow],
+    rows: &[(&Extension, ExtensionRow)],
+) -> Result<bool, sqlx::Error> {
+    let mut tried = inside.begin().await?;
+    match write_extensions(&mut tried, tenant, statement, rows).await {
+        Ok(()) => tried.commit().await.map(|()| true),
+        Err(_) => tried.rollback().await.map(|()| false),
+    }
+}
+
+async fn write_extensions(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    statement: &'static str,
+    rows: &[(&Extension, ExtensionRow)],
 ) -> Result<(), sqlx::Error> {
-    fn column<T>(rows: &[&ExtensionRow], value: impl Fn(&ExtensionRow) -> T) -> Vec<T> {
-        rows.iter().map(|row| value(row)).collect()
+    fn column<T>(
+        rows: &[(&Extension, ExtensionRow)],
+        value: impl Fn(&ExtensionRow) -> T,
+    ) -> Vec<T> {
+        rows.iter().map(|(_, row)| value(row)).collect()
     }
     let digests = column(rows, |row| row.digest.as_ref().map(|names| names.join(",")));
     sqlx::query(statement)
@@ -214,7 +240,7 @@ async fn write_extensions(
         .bind(column(rows, |row| row.srtp.clone()))
         .bind(column(rows, |row| row.record.clone()))
         .bind(column(rows, |row| row.music.clone()))
-        .execute(&mut **inside)
+        .execute(connection)
         .await?;
     Ok(())
 }
