@@ -10,7 +10,8 @@ use crate::id::CallId;
 /// What a call wishes of its sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
-    /// Reserve a port pair on the local address; answered by [`Event::Opened`] or [`Event::NoPorts`].
+    /// Reserve a port pair on the local address; answered by [`Opened`](super::Event::Opened) or
+    /// [`NoPorts`](super::Event::NoPorts).
     Open {
         /// For whom.
         side: Side,
@@ -65,7 +66,8 @@ pub enum Wish {
         tones: Tones,
     },
     /// Keep what the side's peer says, until the side is closed. All sides of a call that are
-    /// recorded at the same time share a recording. Refused by [`Event::Unrecorded`].
+    /// recorded at the same time share a recording. Refused by
+    /// [`Unrecorded`](super::Event::Unrecorded).
     Record {
         /// Whose peer.
         side: Side,
@@ -101,12 +103,12 @@ pub enum Wish {
         cue: Cue,
     },
     /// Let the side's peer hear a clip instead of whom it is joined to; answered by
-    /// [`Event::Played`] when it is over. What is played once goes before what is played for ever,
+    /// [`Played`](super::Event::Played) when it is over. What is played once goes before what is played for ever,
     /// which goes on behind it; of each kind there is one, and the next ends the one before.
     Play {
         /// Whose peer.
         side: Side,
-        /// What this is called in [`Wish::Hush`] and [`Event::Played`].
+        /// What this is called in [`Wish::Hush`] and [`Played`](super::Event::Played).
         play: PlayId,
         /// What.
         clip: Clip,
@@ -120,7 +122,7 @@ pub enum Wish {
         /// What.
         play: PlayId,
     },
-    /// End one side; answered by [`Event::Closed`] with what was measured.
+    /// End one side; answered by [`Closed`](super::Event::Closed) with what was measured.
     Close {
         /// Which.
         side: Side,
