@@ -103,8 +103,8 @@ pub enum Wish {
         cue: Cue,
     },
     /// Let the side's peer hear a clip instead of whom it is joined to; answered by
-    /// [`Played`](super::Event::Played) when it is over. What is played once goes before what is played for ever,
-    /// which goes on behind it; of each kind there is one, and the next ends the one before.
+    /// [`Played`](super::Event::Played) when it is over. What is played once goes before what is played
+    /// for ever, which goes on behind it; of each kind there is one, and the next ends the one before.
     Play {
         /// Whose peer.
         side: Side,
