@@ -54,6 +54,10 @@ impl<S> Context<S> {
         if self.streams.len() >= STREAMS {
             return Err(Refused::Exhausted);
         }
+        if self.streams.is_empty() {
+            // Most phones have one, and a list makes room for four.
+            self.streams.reserve_exact(1);
+        }
         Ok(&mut self.streams.push_mut((ssrc, stream)).1)
     }
 }

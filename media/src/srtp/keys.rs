@@ -3,7 +3,7 @@
 //! RFC 3711 §4.3, with AES in counter mode as the generator (§4.3.3) and no derivation rate; RFC
 //! 7714 §11 does the same with a shorter salt.
 
-use aes::Aes128;
+use aes::Aes128Enc;
 use aes::cipher::{InnerIvInit, KeyInit, StreamCipherCore};
 use ctr::CtrCore;
 use pbx::media::{Key, Suite};
@@ -48,7 +48,7 @@ impl Keys {
         // A shorter salt is filled up with zeros on its right (RFC 7714 §11).
         let mut salt = Zeroizing::new([0; SALT]);
         salt.get_mut(..rest.len())?.copy_from_slice(rest);
-        let generator = Aes128::new(key.into());
+        let generator = Aes128Enc::new(key.into());
         let first = match kind {
             Use::Sound => 0,
             Use::Reports => 3,
@@ -65,7 +65,7 @@ impl Keys {
     }
 }
 
-fn generate(generator: &Aes128, salt: &[u8; SALT], label: u8, into: &mut [u8]) {
+fn generate(generator: &Aes128Enc, salt: &[u8; SALT], label: u8, into: &mut [u8]) {
     let mut block = [0; 16];
     block[..SALT].copy_from_slice(salt);
     block[7] ^= label;
@@ -73,9 +73,9 @@ fn generate(generator: &Aes128, salt: &[u8; SALT], label: u8, into: &mut [u8]) {
 }
 
 /// Applies AES in counter mode that begins with `block`.
-pub(super) fn xor_keystream(aes: &Aes128, block: &[u8; 16], bytes: &mut [u8]) {
+pub(super) fn xor_keystream(aes: &Aes128Enc, block: &[u8; 16], bytes: &mut [u8]) {
     // By reference: a key schedule is not copied for each packet.
-    let core: CtrCore<&Aes128, ctr::flavors::Ctr128BE> =
+    let core: CtrCore<&Aes128Enc, ctr::flavors::Ctr128BE> =
         CtrCore::inner_iv_init(aes, &(*block).into());
     core.apply_keystream_partial(bytes.into());
 }

@@ -28,7 +28,8 @@ const LONGEST: usize = 2_048;
 /// What was opened with one key, and for a while with the one before it.
 pub(crate) struct Receiver {
     current: Context<Heard>,
-    former: Option<Former>,
+    /// Boxed, as few keys ever have one.
+    former: Option<Box<Former>>,
     searches: u8,
 }
 
@@ -61,7 +62,7 @@ impl Receiver {
             Some(_) | None => Context::new(key)?,
         };
         let context = std::mem::replace(&mut self.current, next);
-        self.former = Some(Former { context, until: now + FORMER_FOR });
+        self.former = Some(Box::new(Former { context, until: now + FORMER_FOR }));
         self.searches = SEARCHES;
         Some(())
     }
@@ -92,7 +93,7 @@ impl Receiver {
                 opened => return opened,
             }
         }
-        if let Some(Former { context, .. }) = &mut self.former {
+        if let Some(Former { context, .. }) = self.former.as_deref_mut() {
             let known = context.stream(head.ssrc).map(|heard| heard.sound);
             let index = known.unwrap_or_default().index_of(head.sequence, 0);
             packet.copy_from_slice(copy);
@@ -137,7 +138,7 @@ impl Receiver {
     pub(crate) fn open_report(&mut self, now: Moment, report: &mut [u8]) -> Result<usize, Refused> {
         let ssrc = reporter(report)?;
         self.forget_former(now);
-        let Some(Former { context, .. }) = &mut self.former else {
+        let Some(Former { context, .. }) = self.former.as_deref_mut() else {
             return self.current.open_report(ssrc, report);
         };
         let mut copy = [0; LONGEST];

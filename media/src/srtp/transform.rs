@@ -4,7 +4,7 @@
 //! Ciphers and hashes are others' (`aes`, `ctr`, `hmac`, `sha1`, `ring`); what is ours is which bytes
 //! they are given.
 
-use aes::Aes128;
+use aes::Aes128Enc;
 use aes::cipher::KeyInit;
 use hmac::{Hmac, Mac};
 use pbx::media::{Key, Suite};
@@ -24,17 +24,26 @@ const GCM_TAG: usize = 16;
 const AAD: usize = REPORT + WORD;
 
 /// One key for one use.
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one, which needs no box")]
 pub(super) enum Transform {
     Counter(Counter),
-    Gcm { key: LessSafeKey, salt: [u8; NONCE_LEN] },
+    /// A third larger than the other, and rare.
+    Gcm(Box<Gcm>),
 }
 
 /// AES in counter mode, and a tag by HMAC-SHA1.
 pub(super) struct Counter {
-    aes: Aes128,
+    /// No more than encrypting takes: counter mode needs nothing else.
+    aes: Aes128Enc,
     salt: [u8; 14],
     mac: Hmac<Sha1>,
     tag: usize,
+}
+
+/// AES-GCM.
+pub(super) struct Gcm {
+    key: LessSafeKey,
+    salt: [u8; NONCE_LEN],
 }
 
 /// A packet of a stream: both together are never the same twice.
@@ -59,11 +68,11 @@ impl Transform {
             (Suite::AeadAes128Gcm, _) => {
                 let key = UnboundKey::new(&AES_128_GCM, keys.encryption.as_slice()).ok()?;
                 let salt = *keys.salt.first_chunk()?;
-                return Some(Self::Gcm { key: LessSafeKey::new(key), salt });
+                return Some(Self::Gcm(Box::new(Gcm { key: LessSafeKey::new(key), salt })));
             }
         };
         Some(Self::Counter(Counter {
-            aes: Aes128::new((&*keys.encryption).into()),
+            aes: Aes128Enc::new((&*keys.encryption).into()),
             salt: *keys.salt,
             mac: Hmac::new_from_slice(keys.authentication.as_slice()).ok()?,
             tag,
@@ -89,7 +98,8 @@ impl Transform {
                 tag.copy_from_slice(mac.get(..counter.tag).ok_or(Refused::Malformed)?);
                 Ok(len + counter.tag)
             }
-            Self::Gcm { key, salt } => {
+            Self::Gcm(gcm) => {
+                let Gcm { key, salt } = &**gcm;
                 let (head, secret) = packet.split_at_mut_checked(head).ok_or(Refused::Malformed)?;
                 let nonce = nonce(salt, place, Use::Sound);
                 let tag = key
@@ -115,7 +125,8 @@ impl Transform {
                 counter.verify(&[packet, &turn(place)], tag)?;
                 counter.xor(place, packet.get_mut(head..).ok_or(Refused::Malformed)?);
             }
-            Self::Gcm { key, salt } => {
+            Self::Gcm(gcm) => {
+                let Gcm { key, salt } = &**gcm;
                 let (head, secret) = packet.split_at_mut_checked(head).ok_or(Refused::Malformed)?;
                 let tag = Tag::try_from(&*tag).map_err(|_| Refused::Malformed)?;
                 key.open_in_place_separate_tag(
@@ -151,7 +162,8 @@ impl Transform {
                 tag.copy_from_slice(mac.get(..counter.tag).ok_or(Refused::Malformed)?);
                 Ok(len + WORD + counter.tag)
             }
-            Self::Gcm { key, salt } => {
+            Self::Gcm(gcm) => {
+                let Gcm { key, salt } = &**gcm;
                 let tail = tail.get_mut(..GCM_TAG + WORD).ok_or(Refused::Malformed)?;
                 let aad = report_aad(head, word);
                 let nonce = nonce(salt, place, Use::Reports);
@@ -174,7 +186,7 @@ impl Transform {
     fn report_word(&self, report: &[u8]) -> Result<u32, Refused> {
         let behind = match self {
             Self::Counter(counter) => counter.tag,
-            Self::Gcm { .. } => 0,
+            Self::Gcm(_) => 0,
         };
         let end = report.len().checked_sub(behind).ok_or(Refused::Malformed)?;
         let word = report.get(..end).and_then(<[u8]>::last_chunk).ok_or(Refused::Malformed)?;
@@ -188,7 +200,7 @@ impl Transform {
         let is_secret = word & ENCRYPTED != 0;
         let grown = match self {
             Self::Counter(counter) => counter.tag + WORD,
-            Self::Gcm { .. } => GCM_TAG + WORD,
+            Self::Gcm(_) => GCM_TAG + WORD,
         };
         let len = report.len().checked_sub(grown).ok_or(Refused::Malformed)?;
         let (report, tail) = report.split_at_mut_checked(len).ok_or(Refused::Malformed)?;
@@ -204,8 +216,9 @@ impl Transform {
                 }
             }
             // RFC 7714 §9.3 has it both ways; who agreed on AES-GCM has no reason not to encrypt.
-            Self::Gcm { .. } if !is_secret => return Err(Refused::Forged),
-            Self::Gcm { key, salt } => {
+            Self::Gcm(_) if !is_secret => return Err(Refused::Forged),
+            Self::Gcm(gcm) => {
+                let Gcm { key, salt } = &**gcm;
                 let (head, secret) =
                     report.split_at_mut_checked(REPORT).ok_or(Refused::Malformed)?;
                 let tag = tail.get(..GCM_TAG).ok_or(Refused::Malformed)?;
@@ -226,7 +239,7 @@ impl Transform {
     fn sound_tag(&self) -> usize {
         match self {
             Self::Counter(counter) => counter.tag,
-            Self::Gcm { .. } => GCM_TAG,
+            Self::Gcm(_) => GCM_TAG,
         }
     }
 }

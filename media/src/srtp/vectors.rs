@@ -2,7 +2,7 @@
 //!
 //! RFC 3711 appendix B.2 (keystream) and B.3 (derivation of keys); RFC 7714 §16.1.1 and §17.1.
 
-use aes::Aes128;
+use aes::Aes128Enc;
 use aes::cipher::KeyInit;
 use pbx::media::{Key, Suite};
 use zeroize::Zeroizing;
@@ -17,7 +17,7 @@ fn hex(text: &str) -> Vec<u8> {
 
 #[test]
 fn the_keystream_is_that_of_appendix_b2() {
-    let aes = Aes128::new_from_slice(&hex("2B7E151628AED2A6ABF7158809CF4F3C")).unwrap();
+    let aes = Aes128Enc::new_from_slice(&hex("2B7E151628AED2A6ABF7158809CF4F3C")).unwrap();
     let mut stream = vec![0; 0xff02 * 16];
     let block = hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD0000").try_into().unwrap();
     xor_keystream(&aes, &block, &mut stream);
