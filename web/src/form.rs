@@ -262,7 +262,8 @@ mod tests {
     fn only_forms_of_this_kind_have_a_boundary() {
         assert_eq!(boundary("multipart/form-data; boundary=abc").as_deref(), Some("abc"));
         assert_eq!(boundary("Multipart/Form-Data; x=1; Boundary=\"a b\"").as_deref(), Some("a b"));
-        for kind in ["text/plain; boundary=a", "multipart/form-data", "multipart/form-data; boundary="]
+        for kind in
+            ["text/plain; boundary=a", "multipart/form-data", "multipart/form-data; boundary="]
         {
             assert_eq!(boundary(kind), None, "{kind}");
         }

@@ -27,9 +27,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::boards::Boards;
 use crate::channel::Channel;
-use crate::uploads::Uploads;
 pub use crate::channel::{Streams, Vouched};
 pub use crate::guard::Throttle;
+use crate::uploads::Uploads;
 
 /// What the pages are made of.
 #[derive(Clone)]

@@ -9,7 +9,9 @@ use axum::routing::{get, post};
 
 use crate::Portal;
 use crate::channel::{Channel, note};
-use crate::page::{call, cards, companies, first, letters, login, objects, recordings, sound_upload, sounds};
+use crate::page::{
+    call, cards, companies, first, letters, login, objects, recordings, sound_upload, sounds,
+};
 
 /// What a page may do.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \

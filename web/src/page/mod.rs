@@ -8,6 +8,7 @@ pub(crate) mod letters;
 pub(crate) mod login;
 pub(crate) mod objects;
 pub(crate) mod recordings;
+pub(crate) mod rooms;
 pub(crate) mod sound_upload;
 pub(crate) mod sounds;
 

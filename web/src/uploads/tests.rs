@@ -112,7 +112,9 @@ impl axum::body::HttpBody for Drip {
 #[tokio::test(start_paused = true)]
 async fn who_sends_too_slowly_is_not_waited_for() {
     let (uploads, folder) = uploads("slow");
-    for (every, at_least) in [(Duration::from_secs(1), ARRIVES_WITHIN), (PAUSES_FOR * 2, PAUSES_FOR)] {
+    for (every, at_least) in
+        [(Duration::from_secs(1), ARRIVES_WITHIN), (PAUSES_FOR * 2, PAUSES_FOR)]
+    {
         let mut drip = tokio::time::interval(every);
         drip.reset();
         let mut head = [part("csrf", b"ours"), part("file", &[b'x'; 100])].concat();

@@ -23,8 +23,8 @@ use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 pub use file::{File, SoundFile, parse};
-pub use sounds::{MOST_SOUND_BYTES, MOST_SOUNDS, Ready, Sounds};
 pub(crate) use sounds::{DROP_SOUND, PUT_SOUND};
+pub use sounds::{MOST_SOUND_BYTES, MOST_SOUNDS, Ready, Sounds};
 pub use values::{bytes, sound_name};
 
 use self::clash::{Clash, Pace};
