@@ -148,7 +148,8 @@ fn what_is_no_sound_or_too_much_or_anothers_is_refused_in_a_sentence() {
     play("no-uploads", |scene| {
         let mut alpha = company(scene, "alpha.test", 850.0)?;
         alpha.settings = "max_sounds = 2\n".to_owned();
-        let beta = company(scene, "beta.test", 530.0)?;
+        let mut beta = company(scene, "beta.test", 530.0)?;
+        beta.settings = "sound_quota = \"150 kB\"\n".to_owned();
         let server = Server::start_with(scene, &[&alpha, &beta])?;
         let ada = Visitor::sign_in(server.at.web, &alpha)?;
         let ben = Visitor::sign_in(server.at.web, &beta)?;
@@ -191,6 +192,11 @@ fn what_is_no_sound_or_too_much_or_anothers_is_refused_in_a_sentence() {
         let full = ada.upload(&ours, &fields("third"), &good)?;
         assert!(full.status == 422 && full.body.contains("2 of 2 sounds"), "{}", full.body);
         assert_eq!(rows(&server, "alpha.test")?, ["closed", "second"]);
+        let mine = ben.csrf(&theirs)?;
+        let fields = [("csrf", mine.as_str()), ("name", "second")];
+        let full = ben.upload(&theirs, &fields, &good)?;
+        assert!(full.status == 422 && full.body.contains("97 kB of 150 kB"), "{}", full.body);
+        assert_eq!(rows(&server, "beta.test")?, ["closed"]);
         only_the_company_reaches_its_sounds(&server, (&ada, &ours), (&ben, &theirs))?;
         // Nothing of all that was refused is left.
         for folder in ["outbox", "uploads"] {
