@@ -32,7 +32,10 @@ fn part(name: &str, value: &[u8]) -> Vec<u8> {
     [head.as_bytes(), value, b"\r\n"].concat()
 }
 
-fn form(uploads: &Uploads, parts: &[(&str, &[u8])]) -> Form {
+/// A form's parts, by name.
+type Parts<'a> = &'a [(&'a str, &'a [u8])];
+
+fn form(uploads: &Uploads, parts: Parts<'_>) -> Form {
     let mut body: Vec<u8> = parts.iter().flat_map(|(name, value)| part(name, value)).collect();
     body.extend(b"--b--\r\n");
     open(uploads, Body::from(body))
@@ -70,7 +73,7 @@ async fn a_form_that_is_wrong_brings_nothing() {
     let large = vec![7; LARGEST as usize + 1];
     let file = |refused| Refused::File(NotTaken::Refused(refused));
     let long = vec![b'a'; LONGEST_TEXT + 1];
-    let cases: [(&[(&str, &[u8])], Refused); 8] = [
+    let cases: [(Parts<'_>, Refused); 8] = [
         (&[("csrf", b"theirs"), ("file", b"x")], Refused::Foreign),
         (&[("file", b"x"), ("csrf", b"ours")], Refused::Foreign),
         (&[("csrf", &[0xff]), ("file", b"x")], Refused::Foreign),
