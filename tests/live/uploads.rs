@@ -149,7 +149,7 @@ fn what_is_no_sound_or_too_much_or_anothers_is_refused_in_a_sentence() {
         let mut alpha = company(scene, "alpha.test", 850.0)?;
         alpha.settings = "max_sounds = 2\n".to_owned();
         let mut beta = company(scene, "beta.test", 530.0)?;
-        beta.settings = "sound_quota = \"150 kB\"\n".to_owned();
+        beta.settings = "sound_quota = \"100 kB\"\n".to_owned();
         let server = Server::start_with(scene, &[&alpha, &beta])?;
         let ada = Visitor::sign_in(server.at.web, &alpha)?;
         let ben = Visitor::sign_in(server.at.web, &beta)?;
@@ -195,7 +195,7 @@ fn what_is_no_sound_or_too_much_or_anothers_is_refused_in_a_sentence() {
         let mine = ben.csrf(&theirs)?;
         let fields = [("csrf", mine.as_str()), ("name", "second")];
         let full = ben.upload(&theirs, &fields, &good)?;
-        assert!(full.status == 422 && full.body.contains("97 kB of 150 kB"), "{}", full.body);
+        assert!(full.status == 422 && full.body.contains("97 kB of 100 kB"), "{}", full.body);
         assert_eq!(rows(&server, "beta.test")?, ["closed"]);
         only_the_company_reaches_its_sounds(&server, (&ada, &ours), (&ben, &theirs))?;
         // Nothing of all that was refused is left.
