@@ -1,5 +1,5 @@
 //! Fetches the sounds that calls want to hear from the object store, so that threads of sound find them
-//! in memory.
+//! in memory; or, if the store has them not yet, from the node where they wait for it.
 //!
 //! A sound that is not what its row says is not played: the store's answer is checked as a whole. One
 //! that cannot be had is said to be missing, and asked for again by the next call that wants it.
@@ -10,11 +10,12 @@ use bytes::Bytes;
 use media::upload::RATE;
 use media::{Media, Samples};
 use pbx::media::Stored;
-use store::objects::{Content, Kind, ObjectKey, Objects};
+use store::objects::{Content, Failure, Kind, ObjectKey, Objects, Reachable};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::metrics::Metrics;
+use crate::net::link::Links;
 
 /// How many are fetched at once; the shelf keeps others waiting.
 const AT_ONCE: usize = 8;
@@ -22,13 +23,13 @@ const AT_ONCE: usize = 8;
 const HEADER: usize = 44;
 
 /// Begins to fetch what is wanted, for as long as the process lives, and shows how that goes.
-pub fn start(media: &Arc<Media>, objects: &Objects, metrics: &Metrics) {
+pub fn start(media: &Arc<Media>, objects: &Objects, links: &Arc<Links>, metrics: &Metrics) {
     show(media, metrics);
-    tokio::spawn(fetch(Arc::downgrade(media), objects.clone()));
+    tokio::spawn(fetch(Arc::downgrade(media), objects.clone(), Arc::downgrade(links)));
 }
 
 /// Fetches what is wanted, for as long as there is sound.
-async fn fetch(media: Weak<Media>, objects: Objects) {
+async fn fetch(media: Weak<Media>, objects: Objects, links: Weak<Links>) {
     let bell = Arc::new(Notify::new());
     let Some(shelf) = media.upgrade().map(|media| media.shelf().clone()) else { return };
     let rung = bell.clone();
@@ -38,8 +39,8 @@ async fn fetch(media: Weak<Media>, objects: Objects) {
         while fetching.len() < AT_ONCE
             && let Some(wanted) = shelf.next_wanted()
         {
-            let objects = objects.clone();
-            fetching.spawn(async move { (wanted, fetch_one(&objects, &wanted).await) });
+            let (objects, links) = (objects.clone(), links.clone());
+            fetching.spawn(async move { (wanted, fetch_one(&objects, &links, &wanted).await) });
         }
         tokio::select! {
             () = bell.notified() => {}
@@ -53,10 +54,10 @@ async fn fetch(media: Weak<Media>, objects: Objects) {
     }
 }
 
-async fn fetch_one(objects: &Objects, wanted: &Stored) -> Option<Samples> {
+async fn fetch_one(objects: &Objects, links: &Weak<Links>, wanted: &Stored) -> Option<Samples> {
     let key = ObjectKey::new(wanted.tenant, Kind::Sound, wanted.object);
     let content = Content { sha256: wanted.sha256, bytes: wanted.bytes };
-    let read = match objects.get(&key, content).await {
+    let read = match read(objects, links, &key, content).await {
         Ok(bytes) => tokio::task::spawn_blocking(move || samples(&bytes)).await.ok().flatten(),
         Err(failure) => {
             let tenant = wanted.tenant;
@@ -68,6 +69,33 @@ async fn fetch_one(objects: &Objects, wanted: &Stored) -> Option<Samples> {
         tracing::error!(%key, "a sound is not as it is kept");
     }
     read
+}
+
+/// From the store; or from a peer where it waits for that. While the store is known to be away peers are
+/// asked first, because a caller waits.
+async fn read(
+    objects: &Objects,
+    links: &Weak<Links>,
+    key: &ObjectKey,
+    content: Content,
+) -> Result<Bytes, Failure> {
+    let of_peers = async || match links.upgrade() {
+        Some(links) => links.fetch(key, content).await,
+        None => None,
+    };
+    if let Some(waiting) = objects.outbox().read(key, content).await? {
+        return Ok(waiting);
+    }
+    let away = objects.counts().reachable == Reachable::Away;
+    if away && let Some(bytes) = of_peers().await {
+        return Ok(bytes);
+    }
+    match objects.get(key, content).await {
+        Err(failure @ (Failure::Missing(_) | Failure::Away(_))) if !away => {
+            of_peers().await.ok_or(failure)
+        }
+        outcome => outcome,
+    }
 }
 
 /// The samples of a file of ours.

@@ -78,34 +78,22 @@ impl Ours {
 
     /// Puts companies into it.
     pub(crate) fn apply(&self, population: Population) -> Outcome {
-        let mut text = String::new();
-        for tenant in 0..population.tenants {
-            let domain = domain(tenant);
-            let company = format!(
-                "[[tenant]]\ndomain = \"{domain}\"\nname = \"{domain}\"\ncountry = \"AT\"\n\
-                 time_zone = \"Europe/Vienna\"\n"
-            );
-            text.push_str(&company);
-            for number in 0..population.users {
-                let user = user(number);
-                let password = password(&user, &domain);
-                writeln!(
-                    text,
-                    "[[tenant.extension]]\nnumber = \"{user}\"\npassword = \"{password}\"\n\
-                     name = \"Phone {user}\""
-                )?;
-            }
-        }
+        self.apply_file(&companies(population)).map(drop)
+    }
+
+    /// Applies a file; says how long that took, until the server, if it runs, had taken it over.
+    pub(crate) fn apply_file(&self, text: &str) -> Outcome<Duration> {
         let file = self.folder.join("companies.toml");
         fs::write(&file, text)?;
         let mut command = Command::new(&self.binary);
         command.arg("apply").arg(&file).args(["--wait", "300s", "--config"]);
         command.arg(self.config_file()).current_dir(&self.folder);
         let log = self.folder.join("apply.log");
+        let began_at = Instant::now();
         let mut program = Program::start(&mut command, &log)?;
         let status = program.wait(APPLIES_WITHIN)?;
         match status.success() {
-            true => Ok(()),
+            true => Ok(began_at.elapsed()),
             false => Err(Failure::new(format!("tenantd apply ended with {status}"))),
         }
     }
@@ -190,6 +178,30 @@ impl Ours {
             self.more,
         )
     }
+}
+
+/// As a provisioning file.
+pub(crate) fn companies(population: Population) -> String {
+    let mut text = String::new();
+    for tenant in 0..population.tenants {
+        let domain = domain(tenant);
+        let company = format!(
+            "[[tenant]]\ndomain = \"{domain}\"\nname = \"{domain}\"\ncountry = \"AT\"\n\
+             time_zone = \"Europe/Vienna\"\n"
+        );
+        text.push_str(&company);
+        for number in 0..population.users {
+            let user = user(number);
+            let password = password(&user, &domain);
+            // Writing into a string cannot fail.
+            let _ = writeln!(
+                text,
+                "[[tenant.extension]]\nnumber = \"{user}\"\npassword = \"{password}\"\n\
+                 name = \"Phone {user}\""
+            );
+        }
+    }
+    text
 }
 
 impl Drop for Ours {

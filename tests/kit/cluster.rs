@@ -43,6 +43,14 @@ impl Cluster {
     /// # Errors
     /// If anything is not there in time.
     pub fn start(scene: &Scene, companies: &[&Company]) -> Outcome<Self> {
+        Self::start_with(scene, companies, "")
+    }
+
+    /// The same, with `more` in both configurations.
+    ///
+    /// # Errors
+    /// If anything is not there in time.
+    pub fn start_with(scene: &Scene, companies: &[&Company], more: &str) -> Outcome<Self> {
         let played = &scene.folder;
         let postgres = Postgres::start(&scene.folder)?;
         let key = scene.folder.write("cluster.key", &format!("{}\n", "5a".repeat(32)))?;
@@ -55,8 +63,9 @@ impl Cluster {
             at.sip.set_ip(ip);
             let link = SocketAddr::new(ip, scene.ports.one()?);
             let database = cluster.postgres()?.config();
-            let more =
-                format!("{database}[secrets]\nkey_file = {key:?}\n[link]\nlisten = [\"{link}\"]\n");
+            let more = format!(
+                "{database}[secrets]\nkey_file = {key:?}\n[link]\nlisten = [\"{link}\"]\n{more}"
+            );
             let mut server = Server::prepare(&scene.folder, at, &more)?;
             server.report_to(played);
             let config = fs::read_to_string(server.config_file())?;

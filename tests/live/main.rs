@@ -14,6 +14,8 @@ mod gone;
 mod instruments;
 mod interop;
 mod isolation;
+mod large;
+mod lent;
 mod messages;
 mod nat;
 mod nodes;

@@ -93,6 +93,11 @@ impl Running {
         self.boards.clone()
     }
 
+    /// The ways to other nodes.
+    pub fn links(&self) -> Arc<Links> {
+        self.links.clone()
+    }
+
     /// Sound, for what it counts.
     pub fn media(&self) -> Arc<Media> {
         self.media.clone()

@@ -173,7 +173,7 @@ async fn serve(
         show_expiry(&certificates, &metrics);
         tokio::spawn(certificates.watch());
     }
-    sound::begin(&running.media(), &objects, &metrics);
+    sound::begin(&running, &objects, &metrics);
     let carrier = Carrier::new(database.clone(), objects, &config.node.0);
     let mut keeping = keep(carrier, studio, &health, &metrics);
     keeping.spawn(watch_over(database.clone(), health.clone(), metrics));

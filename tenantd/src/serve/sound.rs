@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use media::{Counters, Media};
 use store::objects::Objects;
 
+use crate::lanes::Running;
 use crate::metrics::Metrics;
 use crate::sounds;
 
@@ -117,9 +118,11 @@ const GAUGES: [(&str, &str, Read); 8] = [
 ];
 
 /// Fetches what calls want to play, and shows what sound counts, for as long as there is sound.
-pub(super) fn begin(media: &Arc<Media>, objects: &Objects, metrics: &Metrics) {
-    show(media, metrics);
-    sounds::start(media, objects, metrics);
+pub(super) fn begin(running: &Running, objects: &Objects, metrics: &Metrics) {
+    let (media, links) = (running.media(), running.links());
+    show(&media, metrics);
+    links.lend(objects.outbox().clone());
+    sounds::start(&media, objects, &links, metrics);
 }
 
 /// Shows them from now on, for as long as there is sound.

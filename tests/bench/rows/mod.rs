@@ -12,6 +12,7 @@ use crate::ours::{Ours, Place};
 use crate::peers::kamailio::{Kamailio, Setup};
 use crate::servers::Side;
 
+mod apply;
 mod beside;
 mod capacity;
 mod conference;
@@ -106,6 +107,7 @@ pub(crate) const ALL: &[(&str, &str, Run)] = &[
     ("memory-call", "memory of a call", memory::call),
     ("growth", "memory after many registrations and calls", growth::growth),
     ("scale", "REGISTER and call with 1 company and with 10,000", scale::scale),
+    ("apply", "100,000 extensions come, stay, and one changes", apply::apply),
     ("start", "start with many registered phones", start::start),
     ("takeover", "a node with 10,000 companies is killed; and its start", takeover::takeover),
 ];

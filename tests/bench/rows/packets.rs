@@ -15,7 +15,8 @@ use crate::servers::Side;
 const CALLS: [usize; 3] = [100, 500, 1_000];
 /// Calls a second while they are set up.
 const SET_UP: f64 = 250.0;
-const SETTLES_FOR: Duration = Duration::from_secs(1);
+/// Until phones that stay have sockets of their own (`media::settling`): lasting calls are measured.
+const SETTLES_FOR: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn packets(settings: &Settings) -> Outcome<Vec<Row>> {

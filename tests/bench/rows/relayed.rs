@@ -14,7 +14,7 @@ use crate::relays::{Leg, Relay, Who};
 use crate::sound::{Ear, Phone, Sealed, Speaking, Speech, Voice};
 
 /// Until streams are known, and phones that stay have sockets of their own.
-pub(super) const SETTLES_FOR: Duration = Duration::from_secs(3);
+pub(super) const SETTLES_FOR: Duration = Duration::from_secs(8);
 const PROTECTED_CALLS: usize = 200;
 const CONVERTED_CALLS: usize = 50;
 const CONFERENCES: u64 = 1 << 32;

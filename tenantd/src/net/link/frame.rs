@@ -12,10 +12,11 @@ use pbx::flow::{Advertised, Flow, FlowId, Path};
 use pbx::id::TenantId;
 use pbx::input::Placement;
 use serde::{Deserialize, Serialize};
+use store::objects::{Content, ObjectKey};
 
 /// The version of everything but [`Frame::Proof`] and [`Frame::Hello`]: peers of another one are
 /// not linked.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The longest frame: two messages of the largest kind, and what is said about them.
 pub const LONGEST: usize = 256 * 1024;
@@ -66,6 +67,28 @@ pub enum Frame {
         /// What has changed.
         changes: Vec<What>,
     },
+    /// Does this wait for the object store at your place? Then tell me a part of it.
+    Ask(Question),
+    /// A part of what was asked for; empty: it is not here.
+    Part {
+        /// The question's number.
+        number: u32,
+        /// What was asked for.
+        bytes: Bytes,
+    },
+}
+
+/// A question for an object that is not in the store yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// Tells its answer from others.
+    pub number: u32,
+    /// Which.
+    pub key: ObjectKey,
+    /// What it must be.
+    pub content: Content,
+    /// From which byte on.
+    pub from: u64,
 }
 
 /// Who a node is.
@@ -135,14 +158,15 @@ impl Frame {
     pub fn weight(&self) -> usize {
         let content = match self {
             Self::Mail(letter) => letter.bytes.len(),
-            Self::Send { bytes, .. } => bytes.len(),
+            Self::Send { bytes, .. } | Self::Part { bytes, .. } => bytes.len(),
             Self::Show { changes, .. } => changes.len() * ABOUT_A_CHANGE,
             Self::Proof(_)
             | Self::Hello(_)
             | Self::Ping
             | Self::FlowGone(_)
             | Self::KeptOpen { .. }
-            | Self::Watch { .. } => 0,
+            | Self::Watch { .. }
+            | Self::Ask(_) => 0,
         };
         content + std::mem::size_of::<Self>()
     }
@@ -179,6 +203,7 @@ impl Extend<u8> for Behind<'_> {
 mod tests {
     use pbx::flow::{InnerPath, Link, Transport};
     use pbx::id::NodeId;
+    use store::objects::Kind;
     use uuid::Uuid;
 
     use super::*;
@@ -207,6 +232,13 @@ mod tests {
             Frame::KeptOpen { tenant, peer: path.peer },
             Frame::Watch { tenant, seen: 7 },
             Frame::Show { tenant, changes: vec![What::Cleared] },
+            Frame::Ask(Question {
+                number: 5,
+                key: ObjectKey::new(tenant, Kind::Sound, Uuid::from_u128(9)),
+                content: Content::of(b"sound"),
+                from: 65_536,
+            }),
+            Frame::Part { number: 5, bytes: Bytes::from_static(b"sound") },
         ]
     }
 

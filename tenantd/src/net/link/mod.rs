@@ -7,6 +7,7 @@
 //! silent for two seconds is dead.
 
 mod call;
+mod errand;
 pub mod frame;
 pub mod proof;
 mod reception;
@@ -29,6 +30,7 @@ pub use call::listen;
 pub use reception::Reception;
 
 use self::call::Calls;
+use self::errand::Errands;
 use self::frame::{Frame, Hello, VERSION};
 use self::proof::LinkKey;
 use crate::boards::Watchers;
@@ -89,6 +91,7 @@ pub struct Links {
     stale: Mutex<BTreeSet<NodeId>>,
     told: Notify,
     changed: Notify,
+    errands: Errands,
     last_serial: AtomicU64,
 }
 
@@ -124,6 +127,7 @@ impl Links {
             stale: Mutex::default(),
             told: Notify::new(),
             changed: Notify::new(),
+            errands: Errands::new(),
             last_serial: AtomicU64::new(0),
         }
     }

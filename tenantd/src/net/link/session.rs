@@ -189,6 +189,8 @@ async fn take_all(links: &Arc<Links>, node: NodeId, read: &mut BytesMut) -> Resu
             }
             Frame::Watch { tenant, seen } => links.reception.watch(tenant, node, seen),
             Frame::Show { tenant, changes } => links.reception.show(tenant, changes),
+            Frame::Ask(question) => links.answer(node, question),
+            Frame::Part { number, bytes } => links.errands.hear(node, number, bytes),
             Frame::FlowGone(flow) if flow.node == node => {
                 links.reception.tell_gone(flow).await;
             }

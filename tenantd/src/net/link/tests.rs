@@ -6,6 +6,7 @@ use bytes::Bytes;
 use pbx::edge::{Edge, Setup, UnknownDomain};
 use pbx::flow::{Flow, InnerPath, Path};
 use pbx::input::Placement;
+use store::objects::{Kind, ObjectKey, Objects};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -179,6 +180,42 @@ async fn a_peer_that_comes_back_replaces_its_old_link() {
     drop(one);
     sleep(Duration::from_millis(300)).await;
     assert_eq!(two.links.linked(), BTreeSet::from([NodeId(1)]), "the old one's end is no news");
+}
+
+#[tokio::test]
+async fn what_waits_for_the_store_at_a_peer_is_fetched_there_part_by_part() {
+    let (one, two) = (Rig::new(1, [7; 32]).await, Rig::new(2, [7; 32]).await);
+    let folder = std::env::temp_dir().join(format!("lent-{}", std::process::id()));
+    let objects = Objects::open(&store::objects::Setup {
+        s3: None,
+        folder: folder.join("objects"),
+        outbox: folder.join("outbox"),
+        outbox_limit: 1 << 30,
+        link_key: [0; 32],
+    });
+    let outbox = objects.unwrap().outbox().clone();
+    let sound: Bytes = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+    let key = ObjectKey::new(tenant(1), Kind::Sound, Uuid::from_u128(5));
+    let content = outbox.stage(key, sound.clone()).await.unwrap().content;
+
+    assert_eq!(one.links.fetch(&key, content).await, None, "nobody is linked");
+    one.call(&two).await;
+    assert_eq!(one.links.fetch(&key, content).await, None, "the peer lends nothing yet");
+    two.links.lend(outbox.clone());
+    let sent = two.tally.counted(Count::LinkSent);
+    assert_eq!(one.links.fetch(&key, content).await, Some(sound));
+    assert_eq!(two.tally.counted(Count::LinkSent) - sent, 4, "parts of 64 KiB");
+
+    let other = ObjectKey::new(tenant(2), Kind::Sound, Uuid::from_u128(5));
+    assert_eq!(one.links.fetch(&other, content).await, None, "another company's");
+    let changed = store::objects::Content { sha256: [0; 32], ..content };
+    assert_eq!(one.links.fetch(&key, changed).await, None, "something else");
+    // An answer that nobody asked for is nothing.
+    two.links.send(NodeId(1), Frame::Part { number: 1, bytes: Bytes::new() }).unwrap();
+    outbox.forget(&key).await.unwrap();
+    assert_eq!(one.links.fetch(&key, content).await, None, "it is in the store by now");
+    assert!(one.links.linked().contains(&NodeId(2)));
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// A node with one lane and nobody who serves it.

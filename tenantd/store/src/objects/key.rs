@@ -3,10 +3,11 @@
 use std::fmt;
 
 use pbx::id::TenantId;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// What an object is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// What the company plays: prompts, music, announcements.
     Sound,
@@ -35,7 +36,7 @@ impl Kind {
 }
 
 /// Where an object is: `tenant/<company>/<kind>/<id>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectKey {
     tenant: TenantId,
     kind: Kind,

@@ -102,11 +102,10 @@ impl Outbox {
     }
 
     /// What waits under this key, checked; `None`: nothing does.
-    pub(super) async fn read(
-        &self,
-        key: &ObjectKey,
-        content: Content,
-    ) -> Result<Option<Bytes>, Failure> {
+    ///
+    /// # Errors
+    /// If it is something else, or the disk fails.
+    pub async fn read(&self, key: &ObjectKey, content: Content) -> Result<Option<Bytes>, Failure> {
         let waiting = self.read_range(key, content, 0..content.bytes).await?;
         match waiting.as_ref().is_none_or(|bytes| Content::of(bytes) == content) {
             true => Ok(waiting),
@@ -114,7 +113,11 @@ impl Outbox {
         }
     }
 
-    pub(super) async fn read_range(
+    /// A part of what waits under this key; `None`: nothing does. Only its whole length is checked.
+    ///
+    /// # Errors
+    /// If it is something else, or the disk fails.
+    pub async fn read_range(
         &self,
         key: &ObjectKey,
         content: Content,

@@ -7,12 +7,15 @@ use serde_json::json;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
+use super::admins::DROP_MEMBERSHIPS;
 use super::announcements::DROP_ANNOUNCEMENTS;
 use super::clash::Pace;
-use super::current::{self, Current, GroupRow, NumberRow, TenantRow};
+use super::current::{self, Current, TenantRow};
 use super::extensions::DROP_EXTENSIONS;
-use super::file::{File, Tenant};
+use super::groups::DROP_GROUPS;
+use super::numbers::{DROP_NUMBERS, Places};
 use super::sounds::Sounds;
+use super::wanted::{File, Tenant};
 use super::{Absent, NotApplied};
 use crate::database::go_in;
 use crate::failure::Failure;
@@ -37,32 +40,6 @@ const DROP_DOMAIN: &str = "DELETE FROM domain WHERE tenant_id = $1 AND id = $2";
 const SET_DIGEST: &str = "
     INSERT INTO setting (tenant_id, id, node, key, value) VALUES ($1, $2, '*', 'digest', $3)
     ON CONFLICT (tenant_id, node, key) DO UPDATE SET value = excluded.value";
-const PUT_GROUP: &str = "
-    INSERT INTO ring_group (tenant_id, id, number, name) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (tenant_id, id) DO UPDATE SET name = excluded.name";
-const DROP_MEMBERS: &str = "
-    DELETE FROM ring_group_member WHERE tenant_id = $1 AND ring_group_id = $2";
-const ADD_MEMBER: &str = "
-    INSERT INTO ring_group_member (tenant_id, id, ring_group_id, extension_id, position)
-    VALUES ($1, $2, $3, $4, $5)";
-const DROP_GROUPS: &str = "DELETE FROM ring_group WHERE tenant_id = $1 AND id = ANY ($2)";
-const PUT_NUMBER: &str = "
-    INSERT INTO number (tenant_id, id, number, extension_id, ring_group_id, conference_id)
-    VALUES ($1, $2, $3, $4, $5, $6)
-    ON CONFLICT (tenant_id, id) DO UPDATE
-        SET extension_id = excluded.extension_id, ring_group_id = excluded.ring_group_id,
-            conference_id = excluded.conference_id";
-const DROP_NUMBERS: &str = "DELETE FROM number WHERE tenant_id = $1 AND id = ANY ($2)";
-const PUT_ACCOUNT: &str = "
-    INSERT INTO account (id, email, password_hash) VALUES ($1, $2, $3)
-    ON CONFLICT (email) DO UPDATE SET password_hash = excluded.password_hash
-        WHERE account.password_hash <> excluded.password_hash";
-const ADD_MEMBERSHIP: &str = "
-    INSERT INTO membership (tenant_id, id, account_id, role)
-    SELECT $1, $2, id, 'admin' FROM account WHERE email = $3
-    ON CONFLICT (tenant_id, account_id) DO NOTHING";
-const DROP_MEMBERSHIPS: &str = "DELETE FROM membership WHERE tenant_id = $1 AND id = ANY ($2)";
-
 /// The queries of this file.
 pub(super) const QUERIES: &[Query] = &[
     Query::provider("add_tenant", ADD_TENANT),
@@ -70,15 +47,6 @@ pub(super) const QUERIES: &[Query] = &[
     Query::provider("add_domain", ADD_DOMAIN),
     Query::provider("drop_domain", DROP_DOMAIN),
     Query::provider("set_digest", SET_DIGEST),
-    Query::provider("put_group", PUT_GROUP),
-    Query::provider("drop_members", DROP_MEMBERS),
-    Query::provider("add_member", ADD_MEMBER),
-    Query::provider("drop_groups", DROP_GROUPS),
-    Query::provider("put_number", PUT_NUMBER),
-    Query::provider("drop_numbers", DROP_NUMBERS),
-    Query::provider("put_account", PUT_ACCOUNT),
-    Query::provider("add_membership", ADD_MEMBERSHIP),
-    Query::provider("drop_memberships", DROP_MEMBERSHIPS),
 ];
 
 pub(super) type Inside<'a> = &'a mut Transaction<'static, Postgres>;
@@ -94,13 +62,6 @@ pub(super) struct Carrier<'a> {
     pub(super) absent: Absent,
     pub(super) pace: Pace,
     pub(super) sounds: &'a Sounds,
-}
-
-/// Where numbers may lead, by what is dialled within the tenant.
-struct Places {
-    extensions: BTreeMap<String, Uuid>,
-    groups: BTreeMap<String, Uuid>,
-    conferences: BTreeMap<String, Uuid>,
 }
 
 /// A tenant on its way, with the lines told so far.
@@ -292,122 +253,6 @@ impl Carrier<'_> {
             record_days: limit(self.tenant.recording.days, now.and_then(|now| now.record_days)),
             music: kept(&self.tenant.played.music, now.and_then(|now| now.music.clone())),
         }
-    }
-
-    async fn carry_groups(
-        &self,
-        inside: Inside<'_>,
-        way: &mut Way,
-        now: &Current,
-        extensions: &BTreeMap<String, Uuid>,
-    ) -> Result<BTreeMap<String, Uuid>, NotApplied> {
-        let domain = &self.tenant.domain;
-        let mut ids: BTreeMap<String, Uuid> =
-            now.groups.iter().map(|(number, row)| (number.clone(), row.id)).collect();
-        for wanted in &self.tenant.groups {
-            let known = now.groups.get(&wanted.number);
-            let row = GroupRow {
-                id: known.map_or_else(fresh, |known| known.id),
-                name: wanted
-                    .name
-                    .clone()
-                    .or_else(|| known.map(|known| known.name.clone()))
-                    .unwrap_or_default(),
-                members: wanted
-                    .members
-                    .clone()
-                    .or_else(|| known.map(|known| known.members.clone()))
-                    .unwrap_or_default(),
-            };
-            ids.insert(wanted.number.clone(), row.id);
-            if known == Some(&row) {
-                continue;
-            }
-            let did = if known.is_some() { "changes" } else { "comes" };
-            way.tell(domain, format_args!("ring group {} {did}", wanted.number));
-            let query = sqlx::query(PUT_GROUP).bind(way.id.0).bind(row.id).bind(&wanted.number);
-            let put = query.bind(&row.name).execute(&mut **inside).await;
-            put.map_err(|error| self.file.blame(wanted.line, &wanted.number, error))?;
-            let query = sqlx::query(DROP_MEMBERS).bind(way.id.0).bind(row.id);
-            query.execute(&mut **inside).await?;
-            for (position, member) in (0_i32..).zip(&row.members) {
-                let Some(extension) = extensions.get(member) else {
-                    let reason = format!("members: there is no extension {member}");
-                    return Err(self.file.problem(wanted.line, reason).into());
-                };
-                let query = sqlx::query(ADD_MEMBER).bind(way.id.0).bind(fresh()).bind(row.id);
-                query.bind(extension).bind(position).execute(&mut **inside).await?;
-            }
-        }
-        Ok(ids)
-    }
-
-    async fn carry_numbers(
-        &self,
-        inside: Inside<'_>,
-        way: &mut Way,
-        now: &Current,
-        Places { extensions, groups, conferences }: &Places,
-    ) -> Result<(), NotApplied> {
-        let usernames = self.tenant.extensions.iter().filter_map(|extension| {
-            Some((extension.username.clone()?, *extensions.get(&extension.number)?))
-        });
-        let kept_names =
-            now.extensions.values().filter_map(|row| Some((row.username.clone()?, row.id)));
-        let by_name: BTreeMap<String, Uuid> = kept_names.chain(usernames).collect();
-        for wanted in &self.tenant.numbers {
-            let extension = extensions.get(&wanted.to).or_else(|| by_name.get(&wanted.to)).copied();
-            let group = groups.get(&wanted.to).copied().filter(|_| extension.is_none());
-            let conference = conferences.get(&wanted.to).copied();
-            let conference = conference.filter(|_| extension.or(group).is_none());
-            if extension.or(group).or(conference).is_none() {
-                let reason = format!(
-                    "to: {:?} is neither an extension nor a group nor a conference",
-                    wanted.to
-                );
-                return Err(self.file.problem(wanted.line, reason).into());
-            }
-            let known = now.numbers.get(&wanted.number);
-            let leads_there = |row: &NumberRow| {
-                (row.extension_id, row.ring_group_id, row.conference_id)
-                    == (extension, group, conference)
-            };
-            if known.is_some_and(leads_there) {
-                continue;
-            }
-            let (number, to) = (&wanted.number, &wanted.to);
-            way.tell(&self.tenant.domain, format_args!("number {number} rings at {to}"));
-            let id = known.map_or_else(fresh, |known| known.id);
-            let query = sqlx::query(PUT_NUMBER).bind(way.id.0).bind(id).bind(number);
-            let query = query.bind(extension).bind(group).bind(conference);
-            let put = query.execute(&mut **inside).await;
-            put.map_err(|error| self.file.blame(wanted.line, number, error))?;
-        }
-        Ok(())
-    }
-
-    async fn carry_admins(
-        &self,
-        inside: Inside<'_>,
-        way: &mut Way,
-        now: &Current,
-    ) -> Result<(), NotApplied> {
-        for admin in &self.tenant.admins {
-            let hash = self.hashes.get(&admin.email).cloned().unwrap_or_default();
-            let email = &admin.email;
-            match now.admins.get(email) {
-                Some((_, kept)) if *kept == hash => continue,
-                Some(_) => {
-                    way.tell(&self.tenant.domain, format_args!("admin {email}: another password"))
-                }
-                None => way.tell(&self.tenant.domain, format_args!("admin {email} comes")),
-            }
-            let query = sqlx::query(PUT_ACCOUNT).bind(fresh()).bind(email).bind(hash);
-            query.execute(&mut **inside).await?;
-            let query = sqlx::query(ADD_MEMBERSHIP).bind(way.id.0).bind(fresh()).bind(email);
-            query.execute(&mut **inside).await?;
-        }
-        Ok(())
     }
 
     async fn prune(&self, inside: Inside<'_>, way: &mut Way, now: &Current) -> Result<(), Failure> {

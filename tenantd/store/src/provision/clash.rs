@@ -4,7 +4,7 @@
 //! was, because that row may be another tenant's. So a file that failed is carried once more, one
 //! thing at a time and checked at once, and never committed.
 
-use super::file::File;
+use super::wanted::File;
 use super::{NotApplied, Problem};
 
 /// What somebody else has already.

@@ -10,7 +10,6 @@ use super::conferences::{CONFERENCES, ConferenceRow};
 use crate::failure::Failure;
 use crate::query::Query;
 
-pub(super) const ACCOUNT_HASH: &str = "SELECT password_hash FROM account WHERE email = $1";
 const BY_DOMAIN: &str = "SELECT tenant_id FROM domain WHERE name = $1 AND kind = 'canonical'";
 const TENANT: &str = "
     SELECT name, label, country, time_zone, max_calls, max_call_s,
@@ -42,7 +41,6 @@ const ADMINS: &str = "
 
 /// The queries of this file.
 pub(super) const QUERIES: &[Query] = &[
-    Query::provider("account_hash", ACCOUNT_HASH),
     Query::provider("by_domain", BY_DOMAIN),
     Query::provider("tenant", TENANT),
     Query::provider("aliases", ALIASES),

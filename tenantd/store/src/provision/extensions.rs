@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use pbx::id::TenantId;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::NotApplied;
 use super::carry::{Carrier, Inside, Way, kept, limit};
+use super::clash::Pace;
 use super::current::{Current, ExtensionRow};
-use super::file::{Extension, Limits};
+use super::wanted::{Extension, Limits};
 use crate::id::fresh;
 use crate::node::directory::password_of;
 use crate::query::Query;
@@ -27,17 +29,26 @@ const ADD_EXTENSIONS: &str = "
         AS e (id, number, username, auth_username, password_sealed, password_key, name, email,
             voicemail, digest, max_contacts, max_calls, max_call_s, srtp, record,
             music)";
-const CHANGE_EXTENSION: &str = "
-    UPDATE extension SET username = $3, auth_username = $4, password_sealed = $5,
-        password_key = $6, name = $7, email = $8, voicemail = $9, digest = $10, max_contacts = $11,
-        max_calls = $12, max_call_s = $13, srtp = $14, record = $15, music = $16
-    WHERE tenant_id = $1 AND id = $2";
+/// Takes the same as the statement above, so both are bound by the same hand.
+const CHANGE_EXTENSIONS: &str = "
+    UPDATE extension SET username = e.username, auth_username = e.auth_username,
+        password_sealed = e.password_sealed, password_key = e.password_key, name = e.name,
+        email = e.email, voicemail = e.voicemail, digest = string_to_array(e.digest, ','),
+        max_contacts = e.max_contacts, max_calls = e.max_calls, max_call_s = e.max_call_s,
+        srtp = e.srtp, record = e.record, music = e.music
+    FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::int[], $8::text[],
+        $9::text[], $10::bool[], $11::text[], $12::smallint[], $13::int[], $14::int[],
+        $15::text[], $16::text[], $17::text[])
+        AS e (id, number, username, auth_username, password_sealed, password_key, name, email,
+            voicemail, digest, max_contacts, max_calls, max_call_s, srtp, record,
+            music)
+    WHERE extension.tenant_id = $1 AND extension.id = e.id";
 pub(super) const DROP_EXTENSIONS: &str =
     "DELETE FROM extension WHERE tenant_id = $1 AND id = ANY ($2)";
 /// The queries of this file.
 pub(super) const QUERIES: &[Query] = &[
     Query::provider("add_extensions", ADD_EXTENSIONS),
-    Query::provider("change_extension", CHANGE_EXTENSION),
+    Query::provider("change_extensions", CHANGE_EXTENSIONS),
     Query::provider("drop_extensions", DROP_EXTENSIONS),
 ];
 
@@ -51,7 +62,7 @@ impl Carrier<'_> {
         let domain = &self.tenant.domain;
         let mut ids: BTreeMap<String, Uuid> =
             now.extensions.iter().map(|(number, row)| (number.clone(), row.id)).collect();
-        let mut added = Vec::new();
+        let (mut added, mut changed) = (Vec::new(), Vec::new());
         for wanted in &self.tenant.extensions {
             let number = &wanted.number;
             match now.extensions.get(number) {
@@ -66,23 +77,39 @@ impl Carrier<'_> {
                     if !changes.is_empty() {
                         let changes = changes.join(", ");
                         way.tell(domain, format_args!("extension {number}: {changes}"));
-                        change_extension(inside, way.id, row)
-                            .await
-                            .map_err(|error| self.file.blame(wanted.line, number, error))?;
+                        changed.push((wanted, row));
                     }
                 }
             }
         }
-        for chunk in added.chunks(self.pace.rows()) {
-            let rows: Vec<&ExtensionRow> = chunk.iter().map(|(_, row)| row).collect();
-            let added = add_extensions(inside, way.id, &rows).await;
-            added.map_err(|error| {
-                let first = chunk.first().map(|(wanted, _)| wanted);
-                let (line, number) = first.map_or((1, ""), |w| (w.line, w.number.as_str()));
-                self.file.blame(line, number, error)
-            })?;
-        }
+        // A name that is given up goes before it is given to another.
+        self.write_extensions(inside, way, CHANGE_EXTENSIONS, &changed).await?;
+        self.write_extensions(inside, way, ADD_EXTENSIONS, &added).await?;
         Ok(ids)
+    }
+
+    async fn write_extensions(
+        &self,
+        inside: Inside<'_>,
+        way: &Way,
+        statement: &'static str,
+        rows: &[(&Extension, ExtensionRow)],
+    ) -> Result<(), NotApplied> {
+        for many in rows.chunks(Pace::Together.rows()) {
+            let chunk = match self.pace {
+                Pace::OneByOne if fit(inside, way.id, statement, many).await? => continue,
+                pace => pace.rows(),
+            };
+            for chunk in many.chunks(chunk) {
+                let written = write_extensions(inside, way.id, statement, chunk).await;
+                written.map_err(|error| {
+                    let first = chunk.first().map(|(wanted, _)| wanted);
+                    let (line, number) = first.map_or((1, ""), |w| (w.line, w.number.as_str()));
+                    self.file.blame(line, number, error)
+                })?;
+            }
+        }
+        Ok(())
     }
 
     fn new_extension(
@@ -167,16 +194,35 @@ impl Carrier<'_> {
     }
 }
 
-async fn add_extensions(
+/// Tries to write many; if one of them clashes, none is written. So whoever looks for the line that is
+/// wrong goes row by row only where it is.
+async fn fit(
     inside: Inside<'_>,
     tenant: TenantId,
-    rows: &[&ExtensionRow],
+    statement: &'static str,
+    rows: &[(&Extension, ExtensionRow)],
+) -> Result<bool, sqlx::Error> {
+    let mut tried = inside.begin().await?;
+    match write_extensions(&mut tried, tenant, statement, rows).await {
+        Ok(()) => tried.commit().await.map(|()| true),
+        Err(_) => tried.rollback().await.map(|()| false),
+    }
+}
+
+async fn write_extensions(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    statement: &'static str,
+    rows: &[(&Extension, ExtensionRow)],
 ) -> Result<(), sqlx::Error> {
-    fn column<T>(rows: &[&ExtensionRow], value: impl Fn(&ExtensionRow) -> T) -> Vec<T> {
-        rows.iter().map(|row| value(row)).collect()
+    fn column<T>(
+        rows: &[(&Extension, ExtensionRow)],
+        value: impl Fn(&ExtensionRow) -> T,
+    ) -> Vec<T> {
+        rows.iter().map(|(_, row)| value(row)).collect()
     }
     let digests = column(rows, |row| row.digest.as_ref().map(|names| names.join(",")));
-    sqlx::query(ADD_EXTENSIONS)
+    sqlx::query(statement)
         .bind(tenant.0)
         .bind(column(rows, |row| row.id))
         .bind(column(rows, |row| row.number.clone()))
@@ -194,34 +240,7 @@ async fn add_extensions(
         .bind(column(rows, |row| row.srtp.clone()))
         .bind(column(rows, |row| row.record.clone()))
         .bind(column(rows, |row| row.music.clone()))
-        .execute(&mut **inside)
-        .await?;
-    Ok(())
-}
-
-async fn change_extension(
-    inside: Inside<'_>,
-    tenant: TenantId,
-    row: ExtensionRow,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(CHANGE_EXTENSION)
-        .bind(tenant.0)
-        .bind(row.id)
-        .bind(row.username)
-        .bind(row.auth_username)
-        .bind(row.password_sealed)
-        .bind(row.password_key)
-        .bind(row.name)
-        .bind(row.email)
-        .bind(row.voicemail)
-        .bind(row.digest)
-        .bind(row.max_contacts)
-        .bind(row.max_calls)
-        .bind(row.max_call_s)
-        .bind(row.srtp)
-        .bind(row.record)
-        .bind(row.music)
-        .execute(&mut **inside)
+        .execute(connection)
         .await?;
     Ok(())
 }

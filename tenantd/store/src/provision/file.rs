@@ -1,184 +1,20 @@
-//! A provisioning file, read and checked: what it says is possible, as far as the file can tell.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Reads a provisioning file, and says in which line it is wrong.
 
 use toml::Spanned;
 
+use super::lines::Lines;
+use super::wanted::{
+    About, Admin, Announcement, Conference, Encryption, Extension, File, Group, Limits, Number,
+    Played, Recording, Sound, Tenant,
+};
 use super::{Problem, raw, values};
-
-/// A checked file.
-#[derive(Debug, Clone)]
-pub struct File {
-    name: String,
-    pub(super) tenants: Vec<Tenant>,
-}
-
-/// One tenant of the file. An absent value means: keep what there is.
-#[derive(Debug, Clone)]
-pub(super) struct Tenant {
-    pub(super) line: usize,
-    pub(super) domain: String,
-    pub(super) aliases: Option<Vec<String>>,
-    pub(super) about: About,
-    pub(super) limits: Limits,
-    pub(super) trusted: Option<Vec<String>>,
-    pub(super) digest: Option<Vec<String>>,
-    pub(super) encryption: Encryption,
-    pub(super) recording: Recording,
-    pub(super) admins: Vec<Admin>,
-    pub(super) extensions: Vec<Extension>,
-    pub(super) groups: Vec<Group>,
-    pub(super) conferences: Vec<Conference>,
-    pub(super) numbers: Vec<Number>,
-    pub(super) sounds: Vec<Sound>,
-    pub(super) played: Played,
-}
-
-/// What a company is called, and where it is.
-#[derive(Debug, Clone)]
-pub(super) struct About {
-    pub(super) name: Option<String>,
-    pub(super) label: Option<String>,
-    pub(super) country: Option<String>,
-    pub(super) time_zone: Option<String>,
-}
-
-/// What phones are played.
-#[derive(Debug, Clone)]
-pub(super) struct Played {
-    /// On hold: a sound's name; empty takes it away.
-    pub(super) music: Option<String>,
-    pub(super) announcements: Vec<Announcement>,
-}
-
-/// A number that says something and hangs up.
-#[derive(Debug, Clone)]
-pub(super) struct Announcement {
-    pub(super) line: usize,
-    pub(super) number: String,
-    pub(super) sound: String,
-}
-
-/// Limits on calls; 0 is none.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) max_calls: Option<u32>,
-    pub(super) max_call_s: Option<u32>,
-    pub(super) max_sounds: Option<u32>,
-    pub(super) sound_bytes: Option<u64>,
-}
-
-/// What is wanted of encryption of sound.
-#[derive(Debug, Clone)]
-pub(super) struct Encryption {
-    pub(super) srtp: Option<String>,
-    pub(super) sdes_over_plain: Option<bool>,
-}
-
-/// What is kept of calls' sound; 0 days is for ever.
-#[derive(Debug, Clone)]
-pub(super) struct Recording {
-    pub(super) rule: Option<String>,
-    pub(super) code: Option<String>,
-    pub(super) days: Option<u32>,
-}
-
-/// Somebody who runs the tenant.
-#[derive(Clone)]
-pub(super) struct Admin {
-    pub(super) email: String,
-    pub(super) password: String,
-}
-
-impl std::fmt::Debug for Admin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Admin").field("email", &self.email).finish_non_exhaustive()
-    }
-}
-
-/// An extension.
-#[derive(Clone)]
-pub(super) struct Extension {
-    pub(super) line: usize,
-    pub(super) number: String,
-    pub(super) username: Option<String>,
-    pub(super) auth_username: Option<String>,
-    pub(super) password: Option<String>,
-    pub(super) name: Option<String>,
-    pub(super) email: Option<String>,
-    pub(super) voicemail: Option<bool>,
-    pub(super) digest: Option<Vec<String>>,
-    pub(super) srtp: Option<String>,
-    pub(super) record: Option<String>,
-    pub(super) music: Option<String>,
-    pub(super) max_contacts: Option<u32>,
-    pub(super) limits: Limits,
-}
-
-impl std::fmt::Debug for Extension {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Extension").field("number", &self.number).finish_non_exhaustive()
-    }
-}
-
-/// A ring group.
-#[derive(Debug, Clone)]
-pub(super) struct Group {
-    pub(super) line: usize,
-    pub(super) number: String,
-    pub(super) name: Option<String>,
-    pub(super) members: Option<Vec<String>>,
-}
-
-/// A conference.
-#[derive(Clone)]
-pub(super) struct Conference {
-    pub(super) line: usize,
-    pub(super) number: String,
-    pub(super) pin: Option<String>,
-}
-
-impl std::fmt::Debug for Conference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conference").field("number", &self.number).finish_non_exhaustive()
-    }
-}
-
-/// A public number.
-#[derive(Debug, Clone)]
-pub(super) struct Number {
-    pub(super) line: usize,
-    pub(super) number: String,
-    pub(super) to: String,
-}
-
-/// A sound.
-#[derive(Debug, Clone)]
-pub(super) struct Sound {
-    pub(super) line: usize,
-    pub(super) name: String,
-    pub(super) file: String,
-}
-
-/// A sound that the file names, for whoever reads the recording.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SoundFile {
-    /// Whose, by the canonical domain.
-    pub domain: String,
-    /// What it is called there.
-    pub name: String,
-    /// Where it is, as the file says.
-    pub file: String,
-    /// Where the file says so.
-    pub line: usize,
-}
 
 /// Reads and checks a file; `name` is what problems call it.
 ///
 /// # Errors
 /// The first thing that is wrong, with its line.
 pub fn parse(text: &str, name: &str) -> Result<File, Problem> {
-    let reader = Reader { text, name };
+    let reader = Reader { text, name, lines: Lines::of(text) };
     let root: raw::Root = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let reason = error.message().lines().next().unwrap_or("cannot be read");
@@ -202,12 +38,12 @@ const NO_TRUNKS: &str = "trunks are not available yet";
 struct Reader<'a> {
     text: &'a str,
     name: &'a str,
+    lines: Lines,
 }
 
 impl Reader<'_> {
     fn line(&self, at: usize) -> usize {
-        let before = self.text.as_bytes().get(..at.min(self.text.len())).unwrap_or_default();
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        self.lines.line(at)
     }
 
     /// The key of the line that is wrong, if it has one.
@@ -430,78 +266,6 @@ impl Reader<'_> {
     }
 }
 
-impl File {
-    /// The sounds that it names; their files are not looked at here.
-    pub fn sounds(&self) -> impl Iterator<Item = SoundFile> {
-        self.tenants.iter().flat_map(|tenant| {
-            tenant.sounds.iter().map(|sound| SoundFile {
-                domain: tenant.domain.clone(),
-                name: sound.name.clone(),
-                file: sound.file.clone(),
-                line: sound.line,
-            })
-        })
-    }
-
-    /// That something is wrong with what a line says.
-    pub fn at_fault(&self, line: usize, reason: impl Into<String>) -> Problem {
-        self.problem(line, reason)
-    }
-
-    pub(super) fn problem(&self, line: usize, reason: impl Into<String>) -> Problem {
-        Problem { file: self.name.clone(), line, reason: reason.into() }
-    }
-
-    /// What the file says twice.
-    fn check_across(&self) -> Result<(), Problem> {
-        let mut domains = BTreeSet::new();
-        let mut numbers = BTreeSet::new();
-        for tenant in &self.tenants {
-            let aliases = tenant.aliases.iter().flatten();
-            for domain in aliases.chain([&tenant.domain]) {
-                if !domains.insert(domain.as_str()) {
-                    return Err(self.problem(tenant.line, format!("domain {domain} stands twice")));
-                }
-            }
-            let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-            let extensions = tenant.extensions.iter().flat_map(|extension| {
-                let username = extension.username.as_deref();
-                let username =
-                    username.filter(|name| !name.is_empty() && *name != extension.number);
-                [Some(extension.number.as_str()), username].map(|name| (name, extension.line))
-            });
-            let groups = tenant.groups.iter().map(|g| (Some(g.number.as_str()), g.line));
-            let conferences = tenant.conferences.iter();
-            let conferences = conferences.map(|c| (Some(c.number.as_str()), c.line));
-            let said = &tenant.played.announcements;
-            let said = said.iter().map(|said| (Some(said.number.as_str()), said.line));
-            for (name, line) in extensions.chain(groups).chain(conferences).chain(said) {
-                if let Some(name) = name
-                    && let Some(first) = names.insert(name, line)
-                {
-                    let reason = format!("{name} stands twice, first in line {first}");
-                    return Err(self.problem(line, reason));
-                }
-            }
-            let mut sounds = BTreeMap::new();
-            for sound in &tenant.sounds {
-                if let Some(first) = sounds.insert(sound.name.as_str(), sound.line) {
-                    let reason =
-                        format!("sound {:?} stands twice, first in line {first}", sound.name);
-                    return Err(self.problem(sound.line, reason));
-                }
-            }
-            for number in &tenant.numbers {
-                if !numbers.insert(number.number.as_str()) {
-                    let reason = format!("number {} stands twice", number.number);
-                    return Err(self.problem(number.line, reason));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -566,65 +330,70 @@ mod tests {
         }
     }
 
+    const REFERENCE: &str = r#"
+        [[tenant]]
+        domain = "acme.test"
+        aliases = ["192.0.2.1"]
+        label = "acme"
+        name = "Acme"
+        country = "AT"
+        time_zone = "Europe/Vienna"
+        max_calls = 0
+        max_call_for = "4h"
+        trusted = ["192.0.2.0/24"]
+        digest = ["MD5"]
+        srtp = "required"
+        sdes_over_plain = true
+        max_sounds = 20
+        sound_quota = "200 MiB"
+        record = "on_demand"
+        record_code = "*9"
+        record_days = 90
+        music = "welcome"
+        [[tenant.admin]]
+        email = "Boss@acme.test"
+        password = "correct horse"
+        [[tenant.extension]]
+        number = "101"
+        password = "secret word"
+        name = "Ada"
+        email = "ada@acme.test"
+        voicemail = true
+        max_contacts = 3
+        srtp = "off"
+        record = "always"
+        music = ""
+        [[tenant.ring_group]]
+        number = "600"
+        members = ["101"]
+        [[tenant.conference]]
+        number = "800"
+        pin = "4711"
+        [[tenant.number]]
+        number = "+43 123 45"
+        to = "101"
+        [[tenant.sound]]
+        name = "welcome"
+        file = "sounds/welcome.mp3"
+        [[tenant.announcement]]
+        number = "700"
+        sound = "welcome"
+    "#;
+
     #[test]
     fn reads_every_key_of_the_reference() {
-        let text = r#"
-            [[tenant]]
-            domain = "acme.test"
-            aliases = ["192.0.2.1"]
-            label = "acme"
-            name = "Acme"
-            country = "AT"
-            time_zone = "Europe/Vienna"
-            max_calls = 0
-            max_call_for = "4h"
-            trusted = ["192.0.2.0/24"]
-            digest = ["MD5"]
-            srtp = "required"
-            sdes_over_plain = true
-            max_sounds = 20
-            sound_quota = "200 MiB"
-            record = "on_demand"
-            record_code = "*9"
-            record_days = 90
-            music = "welcome"
-            [[tenant.admin]]
-            email = "Boss@acme.test"
-            password = "correct horse"
-            [[tenant.extension]]
-            number = "101"
-            password = "secret word"
-            name = "Ada"
-            email = "ada@acme.test"
-            voicemail = true
-            max_contacts = 3
-            srtp = "off"
-            record = "always"
-            music = ""
-            [[tenant.ring_group]]
-            number = "600"
-            members = ["101"]
-            [[tenant.conference]]
-            number = "800"
-            pin = "4711"
-            [[tenant.number]]
-            number = "+43 123 45"
-            to = "101"
-            [[tenant.sound]]
-            name = "welcome"
-            file = "sounds/welcome.mp3"
-            [[tenant.announcement]]
-            number = "700"
-            sound = "welcome"
-        "#;
-        let file = parse(text, "f.toml").unwrap();
+        let file = parse(REFERENCE, "f.toml").unwrap();
         let tenant = &file.tenants[0];
         assert_eq!(tenant.limits.max_call_s, Some(14_400));
         assert_eq!(tenant.admins[0].email, "boss@acme.test");
         assert_eq!(tenant.numbers[0].number, "+4312345");
         assert_eq!(tenant.conferences[0].pin.as_deref(), Some("4711"));
         assert!(!format!("{tenant:?}").contains("4711"));
-        assert_eq!(tenant.extensions[0].line, 24);
+        let line_of = |key: &str| {
+            let before = REFERENCE.lines().take_while(|line| line.trim() != key);
+            before.count() + 1
+        };
+        assert_eq!(tenant.extensions[0].line, line_of("[[tenant.extension]]"));
         assert_eq!(tenant.encryption.srtp.as_deref(), Some("required"));
         assert_eq!(tenant.encryption.sdes_over_plain, Some(true));
         assert_eq!(tenant.extensions[0].srtp.as_deref(), Some("off"));
@@ -634,7 +403,8 @@ mod tests {
         let said = &tenant.played.announcements[0];
         assert_eq!((said.number.as_str(), said.sound.as_str()), ("700", "welcome"));
         let sound = file.sounds().next().unwrap();
-        assert_eq!((sound.domain.as_str(), sound.line), ("acme.test", 43));
+        assert_eq!(sound.domain, "acme.test");
+        assert_eq!(sound.line, line_of("[[tenant.sound]]"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Tenants that the file does not name are left alone, and so is whatever it does not say about
 //! those that it names. Applying the same file again changes nothing.
 
+mod admins;
 mod announcements;
 mod carry;
 mod clash;
@@ -11,9 +12,14 @@ mod countries;
 mod current;
 mod extensions;
 mod file;
+mod groups;
+mod lines;
+mod numbers;
 mod raw;
 mod sounds;
+mod twice;
 mod values;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,10 +28,11 @@ use pbx::id::TenantId;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-pub use file::{File, SoundFile, parse};
+pub use file::parse;
 pub(crate) use sounds::{DROP_SOUND, PUT_SOUND};
 pub use sounds::{MOST_SOUND_BYTES, MOST_SOUNDS, Ready, Sounds};
 pub use values::{bytes, sound_name};
+pub use wanted::{File, SoundFile};
 
 use self::clash::{Clash, Pace};
 use crate::database::{BEGIN, Database, HOUSE, begin, go_in};
@@ -35,11 +42,14 @@ use crate::secrets::ClusterKey;
 
 /// Every query of provisioning.
 pub const QUERIES: &[&[Query]] = &[
+    admins::QUERIES,
     announcements::QUERIES,
     carry::QUERIES,
     conferences::QUERIES,
     current::QUERIES,
     extensions::QUERIES,
+    groups::QUERIES,
+    numbers::QUERIES,
     sounds::QUERIES,
     OWN,
 ];
@@ -144,7 +154,7 @@ pub async fn apply(
     options: Options,
     who: &str,
 ) -> Result<Report, NotApplied> {
-    let hashes = hash_passwords(database, file).await?;
+    let hashes = admins::hash_passwords(database, file).await?;
     let order = Order { key, file, sounds, who, hashes: &hashes, absent: options.absent };
     let mut transaction = order.begin(database).await?;
     let (lines, touched) = order.carry(&mut transaction, Pace::Together).await?;
@@ -216,33 +226,4 @@ impl Order<'_> {
         self.carry(&mut transaction, Pace::OneByOne).await?;
         Ok(transaction.rollback().await?)
     }
-}
-
-/// Admins' passwords, which take long, before the transaction begins: by address, what is kept now
-/// if it is the same password, else a new hash.
-async fn hash_passwords(
-    database: &Database,
-    file: &File,
-) -> Result<BTreeMap<String, String>, NotApplied> {
-    let mut hashes = BTreeMap::new();
-    for admin in file.tenants.iter().flat_map(|tenant| &tenant.admins) {
-        let query = sqlx::query_scalar(current::ACCOUNT_HASH).bind(&admin.email);
-        let kept: Option<String> = query.fetch_optional(&database.provider).await?;
-        let password = admin.password.clone();
-        let same = match kept {
-            Some(kept) => {
-                let matching = kept.clone();
-                let check = move || crate::accounts::is_right(&matching, &password);
-                let right = tokio::task::spawn_blocking(check).await.unwrap_or(false);
-                Some(kept).filter(|_| right)
-            }
-            None => None,
-        };
-        let hash = match same {
-            Some(kept) => kept,
-            None => crate::accounts::hash(database, admin.password.clone()).await?,
-        };
-        hashes.insert(admin.email.clone(), hash);
-    }
-    Ok(hashes)
 }

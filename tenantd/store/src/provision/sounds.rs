@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::carry::{Carrier, Inside, Way};
 use super::current::{self, Current, SoundRow};
-use super::file::{File, SoundFile};
+use super::wanted::{File, SoundFile};
 use super::{Absent, NotApplied};
 use crate::database::{BEGIN, Database, HOUSE, begin, go_in};
 use crate::id::fresh;
