@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use pbx::id::CallId;
-use pbx::media::{Digit, Heard, Key, Protection, Side, Terms, Tones};
+use pbx::media::{Cue, Digit, Heard, Key, Part, Protection, Side, Terms, Tones};
 use pbx::moment::Moment;
 
 use crate::guard::Kind;
@@ -157,6 +157,29 @@ impl Storm {
     /// A call wishes to hear a phone's tones.
     pub fn listen(&mut self, phone: Phone, tones: Tones) {
         self.sessions.listen(side(phone), tones);
+    }
+
+    /// A phone takes part in a conference; both in the same one, if both do.
+    pub fn mix(&mut self, phone: Phone, part: Part) {
+        self.sessions.mix(self.now, side(phone), part);
+    }
+
+    /// A phone is to hear what tells a member something.
+    pub fn cue(&mut self, phone: Phone, cue: Cue) {
+        self.sessions.cue(side(phone), cue);
+    }
+
+    /// A phone leaves, and comes again as one of which nothing is known. Returns what was heard from it.
+    pub fn come_again(&mut self, phone: Phone) -> Heard {
+        let closed = self.sessions.close(self.now, side(phone));
+        let (slot, family) = match phone {
+            Phone::Ada => (&mut self.ada, Family::V4),
+            Phone::Bob => (&mut self.bob, Family::V6),
+        };
+        let opened = self.sessions.open(side(phone), family);
+        *slot = opened.expect("it has just been closed");
+        self.handsets[phone.index()] = Handset::default();
+        closed.map_or_else(Heard::default, |(_, heard)| heard)
     }
 
     /// What a phone makes of this with its key; as it is if it has none, or cannot.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pbx::board::{Change, LiveCall, Phone, What};
-use pbx::id::{BindingId, CallId, TenantId};
+use pbx::id::{BindingId, CallId, ConferenceId, TenantId};
 use tokio::time::{MissedTickBehavior, interval};
 use web::boards::Boards;
 
@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_millis(200);
 /// change, which is counted; it takes a boards' task that stands still.
 pub const LIMIT: usize = 1_000_000;
 
-/// What one lane wants to show, of each phone and call only the last.
+/// What one lane wants to show, of each phone, call and conference only the last.
 #[derive(Debug)]
 pub struct Gathered {
     tally: Arc<Tally>,
@@ -41,6 +41,8 @@ struct Latest {
     cleared: bool,
     phones: HashMap<BindingId, Option<Box<Phone>>>,
     calls: HashMap<CallId, Option<Box<LiveCall>>>,
+    /// Who speaks, or has ceased to.
+    speakers: HashMap<ConferenceId, What>,
 }
 
 impl Gathered {
@@ -83,7 +85,7 @@ impl Gathered {
 
 impl Latest {
     fn len(&self) -> usize {
-        self.phones.len() + self.calls.len()
+        self.phones.len() + self.calls.len() + self.speakers.len()
     }
 
     fn take(&mut self, what: What) {
@@ -91,7 +93,18 @@ impl Latest {
             What::Phone(id, phone) => drop(self.phones.insert(id, Some(phone))),
             What::PhoneGone(id) => drop(self.phones.insert(id, None)),
             What::Call(id, call) => drop(self.calls.insert(id, Some(call))),
-            What::CallEnded(id) => drop(self.calls.insert(id, None)),
+            What::CallEnded(id) => {
+                self.calls.insert(id, None);
+                // Who speaks is shown after calls are, and nobody would take it back.
+                for (room, what) in &mut self.speakers {
+                    if *what == What::Speaks(*room, id) {
+                        *what = What::Silent(*room);
+                    }
+                }
+            }
+            What::Speaks(room, _) | What::Silent(room) => {
+                self.speakers.insert(room, what);
+            }
             What::Cleared => *self = Self { cleared: true, ..Self::default() },
         }
     }
@@ -107,7 +120,8 @@ impl Latest {
         };
         let cleared = self.cleared.then_some(What::Cleared);
         let phones = self.phones.into_iter().map(phone);
-        cleared.into_iter().chain(phones).chain(self.calls.into_iter().map(call))
+        let calls = self.calls.into_iter().map(call);
+        cleared.into_iter().chain(phones).chain(calls).chain(self.speakers.into_values())
     }
 }
 
@@ -172,6 +186,30 @@ mod tests {
         lane.gather([phone(2, 1), cleared, phone(3, 1)]);
         show(&[lane], &boards);
         assert_eq!(boards.now(tenant()).phones.keys().collect::<Vec<_>>(), [&binding(3)]);
+    }
+
+    #[test]
+    fn who_spoke_and_left_at_once_is_not_shown_as_speaking() {
+        let (lane, boards) = (gathered(), Boards::default());
+        let (room, one, two) = (ConferenceId(Uuid::from_u128(1)), call(1), call(2));
+        let show = |what| lane.gather([Change { tenant: tenant(), what }]);
+        show(What::Speaks(room, one));
+        show(What::Speaks(room, two));
+        super::show(std::slice::from_ref(&lane), &boards);
+        assert_eq!(boards.now(tenant()).speakers.get(&room), Some(&two));
+        show(What::Speaks(room, one));
+        show(What::CallEnded(one));
+        super::show(std::slice::from_ref(&lane), &boards);
+        assert!(boards.now(tenant()).speakers.is_empty());
+        show(What::Speaks(room, two));
+        super::show(std::slice::from_ref(&lane), &boards);
+        show(What::Silent(room));
+        super::show(&[lane], &boards);
+        assert!(boards.now(tenant()).speakers.is_empty());
+    }
+
+    fn call(number: u128) -> CallId {
+        CallId(Uuid::from_u128(number))
     }
 
     fn gathered() -> Arc<Gathered> {

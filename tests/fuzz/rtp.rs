@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use media::storm::{At, Phone, Readable, Sent, Storm};
 use pbx::media::{
-    Codec, CodecKind, Digit, Key, Protection, Reception, Reports, Suite, Terms, Tones,
+    Codec, CodecKind, Cue, Digit, Key, Part, Protection, Reception, Reports, Suite, Terms, Tones,
 };
 
 /// Where datagrams come from, and where phones may say that they are.
@@ -27,6 +27,9 @@ const PLACES: [&str; 8] = [
 ];
 /// What phones say that want no sound, or mean harm.
 const NOWHERE: [&str; 4] = ["0.0.0.0:4000", "192.0.2.1:0", "255.255.255.255:9", "[ff02::1]:9"];
+/// How a phone may take part in a conference, and what it may be told there.
+const PARTS: [Part; 4] = [Part::Waits, Part::Speaks, Part::Listens, Part::Away];
+const CUES: [Cue; 4] = [Cue::AskPin, Cue::WrongPin, Cue::Muted, Cue::Unmuted];
 /// In milliseconds.
 const PAUSES: [u64; 4] = [0, 20, 300, 20_000];
 
@@ -39,6 +42,9 @@ enum Step<'a> {
     /// A key that it is to hear, and whether its own tones are listened for: the high bit and that of
     /// sealing are set.
     Press { phone: Phone, key: u8 },
+    /// It takes part in a conference, hears a cue there, or leaves and comes again: the high bit and that
+    /// of longer pauses are set, and what it does follows.
+    Confer { phone: Phone, does: u8 },
     /// A datagram, after a pause.
     Datagram {
         phone: Phone,
@@ -61,6 +67,7 @@ enum How {
 pub(crate) fn play(row: &[u8]) -> usize {
     let mut storm = Storm::begin();
     let (mut came, mut sent, mut made) = (0, 0, 0);
+    let mut gone = Vec::new();
     let mut known: BTreeSet<SocketAddr> = BTreeSet::new();
     let mut rest = row;
     while let Some((step, after)) = read(rest) {
@@ -79,6 +86,11 @@ pub(crate) fn play(row: &[u8]) -> usize {
                     storm.press(phone, digit, 60);
                 }
             }
+            Step::Confer { phone, does } => match does >> 2 & 3 {
+                0 | 1 => storm.mix(phone, PARTS[usize::from(does & 3)]),
+                2 => storm.cue(phone, CUES[usize::from(does & 3)]),
+                _ => gone.push(storm.come_again(phone)),
+            },
             Step::Datagram { phone, at, source, bytes, after, how } => {
                 made += check(&known, &storm.wait(after));
                 came += 1;
@@ -95,7 +107,8 @@ pub(crate) fn play(row: &[u8]) -> usize {
         }
     }
     made += check(&known, &storm.wait(Duration::from_millis(100)));
-    let heard = storm.end();
+    gone.extend(storm.end());
+    let heard = gone;
     let counted: u64 = heard.iter().map(|heard| heard.packets + heard.strangers).sum();
     assert!(counted <= came, "{counted} counted, {came} came");
     for heard in heard {
@@ -182,6 +195,9 @@ fn read(row: &[u8]) -> Option<(Step<'_>, &[u8])> {
     }
     if kind & 0x90 == 0x90 {
         return Some((Step::Press { phone, key: length }, rest));
+    }
+    if kind & 0x88 == 0x88 {
+        return Some((Step::Confer { phone, does: length }, rest));
     }
     if kind & 0x80 != 0 {
         let rtp = match kind & 0x04 {

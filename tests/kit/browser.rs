@@ -174,6 +174,18 @@ impl Browser {
         self.evaluate(&format!("{field}.value = {}", json!(text))).map(drop)
     }
 
+    /// Chooses a file in the field with this name, as a person would in a dialog.
+    ///
+    /// # Errors
+    /// If there is no such field.
+    pub fn choose(&mut self, name: &str, file: &Path) -> Outcome {
+        let expression = format!("document.querySelector('[name={name}]')");
+        let field = self.ask("Runtime.evaluate", &json!({ "expression": expression }))?;
+        let field = &field["result"]["objectId"];
+        let files = json!({ "files": [file.display().to_string()], "objectId": field });
+        self.ask("DOM.setFileInputFiles", &files).map(drop)
+    }
+
     /// Clicks what this CSS selector finds.
     ///
     /// # Errors

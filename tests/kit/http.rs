@@ -32,9 +32,17 @@ pub fn get(server: SocketAddr, path: &str) -> Outcome<Page> {
 /// # Errors
 /// If nobody listens there or what comes is no page.
 pub fn ask(server: SocketAddr, request: &str) -> Outcome<Page> {
+    send(server, request.as_bytes())
+}
+
+/// The same with a request that is no text.
+///
+/// # Errors
+/// If nobody listens there or what comes is no page.
+pub fn send(server: SocketAddr, request: &[u8]) -> Outcome<Page> {
     let mut stream = TcpStream::connect_timeout(&server, SOON)?;
     stream.set_read_timeout(Some(SOON))?;
-    stream.write_all(request.as_bytes())?;
+    stream.write_all(request)?;
     let mut bytes = vec![];
     stream.read_to_end(&mut bytes)?;
     parse(&String::from_utf8_lossy(&bytes))

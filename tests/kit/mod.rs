@@ -36,6 +36,7 @@ pub mod tls;
 pub mod tone;
 pub mod twins;
 pub mod ulaw;
+pub mod visitor;
 pub mod wait;
 pub mod wav;
 pub mod web_phone;

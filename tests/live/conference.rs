@@ -12,6 +12,7 @@ use kit::scene::{Scene, play};
 use kit::server::Server;
 use kit::tls::Authority;
 use kit::tone;
+use kit::visitor::Visitor;
 use kit::wait::{self, SOON};
 use kit::wav::Sound;
 
@@ -139,6 +140,49 @@ fn three_phones_with_three_codecs_hear_both_others_and_not_themselves() {
                  WHERE told->'event'->'EnteredConference'->>'number' = '800'",
             )?;
             Ok((told.trim() == "3").then_some(()))
+        })
+    });
+}
+
+#[test]
+fn the_page_says_who_is_in_a_conference_who_is_muted_and_who_speaks() {
+    play("conference-page", |scene| {
+        let (alpha, beta) = (company("alpha.test"), company("beta.test"));
+        let server = Server::start_with(scene, &[&alpha, &beta])?;
+        let mut ada = phone(scene, &server, (&alpha, "101"), ("pcma", 440))?;
+        let mut bob = phone(scene, &server, (&alpha, "102"), ("pcma", 1_000))?;
+        let admin = Visitor::sign_in(server.at.web, &alpha)?;
+        let twin = Visitor::sign_in(server.at.web, &beta)?;
+        let shows = |what: &str, words: &[&str]| {
+            wait::until(what, SOON, || {
+                let page = admin.get(&format!("{}/live", admin.home))?.body;
+                Ok(words.iter().all(|word| page.contains(word)).then_some(()))
+            })
+        };
+        enter(&mut ada, "801")?;
+        shows("somebody at the door", &["still dials the PIN"])?;
+        ada.wait_for_sound(50)?;
+        press(&mut ada, "4711")?;
+        enter(&mut bob, "801")?;
+        bob.wait_for_sound(50)?;
+        press(&mut bob, "4711")?;
+        shows("two members", &["Conference 801", "Phone 101", "Phone 102", "can be heard"])?;
+        shows("one who speaks", &["speaks now"])?;
+        // Whoever of the two it was: it is the other one then, or nobody.
+        press(&mut ada, "*6")?;
+        shows("who is left", &["does not want to be heard (*6)", "speaks now"])?;
+        press(&mut bob, "*6")?;
+        wait::until("silence", SOON, || {
+            let page = admin.get(&format!("{}/live", admin.home))?.body;
+            let muted = page.matches("does not want to be heard (*6)").count();
+            Ok((muted == 2 && !page.contains("speaks now")).then_some(()))
+        })?;
+        let theirs = twin.get(&format!("{}/live", twin.home))?.body;
+        assert!(!theirs.contains("Conference 801"), "{theirs}");
+        part(&mut [&mut ada, &mut bob])?;
+        wait::until("the conference's end", SOON, || {
+            let page = admin.get(&format!("{}/live", admin.home))?.body;
+            Ok((!page.contains("Conference 801")).then_some(()))
         })
     });
 }

@@ -27,6 +27,7 @@ fn queries() -> Vec<Query> {
         store::portal::QUERIES,
         store::provider::nodes::QUERIES,
         store::recordings::QUERIES,
+        store::sounds::QUERIES,
     ];
     lists.chain(&others).flat_map(|list| list.iter().copied()).collect()
 }

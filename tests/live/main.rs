@@ -32,5 +32,6 @@ mod sounds;
 mod strangers;
 mod stun;
 mod transports;
+mod uploads;
 mod voices;
 mod web_phone;

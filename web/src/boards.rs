@@ -51,10 +51,7 @@ impl Boards {
                 let board = Arc::make_mut(board);
                 changes.into_iter().for_each(|what| board.apply(what));
             });
-            let nothing_left = {
-                let board = board.borrow();
-                board.phones.is_empty() && board.calls.is_empty()
-            };
+            let nothing_left = board.borrow().is_empty();
             if nothing_left && board.is_closed() {
                 tenants.remove(&tenant);
             }

@@ -4,6 +4,7 @@ pub mod boards;
 pub mod catalogue;
 mod channel;
 mod error;
+mod form;
 mod guard;
 pub mod mail;
 mod page;
@@ -11,6 +12,7 @@ pub mod probes;
 mod quality;
 mod routes;
 mod story;
+pub mod uploads;
 
 use std::future::Future;
 use std::io;
@@ -27,6 +29,7 @@ use crate::boards::Boards;
 use crate::channel::Channel;
 pub use crate::channel::{Streams, Vouched};
 pub use crate::guard::Throttle;
+use crate::uploads::Uploads;
 
 /// What the pages are made of.
 #[derive(Clone)]
@@ -45,6 +48,8 @@ pub struct Portal {
     pub mail_dir: PathBuf,
     /// Where phones reach us, for their cards.
     pub reach: String,
+    /// Where companies' files are taken in.
+    pub uploads: Uploads,
     /// Who failed to sign in lately.
     pub throttle: Throttle,
 }

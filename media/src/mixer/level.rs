@@ -24,6 +24,8 @@ const LOUDER: u64 = 2;
 const STEADY_FOR: Duration = Duration::from_millis(200);
 /// and that is told so often at most.
 const TOLD_EVERY: Duration = Duration::from_millis(500);
+/// Whoever is not that loud for so long does not speak any more.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// How much a frame counts in the level: one in so many.
 const SMOOTH: u64 = 8;
 
@@ -78,17 +80,27 @@ pub(super) struct Floor {
     /// Whose voice it is now, by place.
     speaker: Option<usize>,
     next: Option<(usize, u32)>,
+    /// For so many ticks the speaker was not loud.
+    silent: u32,
     told_at: Option<Moment>,
 }
 
+/// What is told of who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Somebody else speaks.
+    Speaks(usize),
+    /// Whoever spoke last, and nobody else, has fallen silent.
+    Silent(usize),
+}
+
 impl Floor {
-    /// All members' loudness of this tick, by place. Says who speaks, if that is somebody else than
-    /// before.
+    /// All members' loudness of this tick, by place. Says what has changed.
     pub(super) fn handle_tick<'a>(
         &mut self,
         now: Moment,
         members: impl Iterator<Item = (usize, &'a Gate)> + Clone,
-    ) -> Option<usize> {
+    ) -> Option<Told> {
         let loudest = members.clone().max_by_key(|(_, gate)| gate.level);
         let loudest = loudest.filter(|(_, gate)| gate.level >= SPEAKS);
         let of_speaker = |speaker| members.clone().find(|(place, _)| *place == speaker);
@@ -104,12 +116,23 @@ impl Floor {
             (Some((place, _)), _) => Some((place, 1)),
             (None, _) => None,
         };
-        let (place, _) = self.next.filter(|(_, so_long)| *so_long >= ticks(STEADY_FOR))?;
+        self.silent = if level >= SPEAKS { 0 } else { self.silent.saturating_add(1) };
+        let next = self.next.filter(|(_, so_long)| *so_long >= ticks(STEADY_FOR));
+        let silent = self.speaker.filter(|_| self.silent >= ticks(SILENT_AFTER));
+        let told = match (next, silent) {
+            (Some((place, _)), _) => Told::Speaks(place),
+            (None, Some(place)) => Told::Silent(place),
+            (None, None) => return None,
+        };
         if self.told_at.is_some_and(|told_at| now.since(told_at) < TOLD_EVERY) {
             return None;
         }
-        (self.speaker, self.next, self.told_at) = (Some(place), None, Some(now));
-        Some(place)
+        (self.next, self.silent, self.told_at) = (None, 0, Some(now));
+        self.speaker = match told {
+            Told::Speaks(place) => Some(place),
+            Told::Silent(_) => None,
+        };
+        Some(told)
     }
 
     /// Somebody left, and another may have the place.
@@ -151,7 +174,7 @@ mod tests {
     }
 
     /// Levels of members a tick, in dB; who is told, and in which tick.
-    fn told(levels: impl Iterator<Item = [f64; 3]>) -> Vec<(usize, usize)> {
+    fn told(levels: impl Iterator<Item = [f64; 3]>) -> Vec<(usize, Told)> {
         let (mut floor, mut gates) = (Floor::default(), [Gate::default(); 3]);
         let mut told = vec![];
         for (tick, levels) in levels.enumerate() {
@@ -172,9 +195,22 @@ mod tests {
             _ => [-60.0, -24.0, -60.0],
         });
         let told = told(one_then_other);
-        let who: Vec<usize> = told.iter().map(|(_, who)| *who).collect();
-        assert_eq!(who, [0, 1], "{told:?}");
+        let who: Vec<Told> = told.iter().map(|(_, who)| *who).collect();
+        assert_eq!(who, [Told::Speaks(0), Told::Speaks(1)], "{told:?}");
         assert!(told[0].0 < 20 && (200..225).contains(&told[1].0), "{told:?}");
+    }
+
+    #[test]
+    fn who_falls_silent_is_told_once_and_told_to_speak_again() {
+        let breathes = (0..700).map(|tick| match tick {
+            // A pause of a second and a half is part of speech.
+            0..100 | 175..300 | 500..600 => [-70.0, -25.0, -70.0],
+            _ => [-70.0, -50.0, -70.0],
+        });
+        let told = told(breathes);
+        let who: Vec<Told> = told.iter().map(|(_, who)| *who).collect();
+        assert_eq!(who, [Told::Speaks(1), Told::Silent(1), Told::Speaks(1)], "{told:?}");
+        assert!((400..430).contains(&told[1].0), "{told:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use pbx::media::{Cue, Part, Side, Terms};
+use pbx::media::{Cue, Event, Part, Side, Terms};
 use pbx::moment::Moment;
 
 use crate::rtp::Header;
@@ -13,7 +13,7 @@ use crate::session::Slot;
 use crate::transcode::outgoing::Marker;
 
 use super::cue::{Left, Playing, Sign};
-use super::level::{Floor, Heard};
+use super::level::{Floor, Heard, Told};
 use super::limit::Limiter;
 use super::member::{Announced, CALM, Hears, Member};
 use super::voice::{Shape, Voice};
@@ -45,7 +45,7 @@ pub(crate) struct Room {
     sign: Option<Playing>,
     next_sign: Option<Sign>,
     floor: Floor,
-    speaker: Option<Side>,
+    speaker: Option<Event>,
 }
 
 /// What is packed once for many.
@@ -217,8 +217,8 @@ impl Room {
         }
     }
 
-    /// Whose voice it is now, if that has changed since it was asked last.
-    pub(crate) fn poll_speaker(&mut self) -> Option<Side> {
+    /// Whose voice it is now, or whose it is no more, if that has changed since it was asked last.
+    pub(crate) fn poll_speaker(&mut self) -> Option<Event> {
         self.speaker.take()
     }
 
@@ -294,9 +294,13 @@ impl Room {
         self.limiter.run(&self.sum[..], &mut self.mix[..]);
         let members = self.members.iter().enumerate();
         let gates = members.filter_map(|(place, member)| Some((place, &member.as_ref()?.gate)));
-        if let Some(place) = self.floor.handle_tick(at, gates) {
-            let speaker = self.members.get(place).and_then(Option::as_ref);
-            self.speaker = speaker.map(|member| member.side);
+        if let Some(told) = self.floor.handle_tick(at, gates) {
+            let (Told::Speaks(place) | Told::Silent(place)) = told;
+            let member = self.members.get(place).and_then(Option::as_ref);
+            self.speaker = member.map(|Member { side, .. }| match told {
+                Told::Speaks(_) => Event::Speaking { side: *side },
+                Told::Silent(_) => Event::Silent { side: *side },
+            });
         }
         for place in 0..self.members.len() {
             self.choose(place, limiter);

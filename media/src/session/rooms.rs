@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use pbx::id::CallId;
-use pbx::media::{Cue, Event, Part, Side};
+use pbx::media::{Cue, Part, Side};
 use pbx::moment::Moment;
 
 use crate::end::End;
@@ -128,7 +128,7 @@ impl Sessions {
                     outbox.add(packed.slot, |packet| end.tell(now, packed, packet));
                 }
             });
-            events.extend(held.room.poll_speaker().map(|side| Event::Speaking { side }));
+            events.extend(held.room.poll_speaker());
             rooms.schedule(call);
         }
     }

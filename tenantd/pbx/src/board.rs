@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::Peer;
-use crate::id::{BindingId, CallId, TenantId};
+use crate::id::{BindingId, CallId, ConferenceId, TenantId};
 use crate::moment::Moment;
 
 /// A tenant's live picture.
@@ -15,6 +15,8 @@ pub struct Board {
     pub phones: BTreeMap<BindingId, Box<Phone>>,
     /// Calls under way.
     pub calls: BTreeMap<CallId, Box<LiveCall>>,
+    /// The member's call of each conference who speaks there now.
+    pub speakers: BTreeMap<ConferenceId, CallId>,
 }
 
 /// A registered phone.
@@ -56,6 +58,36 @@ pub struct LiveCall {
     pub began_at: Moment,
     /// When it was answered.
     pub answered_at: Option<Moment>,
+    /// How its caller takes part in a conference.
+    pub member: Option<Member>,
+}
+
+/// A caller in a conference, or at its door.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Which conference.
+    pub conference: ConferenceId,
+    /// The conference's number.
+    pub number: String,
+    /// The caller's name; empty: none is known.
+    pub name: String,
+    /// How it takes part.
+    pub presence: Presence,
+}
+
+/// How a caller takes part in a conference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Presence {
+    /// It is not in yet.
+    Dialling,
+    /// It hears all others, and they hear it.
+    Heard,
+    /// It does not want to be heard.
+    Muted,
+    /// Its phone only listens.
+    Listening,
+    /// Its phone holds the conference.
+    Away,
 }
 
 /// How far a live call is.
@@ -91,6 +123,10 @@ pub enum What {
     Call(CallId, Box<LiveCall>),
     /// A call ended.
     CallEnded(CallId),
+    /// This member is the one who speaks in this conference.
+    Speaks(ConferenceId, CallId),
+    /// Nobody speaks in this conference.
+    Silent(ConferenceId),
     /// The tenant left this switch.
     Cleared,
 }
@@ -102,7 +138,12 @@ impl Board {
             What::Phone(id, phone) => self.show(id, phone),
             What::PhoneGone(id) => drop(self.phones.remove(&id)),
             What::Call(id, call) => drop(self.calls.insert(id, call)),
-            What::CallEnded(id) => drop(self.calls.remove(&id)),
+            What::CallEnded(id) => {
+                self.calls.remove(&id);
+                self.speakers.retain(|_, speaker| *speaker != id);
+            }
+            What::Speaks(conference, id) => drop(self.speakers.insert(conference, id)),
+            What::Silent(conference) => drop(self.speakers.remove(&conference)),
             What::Cleared => *self = Self::default(),
         }
     }
@@ -113,17 +154,21 @@ impl Board {
         let calls = self.calls.iter().filter(|(id, call)| before.calls.get(id) != Some(call));
         let gone = before.phones.keys().filter(|id| !self.phones.contains_key(id));
         let ended = before.calls.keys().filter(|id| !self.calls.contains_key(id));
+        let speak = self.speakers.iter().filter(|(room, id)| before.speakers.get(room) != Some(id));
+        let silent = before.speakers.keys().filter(|room| !self.speakers.contains_key(room));
         phones
             .map(|(id, phone)| What::Phone(*id, phone.clone()))
             .chain(gone.map(|id| What::PhoneGone(*id)))
             .chain(calls.map(|(id, call)| What::Call(*id, call.clone())))
             .chain(ended.map(|id| What::CallEnded(*id)))
+            .chain(silent.map(|room| What::Silent(*room)))
+            .chain(speak.map(|(room, id)| What::Speaks(*room, *id)))
             .collect()
     }
 
     /// How much is seen.
     pub fn len(&self) -> usize {
-        self.phones.len() + self.calls.len()
+        self.phones.len() + self.calls.len() + self.speakers.len()
     }
 
     /// Whether nothing is seen.
@@ -170,20 +215,24 @@ mod tests {
                 stage,
                 began_at: Moment::EPOCH,
                 answered_at: None,
+                member: None,
             })
         };
+        let room = |number| ConferenceId(Uuid::from_u128(number));
         let binding = |number| BindingId(Uuid::from_u128(number));
         let (one, two) = (CallId(Uuid::from_u128(1)), CallId(Uuid::from_u128(2)));
         let before = Board {
             phones: [(binding(1), phone(1)), (binding(2), phone(1)), (binding(3), phone(1))].into(),
             calls: [(one, call(Stage::Ringing))].into(),
+            speakers: [(room(1), one), (room(2), two), (room(3), two), (room(4), two)].into(),
         };
         let after = Board {
             phones: [(binding(1), phone(1)), (binding(2), phone(9)), (binding(4), phone(1))].into(),
             calls: [(two, call(Stage::Talking))].into(),
+            speakers: [(room(1), two), (room(3), two)].into(),
         };
         let changes = after.changes_since(&before);
-        assert_eq!(changes.len(), 5, "what is the same is not told: {changes:?}");
+        assert_eq!(changes.len(), 8, "what is the same is not told: {changes:?}");
         let mut seen = before;
         changes.into_iter().for_each(|what| seen.apply(what));
         assert_eq!(seen, after);

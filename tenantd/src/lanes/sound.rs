@@ -87,6 +87,7 @@ impl Sounds {
             | Event::Quiet { .. }
             | Event::OneWay { .. }
             | Event::Speaking { .. }
+            | Event::Silent { .. }
             | Event::Digit { .. }
             | Event::Played { .. }
             | Event::Unrecorded { .. } => {}

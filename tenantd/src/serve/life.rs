@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::doors::{Addresses, Doors, serve_encrypted_pages, serve_pages, serve_probes};
 use super::ground::{Place, TRY_AGAIN_AFTER, key, open_database, own, watch_over};
-use super::{setup, sound};
+use super::{setup, sound, taking};
 use crate::config::Config;
 use crate::demo::{self, Demo};
 use crate::health::{Health, Phase, Postgres};
@@ -162,6 +162,7 @@ async fn serve(
         boards: running.boards(),
         mail_dir: config.data_dir.join("mail"),
         reach: reach.sip.map_or_else(String::new, |sip| sip.to_string()),
+        uploads: taking::uploads(config, &database, &objects)?,
         throttle: web::Throttle::default(),
     };
     serve_pages(&mut pages, doors.http, &portal, &ended);

@@ -5,5 +5,6 @@ mod ground;
 mod life;
 mod setup;
 mod sound;
+mod taking;
 
 pub use life::{Failure, run};

@@ -18,6 +18,7 @@ pub mod provision;
 pub mod query;
 pub mod recordings;
 pub mod secrets;
+pub mod sounds;
 mod stamps;
 
 pub use database::{Database, HOUSE, Role, Urls};

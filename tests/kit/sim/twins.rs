@@ -171,7 +171,7 @@ impl Twins {
         let own = match &what {
             What::Phone(_, phone) => phone.path.to_string().contains(OUTSIDE),
             What::PhoneGone(_) | What::Cleared => true,
-            What::Call(..) | What::CallEnded(_) => false,
+            What::Call(..) | What::CallEnded(_) | What::Speaks(..) | What::Silent(_) => false,
         };
         assert!(own, "a twin's page shows {what:?}");
         self.board.apply(what);

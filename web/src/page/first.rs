@@ -8,6 +8,7 @@ use pbx::id::{CallId, TenantId};
 use store::portal::{self as stored, About, PastCall};
 use uuid::Uuid;
 
+use super::rooms::{Room, Voice, rooms};
 use super::{Frame, local};
 use crate::Portal;
 use crate::boards::{Seen, Sight};
@@ -35,6 +36,7 @@ struct Live {
     sight: Sight,
     phones: Vec<Phone>,
     calls: Vec<Call>,
+    rooms: Vec<Room>,
 }
 
 struct Phone {
@@ -125,7 +127,8 @@ async fn fragment(portal: &Portal, t: Language, tenant: TenantId, zone: &str) ->
     };
     let mut phones: Vec<Phone> = board.phones.values().map(|shown| phone(shown)).collect();
     phones.sort_by(|a, b| (&a.extension, &a.path).cmp(&(&b.extension, &b.path)));
-    page(&Live { t, sight, phones, calls: board.calls.values().map(|live| call(live)).collect() })
+    let calls = board.calls.values().map(|live| call(live)).collect();
+    page(&Live { t, sight, phones, calls, rooms: rooms(t, zone, &board) })
 }
 
 fn recent(t: Language, zone: &str, call: PastCall) -> Recent {
@@ -175,8 +178,14 @@ mod tests {
             until: "now".into(),
             trouble: None,
         }];
-        let html =
-            page(&Live { t: Language::English, sight: Sight::Clear, phones, calls: vec![] }).0;
+        let html = page(&Live {
+            t: Language::English,
+            sight: Sight::Clear,
+            phones,
+            calls: vec![],
+            rooms: vec![],
+        })
+        .0;
         assert!(!html.contains("<script>") && html.contains("alert(1)"), "{html}");
     }
 
@@ -185,7 +194,8 @@ mod tests {
         for (t, words) in
             [(Language::English, "cannot be seen"), (Language::German, "nicht zu sehen")]
         {
-            let shown = |sight| page(&Live { t, sight, phones: vec![], calls: vec![] }).0;
+            let shown =
+                |sight| page(&Live { t, sight, phones: vec![], calls: vec![], rooms: vec![] }).0;
             assert!(shown(Sight::Lost).contains(words));
             assert!(!shown(Sight::Lost).contains(t.get("first.no_phones")), "that is not known");
             assert!(!shown(Sight::Clear).contains(words));
@@ -203,7 +213,14 @@ mod tests {
                     until: "now".into(),
                     trouble,
                 };
-                page(&Live { t, sight: Sight::Clear, phones: vec![phone], calls: vec![] }).0
+                page(&Live {
+                    t,
+                    sight: Sight::Clear,
+                    phones: vec![phone],
+                    calls: vec![],
+                    rooms: vec![],
+                })
+                .0
             };
             assert!(shown(Some(t.get("phone.sip_alg"))).contains(words));
             assert!(!shown(None).contains("trouble"));

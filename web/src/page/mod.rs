@@ -8,6 +8,9 @@ pub(crate) mod letters;
 pub(crate) mod login;
 pub(crate) mod objects;
 pub(crate) mod recordings;
+pub(crate) mod rooms;
+pub(crate) mod sound_upload;
+pub(crate) mod sounds;
 
 use pbx::id::TenantId;
 use pbx::moment::Moment;

@@ -79,6 +79,7 @@ impl Ledger {
             stage,
             began_at: self.began_at,
             answered_at: self.answered_at,
+            member: None,
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::board::{Stage, What};
+use crate::board::{LiveCall, Stage, What};
 use crate::flow::{Flow, FlowId};
 use crate::id::{CallId, TenantId, UserId};
 use crate::media::Event as Sound;
@@ -324,8 +324,9 @@ impl Call {
             }
             Sound::Unrecorded { .. } => self.handle_unrecorded(desk),
             Sound::Played { .. } => self.handle_played(desk, index, &event),
-            // Who speaks in a conference is nobody's decision.
-            Sound::Speaking { .. } => {}
+            // Who speaks in a conference decides nothing, but is seen.
+            Sound::Speaking { .. } => self.show_voice(desk, What::Speaks),
+            Sound::Silent { .. } => self.show_voice(desk, |room, _| What::Silent(room)),
             Sound::Closed { heard, .. } => {
                 self.legs[index].voice.heard = Some(heard);
                 self.legs[index].voice.ports = Ports::Closed;
@@ -369,7 +370,8 @@ impl Call {
             Phase::Talking { .. } | Phase::Attended { .. } => Stage::Talking,
             Phase::Ending { .. } => return desk.show(What::CallEnded(self.id)),
         };
-        desk.show(What::Call(self.id, Box::new(self.ledger.live(stage))));
+        let member = self.member();
+        desk.show(What::Call(self.id, Box::new(LiveCall { member, ..self.ledger.live(stage) })));
     }
 
     /// The longest duration was reached.

@@ -13,6 +13,7 @@ use super::leg::{Ports, State};
 use super::pick_up::read_description;
 use super::verdict::Fate;
 use super::{Call, Phase};
+use crate::board::{Member, Presence, What};
 use crate::id::{CallId, ConferenceId};
 use crate::media::{Cue, Digit, Part, Side, Tones, Wish};
 use crate::moment::Moment;
@@ -170,7 +171,28 @@ impl Call {
         self.keep_facts(desk);
     }
 
-    /// Tells media how the caller takes part now.
+    /// How the caller takes part, as it is seen.
+    pub(super) fn member(&self) -> Option<Member> {
+        let Visit { conference, number, stage } = self.visit.as_ref()?;
+        let presence = match (stage, self.legs.first()?.voice.direction) {
+            (Stage::Arriving | Stage::Dialling { .. }, _) => Presence::Dialling,
+            (Stage::Inside { .. }, Direction::SendOnly | Direction::Inactive) => Presence::Away,
+            (Stage::Inside { .. }, Direction::RecvOnly) => Presence::Listening,
+            (Stage::Inside { voice: Audible::No, .. }, Direction::SendRecv) => Presence::Muted,
+            (Stage::Inside { voice: Audible::Yes, .. }, Direction::SendRecv) => Presence::Heard,
+        };
+        let (number, name) = (number.clone(), self.ledger.caller_name.clone());
+        Some(Member { conference: *conference, number, name, presence })
+    }
+
+    /// The caller is the one who speaks in its conference now, or is not any more.
+    pub(super) fn show_voice(&self, desk: &mut Desk<'_>, what: fn(ConferenceId, CallId) -> What) {
+        if let Some(Visit { conference, stage: Stage::Inside { .. }, .. }) = &self.visit {
+            desk.show(what(*conference, self.id));
+        }
+    }
+
+    /// Tells media how the caller takes part now, and shows it.
     pub(super) fn mix(&self, desk: &mut Desk<'_>) {
         let (Some(visit), Phase::Attended { .. }) = (&self.visit, self.phase) else { return };
         let leg = &self.legs[0];
@@ -188,6 +210,7 @@ impl Call {
             Some(Some(_)) | None => Tones::Ignored,
         };
         desk.wish(Wish::Listen { side, tones });
+        self.show(desk);
     }
 
     fn cue(&self, desk: &mut Desk<'_>, cue: Cue) {
@@ -236,7 +259,6 @@ impl Call {
             None => self.end(desk, Ending::NobodyThere),
             Some(found) if found.pin.as_ref().is_none_or(|pin| *pin == dialled.0) => {
                 self.enter(desk);
-                self.show(desk);
             }
             Some(_) => self.note_wrong_pin(desk),
         }

@@ -59,6 +59,12 @@ pub enum Event {
         /// Whose peer.
         side: Side,
     },
+    /// The peer was the one who spoke in its conference, and nobody does now. Told with the former as
+    /// often at most.
+    Silent {
+        /// Whose peer.
+        side: Side,
+    },
     /// A clip is not played any more.
     Played {
         /// To whose peer.
@@ -89,6 +95,7 @@ impl Event {
             | Self::Digit { side, .. }
             | Self::Unrecorded { side }
             | Self::Speaking { side }
+            | Self::Silent { side }
             | Self::Played { side, .. }
             | Self::Closed { side, .. } => *side,
         }

@@ -29,8 +29,9 @@ use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 pub use file::parse;
+pub(crate) use sounds::{DROP_SOUND, PUT_SOUND};
 pub use sounds::{MOST_SOUND_BYTES, MOST_SOUNDS, Ready, Sounds};
-pub use values::bytes;
+pub use values::{bytes, sound_name};
 pub use wanted::{File, SoundFile};
 
 use self::clash::{Clash, Pace};
@@ -59,9 +60,9 @@ const OWN: &[Query] = &[
     Query::provider("published", PUBLISHED),
 ];
 
-const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(hashtext('tenantd apply'))";
+pub(crate) const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(hashtext('tenantd apply'))";
 /// Says what is wrong before the commit, and in a dry run, too.
-const CHECK_NOW: &str = "SET CONSTRAINTS ALL IMMEDIATE";
+pub(crate) const CHECK_NOW: &str = "SET CONSTRAINTS ALL IMMEDIATE";
 const PUBLISHED: &str = "
     SELECT id AS tenant_id, version FROM tenant
     WHERE id = ANY ($1) AND changed_in = pg_current_xact_id() ORDER BY id";

@@ -25,13 +25,13 @@ pub const MOST_SOUNDS: i32 = 500;
 pub const MOST_SOUND_BYTES: i64 = 512 << 20;
 
 const SOUNDS: &str = "SELECT name, source_sha256 FROM sound WHERE tenant_id = $1";
-const PUT_SOUND: &str = "
+pub(crate) const PUT_SOUND: &str = "
     INSERT INTO sound (tenant_id, id, name, object_id, source_sha256, sha256, bytes, lasts_ms)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     ON CONFLICT (tenant_id, id) DO UPDATE SET object_id = excluded.object_id,
         source_sha256 = excluded.source_sha256, sha256 = excluded.sha256,
         bytes = excluded.bytes, lasts_ms = excluded.lasts_ms";
-const DROP_SOUND: &str = "DELETE FROM sound WHERE tenant_id = $1 AND id = $2";
+pub(crate) const DROP_SOUND: &str = "DELETE FROM sound WHERE tenant_id = $1 AND id = $2";
 
 /// The queries of this file.
 pub(super) const QUERIES: &[Query] = &[

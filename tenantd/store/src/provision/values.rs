@@ -276,7 +276,10 @@ pub(super) fn quota(text: &str) -> Checked<u64> {
 }
 
 /// What a sound is called: a file's name would do.
-pub(super) fn sound_name(text: &str) -> Checked<String> {
+///
+/// # Errors
+/// Why it is no name.
+pub fn sound_name(text: &str) -> Result<String, String> {
     match name(text)? {
         empty if empty.is_empty() => Err("is empty".to_owned()),
         name => Ok(name),
