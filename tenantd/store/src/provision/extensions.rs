@@ -6,7 +6,7 @@ use pbx::id::TenantId;
 use uuid::Uuid;
 
 use super::NotApplied;
-use super::carry::{Carrier, Inside, Way, kept, limit};
+use super::carry::{Carrier, Inside, Way, kept, kept_sound, limit};
 use super::current::{Current, ExtensionRow};
 use super::file::{Extension, Limits};
 use crate::id::fresh;
@@ -17,20 +17,21 @@ use crate::secrets::Sealed;
 const ADD_EXTENSIONS: &str = "
     INSERT INTO extension (tenant_id, id, number, username, auth_username, password_sealed,
         password_key, name, email, voicemail, digest, max_contacts, max_calls, max_call_s, srtp,
-        record, music)
+        record, music, announce_recording)
     SELECT $1, e.id, e.number, e.username, e.auth_username, e.password_sealed, e.password_key,
         e.name, e.email, e.voicemail, string_to_array(e.digest, ','), e.max_contacts, e.max_calls,
-        e.max_call_s, e.srtp, e.record, e.music
+        e.max_call_s, e.srtp, e.record, e.music, e.announce_recording
     FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::int[], $8::text[],
         $9::text[], $10::bool[], $11::text[], $12::smallint[], $13::int[], $14::int[],
-        $15::text[], $16::text[], $17::text[])
+        $15::text[], $16::text[], $17::text[], $18::text[])
         AS e (id, number, username, auth_username, password_sealed, password_key, name, email,
             voicemail, digest, max_contacts, max_calls, max_call_s, srtp, record,
-            music)";
+            music, announce_recording)";
 const CHANGE_EXTENSION: &str = "
     UPDATE extension SET username = $3, auth_username = $4, password_sealed = $5,
         password_key = $6, name = $7, email = $8, voicemail = $9, digest = $10, max_contacts = $11,
-        max_calls = $12, max_call_s = $13, srtp = $14, record = $15, music = $16
+        max_calls = $12, max_call_s = $13, srtp = $14, record = $15, music = $16,
+        announce_recording = $17
     WHERE tenant_id = $1 AND id = $2";
 pub(super) const DROP_EXTENSIONS: &str =
     "DELETE FROM extension WHERE tenant_id = $1 AND id = ANY ($2)";
@@ -112,7 +113,8 @@ impl Carrier<'_> {
             max_call_s: limit(wanted.limits.max_call_s, None),
             srtp: kept(&wanted.srtp, None),
             record: kept(&wanted.record, None),
-            music: kept(&wanted.music, None),
+            music: kept_sound(&wanted.music, None),
+            announce_recording: kept_sound(&wanted.announce_recording, None),
         })
     }
 
@@ -138,7 +140,9 @@ impl Carrier<'_> {
         row.max_call_s = limit(max_call_s, now.max_call_s);
         row.srtp = kept(&wanted.srtp, now.srtp.clone());
         row.record = kept(&wanted.record, now.record.clone());
-        row.music = kept(&wanted.music, now.music.clone());
+        row.music = kept_sound(&wanted.music, now.music.clone());
+        let announced = now.announce_recording.clone();
+        row.announce_recording = kept_sound(&wanted.announce_recording, announced);
         if let Some(password) = &wanted.password {
             let place = password_of(tenant, now.id);
             let sealed = Sealed { key: now.password_key, bytes: now.password_sealed.clone() };
@@ -161,6 +165,7 @@ impl Carrier<'_> {
             (row.srtp != now.srtp, "srtp"),
             (row.record != now.record, "record"),
             (row.music != now.music, "music"),
+            (row.announce_recording != now.announce_recording, "announce_recording"),
         ];
         changes.extend(differs.iter().filter(|(differs, _)| *differs).map(|(_, what)| *what));
         Ok((row, changes))
@@ -194,6 +199,7 @@ async fn add_extensions(
         .bind(column(rows, |row| row.srtp.clone()))
         .bind(column(rows, |row| row.record.clone()))
         .bind(column(rows, |row| row.music.clone()))
+        .bind(column(rows, |row| row.announce_recording.clone()))
         .execute(&mut **inside)
         .await?;
     Ok(())
@@ -221,6 +227,7 @@ async fn change_extension(
         .bind(row.srtp)
         .bind(row.record)
         .bind(row.music)
+        .bind(row.announce_recording)
         .execute(&mut **inside)
         .await?;
     Ok(())
