@@ -72,6 +72,13 @@ impl World {
         self.input(|| Input::Media(Sound::Played { side, play, end }));
     }
 
+    /// What a leg's phone says cannot be written down.
+    pub fn fail_recording(&mut self, leg: u16) {
+        let side = self.sides.keys().copied().find(|side| side.leg == leg);
+        let side = side.expect("an open side");
+        self.input(|| Input::Media(Sound::Unrecorded { side }));
+    }
+
     /// What the company of this domain wants is changed, and published.
     pub fn configure(&mut self, domain: &str, change: impl FnOnce(&mut Directory)) {
         let named = |company: &&mut Company| company.directory.domain == domain;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::desk::Desk;
+use super::notice::Notice;
 use super::{Call, Phase};
 use crate::id::RecordingId;
 use crate::media::{Channel, Digit, Recording, Side, Tones, Wish};
@@ -28,6 +29,8 @@ pub(super) struct Tape {
     asked_by: String,
     why: Why,
     keeping: Keeping,
+    /// Who has still to hear of it.
+    pub(super) notices: Vec<Notice>,
 }
 
 /// Why a call is recorded.
@@ -55,8 +58,8 @@ pub(super) struct Pressed {
 impl Call {
     /// Somebody answered: records what is always recorded, and listens for codes of who may press one.
     pub(super) fn handle_talk(&mut self, desk: &mut Desk<'_>) {
-        if let Some(asked_by) = self.rule(desk) {
-            self.begin_tape(desk, asked_by, Why::Rule);
+        if let Some(user) = self.ruled_by(desk) {
+            self.begin_tape(desk, user, Why::Rule);
         }
         self.listen_for_codes(desk);
     }
@@ -93,7 +96,7 @@ impl Call {
     fn handle_code(&mut self, desk: &mut Desk<'_>, index: usize) {
         let number = self.legs[index].party.number.clone();
         let keeping = match &mut self.tape {
-            None => return self.begin_tape(desk, number, Why::Demand),
+            None => return self.demand_tape(desk, index),
             Some(Tape { why: Why::Rule, .. }) => return,
             Some(tape) => {
                 tape.keeping = match tape.keeping {
@@ -118,28 +121,38 @@ impl Call {
 
     /// Nothing can be written: the story says so, and the code may try again.
     pub(super) fn handle_unrecorded(&mut self, desk: &mut Desk<'_>) {
-        if self.tape.take().is_some() {
+        if let Some(tape) = self.tape.take() {
             self.tell(desk, Event::Unrecorded);
             self.keep_facts(desk);
+            self.hush_notices(desk, &tape.notices);
         }
     }
 
-    /// Whose rule it is that this call is recorded: the company's, if the name is empty.
-    fn rule(&self, desk: &Desk<'_>) -> Option<String> {
+    /// The extension by whose rule, or by the company's, this call is recorded.
+    fn ruled_by<'d>(&self, desk: &Desk<'d>) -> Option<&'d User> {
         let always = |user: &&User| user.record == Record::Always;
-        let user = self.talkers(desk).into_iter().flatten().find(always)?;
-        Some(match desk.tenant.recording.rule {
-            Record::Always => String::new(),
-            Record::Off | Record::OnDemand => user.number.clone(),
-        })
+        self.talkers(desk).into_iter().flatten().find(always)
     }
 
-    fn begin_tape(&mut self, desk: &mut Desk<'_>, asked_by: String, why: Why) {
+    fn demand_tape(&mut self, desk: &mut Desk<'_>, index: usize) {
+        let user = self.legs[index].party.user.and_then(|user| desk.tenant.users.get(&user));
+        if let Some(user) = user {
+            self.begin_tape(desk, user, Why::Demand);
+        }
+    }
+
+    fn begin_tape(&mut self, desk: &mut Desk<'_>, by: &User, why: Why) {
         let id = RecordingId(desk.office.chance.uuid(desk.now));
-        let tape = Tape { id, asked_by: asked_by.clone(), why, keeping: Keeping::Yes };
+        let asked_by = match (why, desk.tenant.recording.rule) {
+            (Why::Rule, Record::Always) => String::new(),
+            (Why::Rule, Record::Off | Record::OnDemand) | (Why::Demand, _) => by.number.clone(),
+        };
+        let notices = self.notices(desk, by);
+        let tape = Tape { id, asked_by: asked_by.clone(), why, keeping: Keeping::Yes, notices };
         self.roll(desk, &tape);
         self.tape = Some(tape);
         self.tell(desk, Event::Recorded { number: asked_by });
+        self.say_notices(desk);
         self.keep_facts(desk);
     }
 
