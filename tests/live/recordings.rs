@@ -37,12 +37,12 @@ fn talk(ada: &mut Phone, bob: &mut Phone) -> Outcome {
 /// A recording's row: whose, its object's key, its length in ms, when it began (ms since 1970), and who
 /// wanted it.
 #[derive(Debug)]
-struct Row {
+pub(super) struct Row {
     domain: String,
     key: String,
     lasts_ms: u64,
     began_ms: u64,
-    asked_by: String,
+    pub(super) asked_by: String,
 }
 
 fn rows(server: &Server) -> Outcome<Vec<Row>> {
@@ -68,7 +68,7 @@ fn rows(server: &Server) -> Outcome<Vec<Row>> {
         .collect()
 }
 
-fn wait_for_rows(server: &Server, count: usize, within: Duration) -> Outcome<Vec<Row>> {
+pub(super) fn wait_for_rows(server: &Server, count: usize, within: Duration) -> Outcome<Vec<Row>> {
     wait::until("the recordings", within, || {
         let rows = rows(server)?;
         Ok((rows.len() == count).then_some(rows))
@@ -76,13 +76,13 @@ fn wait_for_rows(server: &Server, count: usize, within: Duration) -> Outcome<Vec
 }
 
 /// Waits until the object is in its folder, and tells where.
-fn object(server: &Server, row: &Row) -> Outcome<PathBuf> {
+pub(super) fn object(server: &Server, row: &Row) -> Outcome<PathBuf> {
     let path = server.data_file("objects").join(&row.key);
     wait::until("the recording's object", SOON, || Ok(path.exists().then(|| path.clone())))
 }
 
 /// Checks that each ear heard its tone for so long, and nothing of the other's.
-fn check_ears(path: &std::path::Path, seconds: f64, tones: [f64; 2]) -> Outcome {
+pub(super) fn check_ears(path: &std::path::Path, seconds: f64, tones: [f64; 2]) -> Outcome {
     for (ear, hz) in tones.into_iter().enumerate() {
         let sound = Sound::read_ear(path, ear)?;
         let (heard, others) = (tone::seconds_of(&sound, hz), tone::seconds_of_others(&sound, hz));
