@@ -14,7 +14,7 @@ use media::recording::{Folder, Rendering};
 use media::{Config, Media};
 use pbx::chance::Chance;
 use pbx::id::{CallId, RecordingId, TenantId};
-use pbx::media::{Channel, Event, Recording, Side, Wish};
+use pbx::media::{Channel, Event, Kept, Recording, Side, Wish};
 use pbx::moment::Moment;
 
 const CALLS: usize = 200;
@@ -64,7 +64,7 @@ fn talk(folder: Option<&Path>, first: u16) -> (Duration, Duration) {
                 let (id, tenant) = (RecordingId(side.call.0), TenantId(side.call.0));
                 let asked_by = String::new();
                 let recording = Box::new(Recording { id, tenant, call: side.call, asked_by });
-                media.wish(Wish::Record { side, channel, recording });
+                media.wish(Wish::Record { side, kept: Kept::Said, channel, recording });
             }
         }
         let mut ports = [0; 2];

@@ -121,7 +121,8 @@ fn a_call_goes_on_and_is_recorded_if_its_announcement_is_gone() {
     play("announced-gone", |scene| {
         let alpha = company(scene, "alpha.test", "always", 1_000.0)?;
         let server = Server::start_with(scene, &[&alpha])?;
-        let row = server.ask("SELECT 'tenant/' || tenant_id || '/sounds/' || object_id FROM sound")?;
+        let row =
+            server.ask("SELECT 'tenant/' || tenant_id || '/sounds/' || object_id FROM sound")?;
         let kept = server.data_file("objects").join(row.trim());
         wait::until("the sound in the store", SOON, || Ok(kept.exists().then_some(())))?;
         fs::remove_file(&kept)?;

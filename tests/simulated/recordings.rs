@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use kit::sim::{Company, State, World, company};
-use pbx::id::SoundId;
+use pbx::id::{AnnouncementId, SoundId};
 use pbx::media::{Clip, Often, PlayEnd, Stored};
 use pbx::sip::method::Method;
 use pbx::sip::name::Name;
 use pbx::story::Event;
-use pbx::tenant::directory::{Record, Sound};
+use pbx::tenant::directory::{Announcement, Place, Record, Sound};
 use uuid::Uuid;
 
 const ALPHA: &str = "alpha.example";
@@ -246,4 +246,86 @@ fn a_caller_who_makes_no_offer_hears_it_as_soon_as_it_can() {
     world.run_for(Duration::from_secs(5));
     assert_eq!(world.phones["bob"].state, State::Talking);
     assert_eq!((world.hears(0), world.hears(1)), (said(1), said(1)));
+}
+
+/// Alice calls a number at which we answer.
+fn dialled(mut company: Company, number: &str) -> World {
+    let id = AnnouncementId(Uuid::from_u128(7));
+    let said = Announcement { id, number: "700".to_owned(), sound: "own".to_owned() };
+    company.directory.announcements.insert(id, said);
+    company.directory.names.insert("700".to_owned(), Place::Announcement(id));
+    let mut world = World::new(vec![company]);
+    world.registered("alice", ALPHA, "101");
+    world.tell("alice", |phone, now| phone.call(now, number));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.phones["alice"].state, State::Talking);
+    world
+}
+
+#[test]
+fn a_member_of_a_conference_is_recorded_with_what_it_hears_but_never_its_pin() {
+    let always = || announcing(Record::Always, [Record::Always, Record::Always]);
+    let both = ["0 record \"\"", "0 record what it hears \"\""];
+    let mut world = dialled(always(), "800");
+    assert_eq!((taped(&world), world.hears(0)), (both.map(str::to_owned).to_vec(), said(1)));
+    world.end_play(0, PlayEnd::Ended);
+    world.taped.clear();
+    world.restart();
+    world.run_for(Duration::from_secs(2));
+    assert_eq!((taped(&world), world.hears(0)), (both.map(str::to_owned).to_vec(), None));
+    let recorded = Event::Recorded { number: String::new() };
+    assert_eq!(told(&mut world), [recorded, heard("101")]);
+    let mut world = dialled(always(), "801");
+    assert_eq!((taped(&world), world.hears(0)), (vec![], None));
+    world.press_keys(0, "1174");
+    assert_eq!((taped(&world), world.hears(0)), (vec![], None), "it is wrong");
+    world.press_keys(0, "*4711");
+    assert_eq!((taped(&world), world.hears(0)), (both.map(str::to_owned).to_vec(), said(1)));
+}
+
+#[test]
+fn the_code_works_in_a_conference_and_not_before_its_door() {
+    let mut company = announcing(Record::Off, [Record::OnDemand, Record::Off]);
+    company.directory.recording.announcement = None;
+    let mut world = dialled(company, "801");
+    world.press_keys(0, "*1");
+    assert_eq!(taped(&world), [""; 0]);
+    world.press_keys(0, "*4711");
+    world.press_keys(0, "*1*1*1");
+    let all = ["record \"101\"", "record what it hears \"101\"", "pause", "resume"];
+    assert_eq!(taped(&world), all.map(|what| format!("0 {what}")));
+}
+
+#[test]
+fn an_announcement_is_recorded_and_said_behind_what_says_so() {
+    for offer in ["with", ""] {
+        let company = announcing(Record::Always, [Record::Always, Record::Always]);
+        let mut world = match offer {
+            "" => {
+                let mut world = dialled(company, "700");
+                world.tell("alice", |phone, now| phone.hang_up(now));
+                world.run_for(Duration::from_secs(60));
+                world.taped.clear();
+                world.tell("alice", |phone, now| phone.call_with(now, "700", ""));
+                world.run_for(Duration::from_secs(1));
+                world
+            }
+            _ => dialled(company, "700"),
+        };
+        assert_eq!(taped(&world), ["0 record \"\"", "0 record what it hears \"\""]);
+        assert_eq!(world.hears(0), said(1));
+        world.end_play(0, PlayEnd::Ended);
+        assert_eq!(world.hears(0), said(2));
+        world.end_play(0, PlayEnd::Ended);
+        world.run_for(Duration::from_secs(1));
+        assert_eq!(world.phones["alice"].state, State::Ended(200));
+    }
+}
+
+#[test]
+fn an_announcement_is_said_although_nothing_can_be_recorded() {
+    let company = announcing(Record::Always, [Record::Always, Record::Always]);
+    let mut world = dialled(company, "700");
+    world.fail_recording(0);
+    assert_eq!(world.hears(0), said(2));
 }

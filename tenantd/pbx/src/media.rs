@@ -77,17 +77,19 @@ pub enum Wish {
         /// Whether.
         tones: Tones,
     },
-    /// Keep what the side's peer says, until the side is closed. All sides of a call that are
-    /// recorded at the same time share a recording. Refused by [`Event::Unrecorded`].
+    /// Keep what the side's peer says, or what it hears of us, until the side is closed. All of a
+    /// call that is recorded at the same time is one recording. Refused by [`Event::Unrecorded`].
     Record {
         /// Whose peer.
         side: Side,
+        /// What of it.
+        kept: Kept,
         /// On which of the two channels.
         channel: Channel,
         /// In which recording.
         recording: Box<Recording>,
     },
-    /// Leave out what the side's peer says from now on; a recording whose sides all pause stands
+    /// Leave out what is kept of the side from now on; a recording whose sides all pause stands
     /// still.
     Pause {
         /// Whose peer.
@@ -225,6 +227,15 @@ pub enum Tones {
     /// No.
     Ignored,
     /// Yes.
+    Heard,
+}
+
+/// What is kept of a side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// What its peer says; of a conference's member, what the others hear of it.
+    Said,
+    /// What its peer hears that we make ourselves: its conference, or what is played to it.
     Heard,
 }
 
@@ -453,7 +464,7 @@ pub enum Event {
         /// For how long.
         long_ms: u32,
     },
-    /// What the side's peer says is not kept, though it was wished: nothing can be written.
+    /// What was wished of the side is not kept: nothing can be written.
     Unrecorded {
         /// Which side.
         side: Side,

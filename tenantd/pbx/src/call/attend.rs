@@ -83,7 +83,11 @@ impl Call {
         self.cancel_others(desk, None, Some(ELSEWHERE));
         self.leave_limits(desk, 0);
         self.release_answer(desk);
-        if self.offer.take().is_some() {
+        let has_offered = self.offer.take().is_some();
+        if self.visit.is_none() {
+            self.handle_talk(desk);
+        }
+        if has_offered {
             self.speak(desk);
         }
         self.handle_seated(desk);

@@ -1,6 +1,6 @@
 //! Whether a call is recorded: by a rule from its answer on, or when somebody presses the code for it.
 //!
-//! The stricter rule of the two who talk counts. Pressed once, the code begins a recording; each time
+//! The stricter rule of the two who talk counts; where the house answers, the caller's. Pressed once, the code begins a recording; each time
 //! after that it pauses it or goes on. What a rule records nobody stops.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::desk::Desk;
 use super::notice::Notice;
 use super::{Call, Phase};
 use crate::id::RecordingId;
-use crate::media::{Channel, Digit, Recording, Side, Tones, Wish};
+use crate::media::{Channel, Digit, Kept, Recording, Side, Tones, Wish};
 use crate::moment::Moment;
 use crate::story::Event;
 use crate::tenant::directory::{Record, User};
@@ -56,6 +56,15 @@ pub(super) struct Pressed {
 }
 
 impl Call {
+    /// Whether there is somebody to talk to. Who still dials a PIN is not recorded: it would be heard.
+    fn can_be_recorded(&self) -> bool {
+        match self.phase {
+            Phase::Talking { .. } => true,
+            Phase::Attended { .. } => !self.is_before_door(),
+            Phase::Ringing { .. } | Phase::Ending { .. } => false,
+        }
+    }
+
     /// Somebody answered: records what is always recorded, and listens for codes of who may press one.
     pub(super) fn handle_talk(&mut self, desk: &mut Desk<'_>) {
         if let Some(user) = self.ruled_by(desk) {
@@ -77,9 +86,9 @@ impl Call {
 
     /// A phone pressed a key.
     pub(super) fn handle_press(&mut self, desk: &mut Desk<'_>, index: usize, digit: Digit) {
-        let (Phase::Talking { .. }, true) = (self.phase, self.may_demand(desk, index)) else {
+        if !self.can_be_recorded() || !self.may_demand(desk, index) {
             return;
-        };
+        }
         let (leg, at) = (self.legs[index].number, desk.now);
         let before = self.pressed.take().filter(|it| it.leg == leg && at - it.at <= KEYS_WITHIN);
         let mut keys = before.map_or_else(String::new, |it| it.keys);
@@ -163,16 +172,24 @@ impl Call {
             call: self.id,
             asked_by: tape.asked_by.clone(),
         };
-        self.wish_both(desk, |side| {
-            let channel = match side.leg {
-                0 => Channel::Left,
-                _ => Channel::Right,
-            };
-            Wish::Record { side, channel, recording: Box::new(recording.clone()) }
-        });
+        let record = |index: usize, kept, channel| {
+            let recording = Box::new(recording.clone());
+            Wish::Record { side: self.legs[index].side(self.id), kept, channel, recording }
+        };
+        desk.wish(record(0, Kept::Said, Channel::Left));
+        match (self.other(0), self.phase) {
+            (Some(other), _) => desk.wish(record(other, Kept::Said, Channel::Right)),
+            // It is we whom the caller hears.
+            (None, Phase::Attended { .. }) => desk.wish(record(0, Kept::Heard, Channel::Right)),
+            (None, Phase::Ringing { .. } | Phase::Talking { .. } | Phase::Ending { .. }) => {}
+        }
     }
 
     fn listen_for_codes(&self, desk: &mut Desk<'_>) {
+        // A conference listens for keys of its own (`visit`).
+        if self.visited().is_some() {
+            return;
+        }
         for index in [Some(0), self.other(0)].into_iter().flatten() {
             if self.may_demand(desk, index) {
                 let side = self.legs[index].side(self.id);

@@ -251,11 +251,7 @@ impl Reader<'_> {
         value.as_ref().map(|v| self.value(key, v, |text| check(text))).transpose()
     }
 
-    fn named(
-        &self,
-        key: &str,
-        value: &Option<Spanned<String>>,
-    ) -> Result<Option<Named>, Problem> {
+    fn named(&self, key: &str, value: &Option<Spanned<String>>) -> Result<Option<Named>, Problem> {
         let named = |v: &Spanned<String>| {
             let name = self.value(key, v, |text| values::name(text))?;
             Ok(Named { name, line: self.line(v.span().start) })

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use pbx::flow::{Flow, InnerPath, Path};
 use pbx::input::{Input, Placement};
-use pbx::media::{Clip, Event as Sound, Heard, Often, PlayEnd, PlayId, Side, Wish};
+use pbx::media::{Clip, Event as Sound, Heard, Kept, Often, PlayEnd, PlayId, Side, Wish};
 use pbx::output::Output;
 use pbx::record::{Memory, Record, Wait};
 use pbx::sip::message::Message;
@@ -156,9 +156,13 @@ impl World {
                 assert!(self.terms.contains_key(&side), "a key for a side without terms");
                 return self.pressed.push((side.leg, digit.key(), for_ms));
             }
-            Wish::Record { side, ref recording, .. } => {
+            Wish::Record { side, kept, ref recording, .. } => {
                 assert!(self.sides.contains_key(&side), "a recording of no side");
-                return self.taped.push((side.leg, format!("record {:?}", recording.asked_by)));
+                let what = match kept {
+                    Kept::Said => "record",
+                    Kept::Heard => "record what it hears",
+                };
+                return self.taped.push((side.leg, format!("{what} {:?}", recording.asked_by)));
             }
             Wish::Pause { side } => return self.taped.push((side.leg, "pause".to_owned())),
             Wish::Resume { side } => return self.taped.push((side.leg, "resume".to_owned())),
