@@ -69,6 +69,7 @@ impl World {
         let at = self.playing.keys().copied().find(|(side, _)| side.leg == leg);
         let (side, play) = at.expect("this leg hears something");
         self.playing.remove(&(side, play));
+        self.say("sound -> pbx", format!("{end:?} at leg {leg}").to_lowercase());
         self.input(|| Input::Media(Sound::Played { side, play, end }));
     }
 
