@@ -78,12 +78,17 @@ impl Ours {
 
     /// Puts companies into it.
     pub(crate) fn apply(&self, population: Population) -> Outcome {
+        self.apply_with(population, "")
+    }
+
+    /// The same with more lines for each company.
+    pub(crate) fn apply_with(&self, population: Population, settings: &str) -> Outcome {
         let mut text = String::new();
         for tenant in 0..population.tenants {
             let domain = domain(tenant);
             let company = format!(
                 "[[tenant]]\ndomain = \"{domain}\"\nname = \"{domain}\"\ncountry = \"AT\"\n\
-                 time_zone = \"Europe/Vienna\"\n"
+                 time_zone = \"Europe/Vienna\"\n{settings}"
             );
             text.push_str(&company);
             for number in 0..population.users {
@@ -134,6 +139,11 @@ impl Ours {
         local(self.ports().0)
     }
 
+    /// Where it keeps what it must not forget.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// Where health and metrics are.
     pub(crate) fn admin(&self) -> SocketAddrV4 {
         local(self.ports().2)
@@ -177,7 +187,7 @@ impl Ours {
 
     fn config(&self) -> String {
         let (sip, web, admin, sound) = self.ports();
-        let data = self.folder.join("data");
+        let data = self.data();
         format!(
             "node = \"{}\"\ndata_dir = {data:?}\ndrain_for = \"1s\"\n{}\
              udp = [\"127.0.0.1:{sip}\"]\ntcp = []\ntls = []\n\
