@@ -18,8 +18,8 @@ use media::{Config, Media};
 use pbx::chance::Chance;
 use pbx::id::{CallId, RecordingId, TenantId};
 use pbx::media::{
-    Channel, Codec, CodecKind, Event, Kept, Part, Protection, Reception, Recording, Reports, Side,
-    Terms, Wish,
+    Channel, Clip, Codec, CodecKind, Event, Kept, Often, Part, PlayId, Protection, Reception,
+    Recording, Reports, Side, Stored, Terms, Wish,
 };
 use pbx::moment::Moment;
 
@@ -83,6 +83,7 @@ fn a_second_of_six_voices_allocates_nothing() {
     let before = entries(Of::Marked);
     (250..300).for_each(|number| talk(&phones, number));
     assert_eq!(entries(Of::Marked) - before, 0, "all are recorded");
+    hear_alone(&media, &phones[0]);
     for phone in &phones {
         media.wish(Wish::Close { side: phone.side });
     }
@@ -97,6 +98,27 @@ fn record(media: &Media, phone: &Phone) {
         let (id, tenant) = (phone.recording, TenantId(Default::default()));
         let recording = Recording { id, tenant, call: side.call, asked_by: String::new() };
         media.wish(Wish::Record { side, kept, channel, recording: Box::new(recording) });
+    }
+}
+
+/// A member that is told something hears that instead of the conference, and not both at once.
+fn hear_alone(media: &Media, phone: &Phone) {
+    let tenant = TenantId(Default::default());
+    let object = Stored { tenant, object: Default::default(), sha256: [0; 32], bytes: 0 };
+    media.fill(&object, Some(vec![8_000; 16_000].into()));
+    let (clip, how) = (Clip::Sound(object), Often::Once);
+    media.wish(Wish::Play { side: phone.side, play: PlayId(1), clip, how });
+    let mut heard = [0; 512];
+    let mut hear = || {
+        let len = phone.socket.recv(&mut heard).unwrap();
+        (u32::from_be_bytes(heard[4..8].try_into().unwrap()), heard[12..len].to_vec())
+    };
+    let told = |payload: &[u8]| payload.iter().all(|sample| *sample == payload[0]);
+    while !told(&hear().1) {}
+    let began = hear().0;
+    for packet in 1..40 {
+        let (timestamp, payload) = hear();
+        assert_eq!((timestamp.wrapping_sub(began), told(&payload)), (packet * 160, true));
     }
 }
 
