@@ -37,6 +37,8 @@ pub struct Counters {
     pub spare: u64,
     /// Port pairs in use now.
     pub ports_taken: u64,
+    /// Threads that go before all else now.
+    pub first: u64,
     /// Wishes that wait for a worker now.
     pub queued: u64,
     /// Wishes dropped because a worker's queue was full.
@@ -114,6 +116,7 @@ pub(crate) struct Tally {
     open: AtomicU64,
     listeners: AtomicU64,
     spare: AtomicU64,
+    first: AtomicU64,
     heard: AtomicU64,
     lost: AtomicU64,
     reported_lost: AtomicU64,
@@ -126,7 +129,8 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Takes over what a turn added; `turn.open`, `turn.listeners` and `turn.spare` are how many there are now.
+    /// Takes over what a turn added; `turn.open`, `turn.listeners`, `turn.spare`
+    /// and `turn.first` are how many there are now.
     pub(crate) fn add(&self, turn: &Counters) {
         for (counter, added) in [
             (&self.relayed, turn.relayed),
@@ -158,6 +162,7 @@ impl Tally {
         self.open.store(turn.open, Ordering::Relaxed);
         self.listeners.store(turn.listeners, Ordering::Relaxed);
         self.spare.store(turn.spare, Ordering::Relaxed);
+        self.first.store(turn.first, Ordering::Relaxed);
     }
 
     /// Adds this worker's to `sum`.
@@ -178,6 +183,7 @@ impl Tally {
             (&self.open, &mut sum.open),
             (&self.listeners, &mut sum.listeners),
             (&self.spare, &mut sum.spare),
+            (&self.first, &mut sum.first),
             (&self.heard, &mut sum.quality.heard),
             (&self.lost, &mut sum.quality.lost),
             (&self.reported_lost, &mut sum.quality.reported_lost),

@@ -30,6 +30,8 @@ mod mixer;
 mod packet;
 mod play;
 mod ports;
+#[allow(unsafe_code, reason = "the kernel reads which place a thread is to have")]
+mod precedence;
 pub mod recording;
 mod report;
 mod rtp;
@@ -71,10 +73,11 @@ pub use crate::io::Io;
 use crate::io::Kind;
 pub use crate::play::shelf::{Samples, Shelf, Shelved};
 use crate::ports::Ports;
+pub use crate::precedence::Scheduling;
 use crate::recording::tap::Tap;
 use crate::recording::writer;
 use crate::stock::Stock;
-use crate::worker::{Found, Shared, Worker};
+use crate::worker::{Found, Shared, Ways, Worker};
 
 /// Bytes of sounds that are kept ready where nothing else is said: half an hour.
 pub const SHELF: usize = 64 << 20;
@@ -90,6 +93,8 @@ pub struct Config {
     pub io: Io,
     /// Whether each thread stays on a core.
     pub pinning: Pinning,
+    /// Whether they go before all else.
+    pub scheduling: Scheduling,
     /// Where recordings are written; `None`: no call is recorded.
     pub recordings: Option<recording::Folder>,
     /// What can be played.
@@ -99,9 +104,15 @@ pub struct Config {
 impl Default for Config {
     /// As the configuration file has it where it says nothing.
     fn default() -> Self {
-        let (io, pinning) = (Io::default(), Pinning::default());
-        let shelf = Arc::new(Shelf::new(SHELF));
-        Self { ports: 26_000..=54_000, threads: 0, io, pinning, recordings: None, shelf }
+        Self {
+            ports: 26_000..=54_000,
+            threads: 0,
+            io: Io::default(),
+            pinning: Pinning::default(),
+            scheduling: Scheduling::default(),
+            recordings: None,
+            shelf: Arc::new(Shelf::new(SHELF)),
+        }
     }
 }
 
@@ -172,6 +183,7 @@ impl Media {
             spare: spare::most(media.ports().len(), count),
             io: config.io,
             cores: cores::cores_for(count, config.pinning),
+            scheduling: config.scheduling,
         };
         let found = (0..count).map(|number| {
             let tap = taps.next().unwrap_or_default();
@@ -205,7 +217,8 @@ impl Media {
         });
         let (started, outcome) = std::sync::mpsc::sync_channel(1);
         let theirs = Arc::clone(&shared);
-        let (spare, io, core) = (start.spare, start.io, start.cores.get(number).copied());
+        let ways = Ways { spare: start.spare, io: start.io, scheduling: start.scheduling };
+        let core = start.cores.get(number).copied();
         let thread = thread::Builder::new().name(format!("media-{number}"));
         // A worker is made on its own thread: the room it reads into never leaves it, and a ring is
         // used by the thread that made it alone.
@@ -213,7 +226,7 @@ impl Media {
             if let Some(Err(error)) = core.map(cores::stay_on) {
                 tracing::warn!(?core, %error, "a thread for sound cannot stay on its core");
             }
-            match Worker::new(theirs, spare, io, tap, events) {
+            match Worker::new(theirs, ways, tap, events) {
                 Ok((worker, found)) => {
                     let _ = started.send(Ok(found));
                     worker.run();
@@ -334,11 +347,12 @@ fn open(worker: &Shared, side: Side, local: IpAddr) -> Option<Event> {
 struct Start {
     spare: usize,
     io: Io,
+    scheduling: Scheduling,
     /// One for each, or none.
     cores: Vec<usize>,
 }
 
-/// Says once which way packets take, and why it is not the cheaper one.
+/// Says once which way packets take, and why it is not the cheaper one; and whether they go first.
 fn tell(found: &[Found], pinned: usize) {
     let rings = found.iter().filter(|found| found.kind == Kind::IoUring).count();
     let io = match rings {
@@ -348,7 +362,10 @@ fn tell(found: &[Found], pinned: usize) {
     };
     let no_ring = found.iter().find_map(|found| found.no_ring.as_ref());
     let no_ring = no_ring.map(tracing::field::display);
-    tracing::info!(io, threads = found.len(), pinned, no_ring, "threads for sound have started");
+    let not_first = found.iter().find_map(|found| found.not_first.as_ref());
+    let not_first = not_first.map(tracing::field::display);
+    let threads = found.len();
+    tracing::info!(io, threads, pinned, no_ring, not_first, "threads for sound have started");
 }
 
 fn threads(wanted: usize) -> usize {

@@ -18,6 +18,7 @@ use crate::io::{Io, Kind, Wire};
 use crate::play::booth::Booth;
 use crate::play::shelf::Shelf;
 use crate::ports::Ports;
+use crate::precedence::{Precedence, Scheduling};
 use crate::recording::tap::Tap;
 use crate::rtp::Datagram;
 use crate::session::{Family, Reply, Sessions, Slot, Way};
@@ -65,6 +66,17 @@ pub(crate) struct Found {
     pub(crate) kind: Kind,
     /// Why it is not io_uring, where that was wanted.
     pub(crate) no_ring: Option<io::Error>,
+    /// Why it does not go before others, where that was wanted.
+    pub(crate) not_first: Option<io::Error>,
+}
+
+/// How a worker is to work.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ways {
+    /// How many pairs are kept open for the next call.
+    pub(crate) spare: usize,
+    pub(crate) io: Io,
+    pub(crate) scheduling: Scheduling,
 }
 
 /// The thread's own.
@@ -79,6 +91,7 @@ pub(crate) struct Worker<F> {
     /// Offered pairs that something came to in this turn.
     noisy: Vec<Slot>,
     settling: Settling,
+    precedence: Precedence,
     wishes: VecDeque<Wish>,
     turn: Counters,
 }
@@ -87,13 +100,13 @@ impl<F: Fn(Event)> Worker<F> {
     /// Makes ready to run.
     pub(crate) fn new(
         shared: Arc<Shared>,
-        spare: usize,
-        io: Io,
+        ways: Ways,
         tap: Tap,
         events: F,
     ) -> io::Result<(Self, Found)> {
-        let (wire, no_ring) = Wire::new(io, shared.inbox.bell())?;
-        let found = Found { kind: wire.kind(), no_ring };
+        let (wire, no_ring) = Wire::new(ways.io, shared.inbox.bell())?;
+        let (precedence, not_first) = Precedence::claim(shared.clock.now(), ways.scheduling);
+        let found = Found { kind: wire.kind(), no_ring, not_first };
         let booth = Booth::new(Arc::clone(&shared.shelf));
         let sessions = Sessions::new(shared.identity.clone(), booth).kept_by(tap);
         let worker = Self {
@@ -102,9 +115,10 @@ impl<F: Fn(Event)> Worker<F> {
             wire,
             sessions,
             held: Vec::new(),
-            spares: Spares::new(spare),
+            spares: Spares::new(ways.spare),
             noisy: Vec::new(),
             settling: Settling::default(),
+            precedence,
             wishes: VecDeque::new(),
             turn: Counters::default(),
         };
@@ -124,6 +138,7 @@ impl<F: Fn(Event)> Worker<F> {
             }
             self.relay(now);
             self.handle_deadline(now);
+            self.precedence.look(now);
             self.tell();
         }
     }
@@ -230,6 +245,7 @@ impl<F: Fn(Event)> Worker<F> {
         self.turn.open = self.sessions.len() as u64;
         self.turn.listeners = self.sessions.listeners();
         self.turn.spare = self.spares.len() as u64;
+        self.turn.first = u64::from(self.precedence.goes_first());
         self.shared.tally.add(&self.turn);
         self.turn = Counters::default();
     }

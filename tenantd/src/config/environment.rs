@@ -35,6 +35,7 @@ pub(super) const KEYS: &[(&str, &str, Form)] = &[
     ("media", "threads", Form::Number),
     ("media", "io", Form::Text),
     ("media", "pin", Form::Flag),
+    ("media", "realtime", Form::Flag),
     ("media", "cache", Form::Text),
     ("media", "external", Form::List),
     ("stun", "udp", Form::List),

@@ -150,6 +150,8 @@ pub struct Media {
     pub io: SoundIo,
     /// Whether each thread stays on a core.
     pub pin: bool,
+    /// Whether they go before all else that runs here, where that is allowed.
+    pub realtime: bool,
     /// How much memory may be taken by sounds that are ready to be played.
     pub cache: Size,
     /// Our public addresses for sound; absent: those of `[sip]`.
@@ -377,7 +379,15 @@ impl Default for Media {
     fn default() -> Self {
         let ports = PortRange { first: 26_000, last: 54_000 };
         let cache = Size(::media::SHELF as u64);
-        Self { ports, threads: 0, io: SoundIo::Auto, pin: false, cache, external: Vec::new() }
+        Self {
+            ports,
+            threads: 0,
+            io: SoundIo::Auto,
+            pin: false,
+            realtime: true,
+            cache,
+            external: Vec::new(),
+        }
     }
 }
 

@@ -40,6 +40,10 @@ pub(super) fn setup(config: &Config, addresses: Addresses) -> lanes::Setup {
                 true => media::Pinning::Pinned,
                 false => media::Pinning::Free,
             },
+            scheduling: match config.media.realtime {
+                true => media::Scheduling::Realtime,
+                false => media::Scheduling::Normal,
+            },
             recordings: Some(media::recording::Folder {
                 path: recordings(config),
                 limit: config.recordings.limit.0,

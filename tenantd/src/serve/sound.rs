@@ -101,7 +101,7 @@ const COUNTERS: [(&str, &str, Read); 22] = [
     }),
 ];
 
-const GAUGES: [(&str, &str, Read); 7] = [
+const GAUGES: [(&str, &str, Read); 8] = [
     ("tenantd_recordings_open", "Recordings that are being written.", |c| c.recording),
     ("tenantd_recordings_bytes", "Bytes of recordings that are not rendered yet.", |c| {
         c.recorded_bytes
@@ -110,6 +110,7 @@ const GAUGES: [(&str, &str, Read); 7] = [
     ("tenantd_sound_listeners", "Sides of calls that hear something we play.", |c| c.listeners),
     ("tenantd_sound_port_pairs", "Pairs of ports in use.", |c| c.ports_taken),
     ("tenantd_sound_port_pairs_spare", "Pairs of ports kept open for the next calls.", |c| c.spare),
+    ("tenantd_sound_threads_first", "Threads of sound that go before all else.", |c| c.first),
     ("tenantd_sound_wishes_waiting", "Wishes of calls that wait for a thread of sound.", |c| {
         c.queued
     }),
