@@ -651,8 +651,8 @@ mod tests {
         assert_eq!(tenant.encryption.sdes_over_plain, Some(true));
         assert_eq!(tenant.extensions[0].srtp.as_deref(), Some("off"));
         assert_eq!(tenant.limits.sound_bytes, Some(200 << 20));
-        assert_eq!(tenant.played.music, named("welcome", 20));
-        assert_eq!(tenant.extensions[0].music, named("", 34));
+        assert_eq!(tenant.played.music, named("welcome", 21));
+        assert_eq!(tenant.extensions[0].music, named("", 35));
         let said = &tenant.played.announcements[0];
         assert_eq!((said.number.as_str(), said.sound.as_str()), ("700", "welcome"));
         let sound = file.sounds().next().unwrap();
