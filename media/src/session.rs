@@ -4,6 +4,7 @@ mod outbox;
 mod quality;
 mod rooms;
 pub(crate) mod speech;
+pub(crate) mod tapping;
 mod timetable;
 pub(crate) mod watch;
 
@@ -12,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use pbx::id::CallId;
-use pbx::media::{Channel, Event, Heard, Recording, Side, Terms};
+use pbx::media::{Event, Heard, Side, Terms};
 use pbx::moment::Moment;
 
 use crate::allowance::Pass;
@@ -22,7 +23,7 @@ use crate::end::{End, Moved, Received, Surroundings};
 use crate::guard::Kind;
 use crate::packet::Packet;
 use crate::play::booth::Booth;
-use crate::recording::tap::{Tap, Tapped};
+use crate::recording::tap::Tap;
 use crate::session::outbox::Outbox;
 use crate::session::rooms::Rooms;
 use crate::session::timetable::Timetable;
@@ -266,64 +267,6 @@ impl Sessions {
         }
     }
 
-    /// What a side's peer says is kept from now on. `Err`: it cannot be.
-    pub(crate) fn record(
-        &mut self,
-        now: Moment,
-        side: Side,
-        channel: Channel,
-        recording: Box<Recording>,
-    ) -> Result<(), Event> {
-        let slot = self.slot_of(side).ok_or(Event::Unrecorded { side })?;
-        let Self { ends, tap, .. } = self;
-        let end = ends.get_mut(slot.index()).and_then(Option::as_deref_mut);
-        if let Some(end) = end.filter(|end| end.tapped.is_none()) {
-            end.tapped = Some(Box::new(tap.begin(now, side, channel, recording)?));
-        }
-        self.note_terms(now, slot);
-        Ok(())
-    }
-
-    /// What a side's peer says is left out of its recording.
-    pub(crate) fn pause(&mut self, now: Moment, side: Side) {
-        self.with_tap(side, |tap, tapped| tap.pause(now, tapped));
-    }
-
-    /// What a side's peer says is kept again.
-    pub(crate) fn resume(&mut self, now: Moment, side: Side) {
-        self.with_tap(side, |tap, tapped| tap.resume(now, tapped));
-    }
-
-    /// A side is about to be closed: nothing more is kept of it.
-    pub(crate) fn end_recording(&mut self, now: Moment, side: Side) {
-        let tapped = self.slot_of(side).and_then(|slot| self.end(slot)?.tapped.take());
-        if let Some(tapped) = tapped {
-            self.tap.end(now, *tapped);
-        }
-    }
-
-    fn with_tap(&mut self, side: Side, act: impl FnOnce(&mut Tap, &mut Tapped)) {
-        let Some(slot) = self.slot_of(side) else { return };
-        let Self { ends, tap, .. } = self;
-        let end = ends.get_mut(slot.index()).and_then(Option::as_deref_mut);
-        if let Some(tapped) = end.and_then(|end| end.tapped.as_deref_mut()) {
-            act(tap, tapped);
-        }
-    }
-
-    /// Whoever listens to a recording must know what a side's packets are.
-    fn note_terms(&mut self, now: Moment, slot: Slot) {
-        let Self { ends, tap, .. } = self;
-        let end = ends.get_mut(slot.index()).and_then(Option::as_deref_mut);
-        let Some(End { tapped: Some(tapped), terms: Some(terms), .. }) = end else { return };
-        tap.agree(now, tapped, terms);
-    }
-
-    /// How many packets are missing in recordings since this was asked last.
-    pub(crate) fn take_unrecorded(&mut self) -> u64 {
-        self.tap.take_lost()
-    }
-
     /// Ends a side. Its place is left for who opens another [in it](Self::open_in), or
     /// [frees](Self::free) it.
     pub(crate) fn close(&mut self, now: Moment, side: Side) -> Option<(Slot, Heard)> {
@@ -378,12 +321,12 @@ impl Sessions {
         let guarded = end.is_guarded();
         let word = end.word(now, kind, packet);
         let (joined, side, place) = (end.joined, end.side, end.place);
-        if let (Kind::Sound, Some(tapped)) = (kind, &mut end.tapped) {
+        if let (Kind::Sound, Some(tapped), None) = (kind, &mut end.tapping.said, place) {
             self.tap.copy(now, tapped, packet.bytes());
         }
         self.hear_keys(now, slot, word, packet);
         if let Some(place) = place {
-            return self.hear_in_room(now, (side, place), word, packet);
+            return self.hear_in_room(now, (slot, side, place), word, packet);
         }
         let Some(joined) = joined else { return Way::Unheard };
         match self.speak(now, joined, word, packet) {

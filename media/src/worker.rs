@@ -298,8 +298,8 @@ impl<F: Fn(Event)> Worker<F> {
             Wish::Join { a, b } => self.sessions.join(a, b),
             Wish::Press { side, digit, for_ms } => self.sessions.press(now, side, digit, for_ms),
             Wish::Listen { side, tones } => self.sessions.listen(side, tones),
-            Wish::Record { side, channel, recording } => {
-                if let Err(event) = self.sessions.record(now, side, channel, recording) {
+            Wish::Record { side, kept, channel, recording } => {
+                if let Err(event) = self.sessions.record(now, side, (kept, channel), recording) {
                     (self.events)(event);
                 }
             }

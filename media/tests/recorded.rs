@@ -1,14 +1,14 @@
 //! What phones say is copied from their ports to a file, and a recorded packet costs no memory.
 //!
-//! One test alone in its process, as every allocation of the process is counted.
+//! One test alone in its process, as every allocation of the thread of sound is counted.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod ledger;
+
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -16,36 +16,13 @@ use media::recording::{Folder, Rendering};
 use media::{Config, Media};
 use pbx::chance::Chance;
 use pbx::id::{CallId, RecordingId, TenantId};
-use pbx::media::{Channel, Event, Recording, Side, Wish};
+use pbx::media::{Channel, Event, Kept, Recording, Side, Wish};
 use pbx::moment::Moment;
+
+use ledger::{Of, count_me, entries};
 
 const COMES_WITHIN: Duration = Duration::from_secs(5);
 const CALLS: usize = 10;
-/// What the writer's thread does beside its files: its wait may take memory once.
-const OF_THE_WRITER: u64 = 16;
-
-/// The system's memory, counted.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-#[global_allocator]
-static MEMORY: Counting = Counting;
-
-// SAFETY: all is the system allocator's; counting changes nothing that it promises.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: whoever calls us keeps what `GlobalAlloc` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
 
 #[test]
 fn a_recorded_call_is_whole_in_its_file_and_its_packets_cost_no_memory() {
@@ -53,16 +30,21 @@ fn a_recorded_call_is_whole_in_its_file_and_its_packets_cost_no_memory() {
     let (told, events) = channel();
     let recordings = Some(Folder { path: folder.clone(), limit: 1 << 30 });
     let config = Config { ports: 20_500..=20_599, threads: 1, recordings, ..Config::default() };
-    let media = Media::start(&config, move |event| told.send(event).unwrap()).unwrap();
+    let media = Media::start(&config, move |event| {
+        // Told by the thread of sound. The writer's waits, and looks how full its folder is.
+        count_me();
+        told.send(event).unwrap();
+    });
+    let media = media.unwrap();
     let mut chance = Chance::from_seed([9; 32]);
     let calls = [(); CALLS].map(|()| Call::begin(&media, &events, &mut chance));
     calls.iter().for_each(|call| call.talk(0..100));
     while events.recv_timeout(Duration::from_millis(400)).is_ok() {}
 
-    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    let before = entries(Of::Marked);
     calls.iter().for_each(|call| call.talk(100..400));
-    let allocated = ALLOCATIONS.load(Ordering::SeqCst) - before;
-    assert!(allocated <= OF_THE_WRITER, "{allocated} in 6000 packets");
+    let allocated = entries(Of::Marked) - before;
+    assert_eq!(allocated, 0, "in 6000 packets");
 
     for call in &calls {
         call.sides.iter().for_each(|side| media.wish(Wish::Close { side: *side }));
@@ -173,7 +155,12 @@ impl Call {
         for (side, channel) in sides.into_iter().zip([Channel::Left, Channel::Right]) {
             let tenant = TenantId(Default::default());
             let recording = Recording { id, tenant, call, asked_by: String::new() };
-            media.wish(Wish::Record { side, channel, recording: Box::new(recording) });
+            media.wish(Wish::Record {
+                side,
+                kept: Kept::Said,
+                channel,
+                recording: Box::new(recording),
+            });
         }
         let mut opened = std::iter::from_fn(|| events.recv_timeout(COMES_WITHIN).ok());
         let ours = sides.map(|wanted| {

@@ -4,10 +4,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod ledger;
+
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -23,32 +23,11 @@ use rtc_srtp::context::Context;
 use rtc_srtp::crypto::providers::RingCrypto;
 use rtc_srtp::protection_profile::ProtectionProfile;
 
+use ledger::{Of, entries};
+
 /// Each phone may send 500 packets at once, and no more: that would be no sound.
 const CALLS: usize = 10;
 const COMES_WITHIN: Duration = Duration::from_secs(5);
-
-/// The system's memory, counted.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-#[global_allocator]
-static MEMORY: Counting = Counting;
-
-// SAFETY: all is the system allocator's; counting changes nothing that it promises.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: whoever calls us keeps what `GlobalAlloc` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
 
 #[test]
 fn some_thousand_relayed_packets_allocate_nothing() {
@@ -69,9 +48,9 @@ fn some_thousand_relayed_packets_allocate_nothing() {
         calls.iter().for_each(|call| call.talk(0..100));
         while events.recv_timeout(Duration::from_millis(200)).is_ok() {}
 
-        let before = ALLOCATIONS.load(Ordering::SeqCst);
+        let before = entries(Of::All);
         calls.iter().for_each(|call| call.talk(100..400));
-        let allocated = ALLOCATIONS.load(Ordering::SeqCst) - before;
+        let allocated = entries(Of::All) - before;
         assert_eq!(allocated, 0, "with {io:?}");
 
         // From now on the first phone's sound is encrypted. What it says is sealed beforehand.
@@ -80,9 +59,9 @@ fn some_thousand_relayed_packets_allocate_nothing() {
             calls.iter().for_each(|call| call.encrypt(&media, suite));
             calls.iter().for_each(|call| call.talk_sealed(&sealed.packets(0..50)));
             let packets = sealed.packets(50..200);
-            let before = ALLOCATIONS.load(Ordering::SeqCst);
+            let before = entries(Of::All);
             calls.iter().for_each(|call| call.talk_sealed(&packets));
-            let allocated = ALLOCATIONS.load(Ordering::SeqCst) - before;
+            let allocated = entries(Of::All) - before;
             assert_eq!(allocated, 0, "with {io:?} and {suite:?}");
         }
         hear_music(&media, &calls);
@@ -112,9 +91,9 @@ fn hear_music(media: &Media, calls: &[Call]) {
     };
     // It goes round after a second.
     hear(60);
-    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    let before = entries(Of::All);
     hear(100);
-    let allocated = ALLOCATIONS.load(Ordering::SeqCst) - before;
+    let allocated = entries(Of::All) - before;
     assert_eq!(allocated, 0, "{} packets of music", 100 * calls.len());
 }
 

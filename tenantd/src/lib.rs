@@ -20,6 +20,7 @@ pub mod lock;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod nice;
 pub mod nodes;
 pub mod postgres;
 pub mod reach;

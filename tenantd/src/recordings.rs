@@ -4,20 +4,24 @@
 //! Media writes a file a part of a recording, in a folder of their own: `open` while the call goes on,
 //! `whole` after it. What a killed process left is open for ever; it is taken when the calls that
 //! outlived the process had time to go on. Raw files go when a row says that their recording waits
-//! in the outbox.
+//! in the outbox. Rendering takes a thread a recording that steps back behind calls, and few at once.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{io, thread};
 
 use media::recording::{Failure as NotRendered, OPEN, Rendering, WHOLE};
 use pbx::id::RecordingId;
 use store::Database;
 use store::objects::{self, ObjectKey, Objects, Staged};
 use store::recordings::{self, Added, Rendered, Seen};
-use tokio::time::{Instant, interval};
+use tokio::sync::oneshot;
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
+
+use crate::nice;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// In looks: how often it is asked what shall go.
@@ -29,6 +33,9 @@ const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
 /// What could not be done is tried again after this, at first, and then more seldom.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 const RETRY_AT_LEAST_EVERY: Duration = Duration::from_secs(300);
+/// So many recordings are rendered at once on a large machine, and on a small one as many as it has
+/// pairs of cores: a core renders some hundred calls as they go on.
+const AT_ONCE: usize = 8;
 
 /// Why a recording is not made yet.
 #[derive(Debug, thiserror::Error)]
@@ -48,14 +55,25 @@ enum Failure {
 /// What makes recordings, for as long as it runs.
 #[derive(Debug)]
 pub struct Studio {
-    database: Database,
-    objects: Objects,
-    node: String,
+    desk: Desk,
     folder: PathBuf,
     /// Files that an earlier process left open.
     left: BTreeSet<PathBuf>,
     started_at: Instant,
     failed: BTreeMap<RecordingId, Failed>,
+    /// Those that are next.
+    waiting: VecDeque<(RecordingId, Vec<PathBuf>)>,
+    making: JoinSet<Result<(), Failure>>,
+    /// What each task makes.
+    made_by: HashMap<task::Id, RecordingId>,
+}
+
+/// What it takes to make one.
+#[derive(Debug, Clone)]
+struct Desk {
+    database: Database,
+    objects: Objects,
+    node: String,
 }
 
 /// A recording that could not be made.
@@ -72,13 +90,14 @@ impl Studio {
         let files = files(folder).unwrap_or_default();
         let left = files.into_iter().filter(|file| file.extension().is_some_and(|it| it == OPEN));
         Self {
-            database,
-            objects,
-            node: node.to_owned(),
+            desk: Desk { database, objects, node: node.to_owned() },
             folder: folder.to_owned(),
             left: left.collect(),
             started_at: Instant::now(),
             failed: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            making: JoinSet::new(),
+            made_by: HashMap::new(),
         }
     }
 
@@ -86,20 +105,62 @@ impl Studio {
     pub async fn run(mut self) {
         self.started_at = Instant::now();
         let mut looks = interval(LOOK_EVERY);
-        for look in 0_u32.. {
-            looks.tick().await;
-            // One after another: rendering may take one core, and no more.
-            for (id, parts) in self.ready() {
-                self.make(id, parts).await;
-            }
-            if look % EXPIRE_EVERY == 0 {
-                // Postgres away is told elsewhere, and tried again.
-                if let Ok(expired @ 1..) = recordings::expire(&self.database).await {
-                    tracing::info!(expired, "recordings whose time is over");
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = 0_u32;
+        loop {
+            tokio::select! {
+                _ = looks.tick() => {
+                    self.look(look).await;
+                    look = look.wrapping_add(1);
                 }
+                Some(made) = self.making.join_next_with_id() => self.take(made),
             }
-            if look % PROVE_EVERY == 0 {
-                self.prove().await;
+            self.begin();
+        }
+    }
+
+    async fn look(&mut self, look: u32) {
+        if self.waiting.is_empty() {
+            self.waiting = self.ready().into();
+        }
+        if look.is_multiple_of(EXPIRE_EVERY) {
+            // Postgres away is told elsewhere, and tried again.
+            if let Ok(expired @ 1..) = recordings::expire(&self.desk.database).await {
+                tracing::info!(expired, "recordings whose time is over");
+            }
+        }
+        if look.is_multiple_of(PROVE_EVERY) {
+            self.desk.prove().await;
+        }
+    }
+
+    /// Begins with those that are next, as far as there is room.
+    fn begin(&mut self) {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        while self.making.len() < (cores / 2).clamp(1, AT_ONCE)
+            && let Some((id, parts)) = self.waiting.pop_front()
+        {
+            let desk = self.desk.clone();
+            let task = self.making.spawn(async move { desk.make(parts).await });
+            self.made_by.insert(task.id(), id);
+        }
+    }
+
+    /// A recording is made, or could not be.
+    fn take(&mut self, made: Result<(task::Id, Result<(), Failure>), JoinError>) {
+        let (task, made) = match made {
+            Ok(made) => made,
+            Err(error) => (error.id(), Err(Failure::Panicked)),
+        };
+        let Some(id) = self.made_by.remove(&task) else { return };
+        match made {
+            Ok(()) => drop(self.failed.remove(&id)),
+            Err(failure) => {
+                let times = self.failed.get(&id).map_or(0, |failed| failed.times).min(16);
+                let after = (RETRY_AFTER * 2_u32.pow(times)).min(RETRY_AT_LEAST_EVERY);
+                tracing::warn!(recording = %id, "a recording waits: {failure}");
+                let failed = Failed { times: times + 1, try_at: Instant::now() + after };
+                self.failed.insert(id, failed);
             }
         }
     }
@@ -121,29 +182,22 @@ impl Studio {
         // A call that was taken up begins another part; what was left waits for that one's end.
         let is_ready = |(id, files): &(RecordingId, Vec<PathBuf>)| {
             let try_at = self.failed.get(id).map(|failed| failed.try_at);
-            files.iter().all(is_over) && try_at.is_none_or(|at| at <= Instant::now())
+            let being_made = self.made_by.values().any(|made| made == id);
+            files.iter().all(is_over) && !being_made && try_at.is_none_or(|at| at <= Instant::now())
         };
-        all.into_iter().filter(is_ready).collect()
+        let ready = all.into_iter().map(|(id, mut parts)| {
+            parts.sort();
+            (id, parts)
+        });
+        ready.filter(is_ready).collect()
     }
+}
 
-    async fn make(&mut self, id: RecordingId, mut parts: Vec<PathBuf>) {
-        parts.sort();
-        match self.try_make(parts).await {
-            Ok(()) => drop(self.failed.remove(&id)),
-            Err(failure) => {
-                let times = self.failed.get(&id).map_or(0, |failed| failed.times).min(16);
-                let after = (RETRY_AFTER * 2_u32.pow(times)).min(RETRY_AT_LEAST_EVERY);
-                tracing::warn!(recording = %id, "a recording waits: {failure}");
-                let failed = Failed { times: times + 1, try_at: Instant::now() + after };
-                self.failed.insert(id, failed);
-            }
-        }
-    }
-
-    async fn try_make(&self, parts: Vec<PathBuf>) -> Result<(), Failure> {
+impl Desk {
+    async fn make(&self, parts: Vec<PathBuf>) -> Result<(), Failure> {
         let opened = {
             let parts = parts.clone();
-            blocking(move || Ok(Rendering::open(parts)?)).await
+            beside_calls(move || Ok(Rendering::open(parts)?)).await
         };
         let rendering = match opened {
             Ok(rendering) => rendering,
@@ -155,7 +209,7 @@ impl Studio {
         };
         let Some(key) = self.key(&rendering).await? else { return remove(parts).await };
         let outbox = self.objects.outbox().clone();
-        let (rendering, staged, strange) = blocking(move || {
+        let (rendering, staged, strange) = beside_calls(move || {
             let mut parcel = outbox.begin(key)?;
             let mut not_taken = None;
             let rendered = rendering.render(|piece| {
@@ -237,6 +291,22 @@ fn id_of(file: &Path) -> Option<RecordingId> {
 
 async fn remove(parts: Vec<PathBuf>) -> Result<(), Failure> {
     blocking(move || Ok(parts.iter().try_for_each(std::fs::remove_file)?)).await
+}
+
+/// Does what takes long on a thread that steps back behind calls.
+async fn beside_calls<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let (done, outcome) = oneshot::channel();
+    let run = move || {
+        if let Err(error) = nice::step_back() {
+            tracing::debug!("rendering does not step back: {error}");
+        }
+        // Nobody waits for it where the process ends.
+        let _ = done.send(work());
+    };
+    thread::Builder::new().name("render".to_owned()).spawn(run)?;
+    outcome.await.unwrap_or(Err(Failure::Panicked))
 }
 
 async fn blocking<T: Send + 'static>(

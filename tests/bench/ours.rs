@@ -78,7 +78,12 @@ impl Ours {
 
     /// Puts companies into it.
     pub(crate) fn apply(&self, population: Population) -> Outcome {
-        self.apply_file(&companies(population)).map(drop)
+        self.apply_with(population, "")
+    }
+
+    /// The same with more lines for each company.
+    pub(crate) fn apply_with(&self, population: Population, settings: &str) -> Outcome {
+        self.apply_file(&companies(population, settings)).map(drop)
     }
 
     /// Applies a file; says how long that took, until the server, if it runs, had taken it over.
@@ -120,6 +125,11 @@ impl Ours {
     /// Where phones reach it.
     pub(crate) fn address(&self) -> SocketAddrV4 {
         local(self.ports().0)
+    }
+
+    /// Where it keeps what it must not forget.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     /// Where health and metrics are.
@@ -165,7 +175,7 @@ impl Ours {
 
     fn config(&self) -> String {
         let (sip, web, admin, sound) = self.ports();
-        let data = self.folder.join("data");
+        let data = self.data();
         format!(
             "node = \"{}\"\ndata_dir = {data:?}\ndrain_for = \"1s\"\n{}\
              udp = [\"127.0.0.1:{sip}\"]\ntcp = []\ntls = []\n\
@@ -180,14 +190,14 @@ impl Ours {
     }
 }
 
-/// As a provisioning file.
-pub(crate) fn companies(population: Population) -> String {
+/// As a provisioning file, with `settings` for each company.
+pub(crate) fn companies(population: Population, settings: &str) -> String {
     let mut text = String::new();
     for tenant in 0..population.tenants {
         let domain = domain(tenant);
         let company = format!(
             "[[tenant]]\ndomain = \"{domain}\"\nname = \"{domain}\"\ncountry = \"AT\"\n\
-             time_zone = \"Europe/Vienna\"\n"
+             time_zone = \"Europe/Vienna\"\n{settings}"
         );
         text.push_str(&company);
         for number in 0..population.users {

@@ -1,6 +1,7 @@
 //! Call flows as they are said, each kept as a text file that reads like the flow.
 
 mod lasting;
+mod played;
 
 use std::net::SocketAddr;
 use std::time::Duration;

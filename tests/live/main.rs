@@ -3,6 +3,7 @@
 //! Nothing here sleeps for a while and hopes: each step waits for what it is about, for so long
 //! and no longer.
 
+mod announced;
 mod calls;
 mod conference;
 mod demo;

@@ -37,12 +37,12 @@ fn talk(ada: &mut Phone, bob: &mut Phone) -> Outcome {
 /// A recording's row: whose, its object's key, its length in ms, when it began (ms since 1970), and who
 /// wanted it.
 #[derive(Debug)]
-struct Row {
+pub(super) struct Row {
     domain: String,
     key: String,
     lasts_ms: u64,
     began_ms: u64,
-    asked_by: String,
+    pub(super) asked_by: String,
 }
 
 fn rows(server: &Server) -> Outcome<Vec<Row>> {
@@ -68,7 +68,7 @@ fn rows(server: &Server) -> Outcome<Vec<Row>> {
         .collect()
 }
 
-fn wait_for_rows(server: &Server, count: usize, within: Duration) -> Outcome<Vec<Row>> {
+pub(super) fn wait_for_rows(server: &Server, count: usize, within: Duration) -> Outcome<Vec<Row>> {
     wait::until("the recordings", within, || {
         let rows = rows(server)?;
         Ok((rows.len() == count).then_some(rows))
@@ -76,13 +76,13 @@ fn wait_for_rows(server: &Server, count: usize, within: Duration) -> Outcome<Vec
 }
 
 /// Waits until the object is in its folder, and tells where.
-fn object(server: &Server, row: &Row) -> Outcome<PathBuf> {
+pub(super) fn object(server: &Server, row: &Row) -> Outcome<PathBuf> {
     let path = server.data_file("objects").join(&row.key);
     wait::until("the recording's object", SOON, || Ok(path.exists().then(|| path.clone())))
 }
 
 /// Checks that each ear heard its tone for so long, and nothing of the other's.
-fn check_ears(path: &std::path::Path, seconds: f64, tones: [f64; 2]) -> Outcome {
+pub(super) fn check_ears(path: &std::path::Path, seconds: f64, tones: [f64; 2]) -> Outcome {
     for (ear, hz) in tones.into_iter().enumerate() {
         let sound = Sound::read_ear(path, ear)?;
         let (heard, others) = (tone::seconds_of(&sound, hz), tone::seconds_of_others(&sound, hz));
@@ -364,4 +364,40 @@ fn in_bucket(scene: &mut Scene, s3: &S3, company: &Company) -> Outcome<Server> {
     server.run()?;
     server.provision(&[company])?;
     Ok(server)
+}
+
+#[test]
+fn a_member_of_a_conference_has_what_it_says_on_one_ear_and_what_it_hears_on_the_other() {
+    play("recorded-conference", |scene| {
+        let mut alpha = recording_company("alpha.test", "record = \"always\"");
+        alpha.tables = "[[tenant.conference]]\nnumber = \"800\"\n".to_owned();
+        let server = Server::start_with(scene, &[&alpha])?;
+        let codecs = if baresip::has(&["opus"]) { "opus/48000/2" } else { "PCMA/8000/1" };
+        let ada = Setup::new(&alpha, "101", server.at.sip, 440);
+        let bob = Setup { codecs, ..Setup::new(&alpha, "102", server.at.sip, 700) };
+        let mut phones = [Phone::registered(scene, &ada)?, Phone::registered(scene, &bob)?];
+        for phone in &mut phones {
+            phone.dial("800")?;
+            phone.wait_for("CALL_ESTABLISHED")?;
+        }
+        for phone in &mut phones {
+            phone.wait_for_sound(TALKS_FOR)?;
+        }
+        for phone in &mut phones {
+            phone.hang_up()?;
+            phone.wait_for("CALL_CLOSED")?;
+        }
+        // In the order in which they came.
+        let rows = wait_for_rows(&server, 2, START)?;
+        for (row, tones) in rows.iter().zip([[440.0, 700.0], [700.0, 440.0]]) {
+            let path = object(&server, row)?;
+            for (ear, hz) in tones.into_iter().enumerate() {
+                let sound = Sound::read_ear(&path, ear)?;
+                let heard = tone::seconds_of(&sound, hz);
+                let other = tone::seconds_of(&sound, tones[1 - ear]);
+                assert!(heard > 2.0 && other < 0.1, "ear {ear}: {heard} s, {other} s of the other");
+            }
+        }
+        nothing_is_left(&server)
+    });
 }

@@ -112,6 +112,7 @@ fn rest(language: Language, event: &Event) -> String {
         Event::RecordingResumed { number } => {
             fill("story.recording_resumed", &[("number", number)])
         }
+        Event::HeardOfRecording { number } => fill("story.heard_of_it", &[("number", number)]),
         Event::Unrecorded => language.get("story.unrecorded").to_owned(),
         Event::DialledAnnouncement { number, sound } => {
             fill("story.announcement", &[("number", number), ("sound", sound)])

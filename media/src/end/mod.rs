@@ -15,9 +15,9 @@ use crate::guard::{Guard, Kind};
 use crate::ice::{Agent, Change};
 use crate::latch::{Sending, Verdict};
 use crate::packet::Packet;
-use crate::recording::tap::Tapped;
 use crate::rtp::Datagram;
 use crate::session::speech::Speech;
+use crate::session::tapping::Tapping;
 use crate::session::{Family, Port, Reply, Slot};
 use crate::srtp::Refused;
 use crate::stream::{Aim, Stream};
@@ -38,8 +38,8 @@ pub(crate) struct End {
     pub(crate) stream: Stream,
     /// What is made of what the peer says, and what we say to it ourselves.
     pub(crate) speech: Speech,
-    /// What it says is kept.
-    pub(crate) tapped: Option<Box<Tapped>>,
+    /// What is kept of it.
+    pub(crate) tapping: Tapping,
     /// What signalling said last of where the peer is.
     aimed: Option<Aim>,
     guard: Guard,
@@ -96,7 +96,7 @@ impl End {
             terms: None,
             stream: Stream::default(),
             speech: Speech::default(),
-            tapped: None,
+            tapping: Tapping::default(),
             aimed: None,
             guard: Guard::default(),
             dtls: None,

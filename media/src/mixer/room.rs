@@ -204,6 +204,12 @@ impl Room {
         });
     }
 
+    /// Whether the others hear what a member says.
+    pub(crate) fn may_speak(&self, place: usize) -> bool {
+        let member = self.members.get(place).and_then(Option::as_ref);
+        member.is_some_and(|member| member.part == Part::Speaks)
+    }
+
     /// A packet of a member's came.
     pub(crate) fn handle_packet(
         &mut self,

@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use pbx::media::{Channel, CodecKind, Recording, Terms};
+use pbx::media::{Channel, Codec, CodecKind, Kept, Recording, Terms};
 use pbx::moment::Moment;
 
 /// What a file begins with.
@@ -133,8 +133,13 @@ pub(super) fn about(recording: &Recording) -> Vec<u8> {
     bytes
 }
 
-/// The codecs that a side's phone may send: each payload type, and what it means. Keys stay out.
-pub(super) fn codecs(terms: &Terms) -> Vec<u8> {
+/// The codecs that a side's phone may send, or be sent: each payload type, and what it means. Keys stay
+/// out.
+pub(super) fn codecs(terms: &Terms, kept: Kept) -> Vec<u8> {
+    let payload_type = |codec: &Codec| match kept {
+        Kept::Said => codec.from_peer,
+        Kept::Heard => codec.to_peer,
+    };
     let number = |kind: &CodecKind| match kind {
         CodecKind::Pcmu => 0,
         CodecKind::Pcma => 1,
@@ -142,7 +147,7 @@ pub(super) fn codecs(terms: &Terms) -> Vec<u8> {
         CodecKind::Opus { .. } => 3,
         CodecKind::Other { .. } => u8::MAX,
     };
-    terms.codecs.iter().flat_map(|codec| [codec.from_peer, number(&codec.kind)]).collect()
+    terms.codecs.iter().flat_map(|codec| [payload_type(codec), number(&codec.kind)]).collect()
 }
 
 /// What [`codecs`] wrote; one that we cannot unpack is left out.

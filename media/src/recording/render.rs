@@ -10,10 +10,10 @@ use std::io::{self, BufReader};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pbx::media::{CodecKind, Recording};
+use pbx::media::{Channel, CodecKind, Recording};
 use pbx::moment::Moment;
 
-use super::log::{Entries, Entry, Kind, read_codecs};
+use super::log::{Entries, Entry, Kind, Place, read_codecs};
 use super::timeline::Timeline;
 use super::track::Track;
 use crate::codec::{self, Rate};
@@ -114,6 +114,18 @@ impl Rendering {
     }
 }
 
+/// A track: which leg's, and what of it. One leg may be heard on both sides: what its phone says, and what
+/// it hears.
+type Which = (u16, u8);
+
+fn which(place: &Place) -> Which {
+    let ear = match place.channel {
+        Channel::Left => 0,
+        Channel::Right => 1,
+    };
+    (place.leg, ear)
+}
+
 /// Goes through all entries of all parts.
 fn each(
     parts: &[PathBuf],
@@ -184,7 +196,7 @@ struct Seen {
     about: Option<(Recording, Moment)>,
     ended_at: Option<Moment>,
     clock: PausedClock,
-    codecs: BTreeMap<u16, Vec<(u8, CodecKind)>>,
+    codecs: BTreeMap<Which, Vec<(u8, CodecKind)>>,
     is_wide: bool,
     lost: u64,
 }
@@ -199,7 +211,7 @@ impl Seen {
                 self.about = recording.map(|recording| (recording, entry.place.at));
             }
             Kind::Terms => {
-                self.codecs.insert(entry.place.leg, read_codecs(entry.body));
+                self.codecs.insert(which(&entry.place), read_codecs(entry.body));
             }
             Kind::Packet if !self.is_wide => self.is_wide = self.is_wide(entry),
             Kind::Lost => {
@@ -213,7 +225,7 @@ impl Seen {
     fn is_wide(&self, entry: &Entry<'_>) -> bool {
         let Datagram::Rtp(header) = Datagram::read(entry.body) else { return false };
         let wide = |kind: &CodecKind| codec::rate_of(kind) > Some(Rate::Narrow);
-        match self.codecs.get(&entry.place.leg) {
+        match self.codecs.get(&which(&entry.place)) {
             Some(codecs) => {
                 codecs.iter().any(|(number, kind)| *number == header.payload_type && wide(kind))
             }
@@ -226,7 +238,7 @@ impl Seen {
 struct Scene {
     rate: Rate,
     clock: PausedClock,
-    tracks: BTreeMap<u16, Track>,
+    tracks: BTreeMap<Which, Track>,
     timeline: Timeline,
     /// How many pairs there shall be.
     pairs: i64,
@@ -254,18 +266,18 @@ impl Scene {
             }
             Turn::None => {}
         }
-        let (leg, channel) = (entry.place.leg, entry.place.channel);
+        let (which, channel) = (which(&entry.place), entry.place.channel);
         match entry.kind {
             Kind::Terms => {
-                let track = tracks.entry(leg).or_insert_with(|| Track::new(channel, *rate));
+                let track = tracks.entry(which).or_insert_with(|| Track::new(channel, *rate));
                 track.agree(read_codecs(entry.body));
             }
             Kind::Packet => {
-                let track = tracks.entry(leg).or_insert_with(|| Track::new(channel, *rate));
+                let track = tracks.entry(which).or_insert_with(|| Track::new(channel, *rate));
                 track.handle_packet(now_us, entry.body, timeline);
             }
             Kind::Closed => {
-                if let Some(track) = tracks.get_mut(&leg) {
+                if let Some(track) = tracks.get_mut(&which) {
                     track.flush(timeline);
                 }
             }

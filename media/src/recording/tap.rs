@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
 use pbx::id::RecordingId;
-use pbx::media::{Channel, Event, Recording, Side, Terms};
+use pbx::media::{Channel, Event, Kept, Recording, Side, Terms};
 use pbx::moment::Moment;
 
 use super::log::{self, Entry, Kind, Place};
@@ -75,12 +75,13 @@ struct Open {
     sides: u16,
 }
 
-/// A side that is recorded.
+/// What is recorded of a side.
 #[derive(Debug)]
 pub(crate) struct Tapped {
     recording: RecordingId,
     book: u32,
     leg: u16,
+    kept: Kept,
     channel: Channel,
     keeping: Keeping,
     /// Copies of it that were lost since the last that was kept.
@@ -108,7 +109,7 @@ impl Tap {
         &mut self,
         now: Moment,
         side: Side,
-        channel: Channel,
+        (kept, channel): (Kept, Channel),
         recording: Box<Recording>,
     ) -> Result<Tapped, Event> {
         let id = recording.id;
@@ -124,7 +125,8 @@ impl Tap {
             }
         };
         let keeping = Keeping::Yes;
-        Ok(Tapped { recording: id, book, leg: side.leg, channel, keeping, lost: 0 })
+        let leg = side.leg;
+        Ok(Tapped { recording: id, book, leg, kept, channel, keeping, lost: 0 })
     }
 
     fn open(&mut self, now: Moment, side: Side, recording: Box<Recording>) -> Option<u32> {
@@ -142,19 +144,19 @@ impl Tap {
         Some(book)
     }
 
-    /// A packet came.
+    /// A packet came, or goes.
     pub(crate) fn copy(&mut self, now: Moment, tapped: &mut Tapped, packet: &[u8]) {
         if tapped.keeping == Keeping::Yes {
             self.add(now, tapped, Kind::Packet, packet);
         }
     }
 
-    /// What a side's phone says is packed so from now on.
+    /// What a side's phone says, or hears, is packed so from now on.
     pub(crate) fn agree(&mut self, now: Moment, tapped: &mut Tapped, terms: &Terms) {
-        self.add(now, tapped, Kind::Terms, &log::codecs(terms));
+        self.add(now, tapped, Kind::Terms, &log::codecs(terms, tapped.kept));
     }
 
-    /// What it says is left out from now on.
+    /// It is left out from now on.
     pub(crate) fn pause(&mut self, now: Moment, tapped: &mut Tapped) {
         if tapped.keeping == Keeping::Yes {
             tapped.keeping = Keeping::Paused;

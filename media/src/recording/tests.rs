@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use pbx::id::{CallId, RecordingId, TenantId};
-use pbx::media::{Channel, Codec, CodecKind, Protection, Reception, Recording, Reports, Terms};
+use pbx::media::{
+    Channel, Codec, CodecKind, Kept, Protection, Reception, Recording, Reports, Terms,
+};
 use pbx::moment::Moment;
 
 use super::log::{Entry, Kind, MAGIC, Place, about, codecs};
@@ -37,7 +39,7 @@ impl Part {
     }
 
     fn agree(&mut self, at_us: u64, channel: Channel, numbers: &[(u8, CodecKind)]) {
-        self.add(at_us, channel, Kind::Terms, &codecs(&terms(numbers)));
+        self.add(at_us, channel, Kind::Terms, &codecs(&terms(numbers), Kept::Said));
     }
 
     fn save(self, name: &str) -> PathBuf {

@@ -11,6 +11,7 @@ use crate::end::End;
 use crate::guard::Kind;
 use crate::mixer::{Packed, Room};
 use crate::packet::{Fit, Packet};
+use crate::recording::tap::Tap;
 use crate::session::speech::Word;
 use crate::session::timetable::Timetable;
 use crate::session::{Port, Sessions, Slot, Way};
@@ -102,12 +103,19 @@ impl Sessions {
     pub(super) fn hear_in_room(
         &mut self,
         now: Moment,
-        (side, place): (Side, usize),
+        (slot, side, place): (Slot, Side, usize),
         word: Word,
         packet: &Packet<'_>,
     ) -> Way {
         let Word::Sound(_, header) = word else { return Way::Ended };
-        if let Some(held) = self.rooms.rooms.get_mut(&side.call) {
+        let Self { ends, rooms, tap, .. } = self;
+        if let Some(held) = rooms.rooms.get_mut(&side.call) {
+            let end = ends.get_mut(slot.index()).and_then(Option::as_deref_mut);
+            if let Some(tapped) = end.and_then(|end| end.tapping.said.as_deref_mut())
+                && held.room.may_speak(place)
+            {
+                tap.copy(now, tapped, packet.bytes());
+            }
             held.room.handle_packet(now, place, &header, header.payload(packet.bytes()));
         }
         Way::Ended
@@ -115,7 +123,7 @@ impl Sessions {
 
     /// Lets conferences do what is due, as far as they may at once.
     pub(super) fn handle_rooms(&mut self, now: Moment) {
-        let Self { ends, outbox, rooms, events, .. } = self;
+        let Self { ends, outbox, rooms, events, tap, .. } = self;
         let mut left_us = AT_ONCE_US;
         while left_us > 0 && !outbox.is_full() {
             let Some((at, call)) = rooms.timetable.take(now) else { return };
@@ -125,7 +133,7 @@ impl Sessions {
             let packets = outbox.left();
             left_us = held.room.handle_deadline(now, left_us, packets, |packed| {
                 if let Some(Some(end)) = ends.get_mut(packed.slot.index()) {
-                    outbox.add(packed.slot, |packet| end.tell(now, packed, packet));
+                    outbox.add(packed.slot, |packet| end.tell(now, packed, tap, packet));
                 }
             });
             events.extend(held.room.poll_speaker());
@@ -135,13 +143,18 @@ impl Sessions {
 }
 
 impl End {
-    /// Writes a packet of the conference as the next of our stream to the peer.
+    /// Writes a packet of the conference as the next of our stream to the peer, unless it hears
+    /// something else just now.
     fn tell(
         &mut self,
         now: Moment,
         packed: &Packed<'_>,
+        tap: &mut Tap,
         packet: &mut Packet<'_>,
     ) -> Option<(Port, SocketAddr)> {
+        if self.speech.plays() {
+            return None;
+        }
         let Packed { payload_type, payload, marker, at, clock, long, .. } = *packed;
         let outgoing = &mut self.speech.mouth.as_mut()?.outgoing;
         if packet.set_len(HEAD + payload.len()) == Fit::TooLong {
@@ -152,7 +165,10 @@ impl End {
         let fit = outgoing.write(packet, (payload_type, marker), None, payload.len());
         outgoing.advance(long);
         match fit {
-            Fit::Fits => self.send(now, (Kind::Sound, Port::Sound), packet),
+            Fit::Fits => {
+                self.tapping.hear(now, tap, packet);
+                self.send(now, (Kind::Sound, Port::Sound), packet)
+            }
             Fit::TooLong => None,
         }
     }

@@ -12,6 +12,7 @@ use crate::end::End;
 use crate::guard::Kind;
 use crate::packet::Packet;
 use crate::play::booth::Booth;
+use crate::recording::tap::Tap;
 use crate::report::Exchange;
 use crate::report::rtcp::Ending;
 use crate::rtp::{Datagram, Header};
@@ -50,7 +51,7 @@ impl Speech {
     }
 
     /// Whether its phone hears what we play.
-    fn plays(&self) -> bool {
+    pub(super) fn plays(&self) -> bool {
         self.mouth.as_ref().is_some_and(|mouth| mouth.plays())
     }
 }
@@ -244,13 +245,13 @@ impl Sessions {
         let mut done = 0;
         while done < AT_ONCE && !self.outbox.is_full() {
             let Some((at, slot)) = self.timetable.take(now) else { return };
-            let Self { ends, outbox, booth, .. } = self;
+            let Self { ends, outbox, booth, tap, .. } = self;
             let end = ends.get_mut(slot.index()).and_then(Option::as_mut);
             let Some(end) = end.filter(|end| end.speech.due_at == Some(at)) else { continue };
             end.speech.due_at = None;
             let packed = booth.packed();
             let plays = end.speech.plays();
-            outbox.add(slot, |packet| end.make(now, booth, packet));
+            outbox.add(slot, |packet| end.make(now, (booth, tap), packet));
             done += match plays && booth.packed() == packed {
                 true => 1,
                 false => PACKING,
@@ -352,7 +353,7 @@ impl End {
     fn make(
         &mut self,
         now: Moment,
-        booth: &mut Booth,
+        (booth, tap): (&mut Booth, &mut Tap),
         packet: &mut Packet<'_>,
     ) -> Option<(Port, std::net::SocketAddr)> {
         if self.speech.exchange.deadline().is_some_and(|at| at <= now) {
@@ -361,7 +362,10 @@ impl End {
         }
         let mouth = self.speech.mouth.as_mut()?;
         match mouth.handle_deadline(now, booth, packet) {
-            Said::Something => self.send(now, (Kind::Sound, Port::Sound), packet),
+            Said::Something => {
+                self.tapping.hear(now, tap, packet);
+                self.send(now, (Kind::Sound, Port::Sound), packet)
+            }
             Said::Nothing => None,
         }
     }

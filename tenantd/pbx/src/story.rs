@@ -347,6 +347,11 @@ pub enum Event {
     },
     /// The call is not recorded, or not any more: nothing can be written.
     Unrecorded,
+    /// A phone has heard to its end that the call is recorded.
+    HeardOfRecording {
+        /// Whose phone.
+        number: String,
+    },
 }
 
 /// Why a registration ended.

@@ -222,6 +222,7 @@ mod tests {
             srtp: Srtp::default(),
             record: Default::default(),
             music: None,
+            announce_recording: None,
         }
     }
 }

@@ -8,9 +8,10 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use media::upload::{self, RATE};
-use nix::libc;
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::resource::{Resource, setrlimit};
+
+use crate::nice;
 
 /// The program itself, with its allocator's reserves.
 const PROGRAM: u64 = 256 << 20;
@@ -22,8 +23,6 @@ const SECONDS: u64 = 20;
 const FASTER: u64 = 20;
 /// Whoever waits for the processor waits longer than one works.
 const WAIT_FACTOR: u32 = 3;
-/// How many others go first (setpriority(2)).
-const NICENESS: i32 = 10;
 
 /// What a cell is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +98,5 @@ fn confine(task: Task) -> io::Result<()> {
         setrlimit(what, most, most)?;
     }
     set_no_new_privs()?;
-    // SAFETY: it takes numbers and touches no memory of ours.
-    let lowered = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
-    if lowered == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    nice::step_back()
 }

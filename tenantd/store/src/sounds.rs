@@ -30,6 +30,12 @@ const USES: &str = "
     SELECT music, 'extension', number FROM extension WHERE tenant_id = $1 AND music IS NOT NULL
     UNION ALL
     SELECT sound, 'announcement', number FROM announcement WHERE tenant_id = $1
+    UNION ALL
+    SELECT announce_recording, 'recordings', '' FROM tenant
+    WHERE id = $1 AND announce_recording IS NOT NULL
+    UNION ALL
+    SELECT announce_recording, 'extension_recordings', number FROM extension
+    WHERE tenant_id = $1 AND announce_recording IS NOT NULL
     ORDER BY 1, 2, 3 LIMIT 20000";
 const QUOTA: &str = "
     SELECT l.sounds, l.bytes FROM tenant t, sound_limits(t.id) l WHERE t.id = $1";
@@ -83,6 +89,10 @@ pub enum Use {
     Extension(String),
     /// At this number.
     Announcement(String),
+    /// By those who talk when a recording begins.
+    Recordings,
+    /// When this extension's rule or key begins one.
+    RecordingsOf(String),
 }
 
 /// How much a company may have.
@@ -261,6 +271,8 @@ fn uses_of(name: &str, uses: &[UseRow]) -> Vec<Use> {
             "music" => Use::Music,
             "extension" => Use::Extension(number.clone()),
             "announcement" => Use::Announcement(number.clone()),
+            "recordings" => Use::Recordings,
+            "extension_recordings" => Use::RecordingsOf(number.clone()),
             _ => return None,
         })
     })

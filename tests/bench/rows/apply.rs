@@ -19,7 +19,7 @@ const STEPS: [(&str, &str, f64); 3] = [
 ];
 
 pub(super) fn apply(settings: &Settings) -> Outcome<Vec<Row>> {
-    let whole = companies(POPULATION);
+    let whole = companies(POPULATION, "");
     let other = whole.replacen("name = \"Phone ", "name = \"Telephone ", 1);
     if other == whole {
         return Err(Failure::new("the file has no name to change"));

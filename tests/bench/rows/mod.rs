@@ -20,6 +20,7 @@ mod growth;
 mod memory;
 mod music;
 mod packets;
+mod record;
 mod relayed;
 mod scale;
 mod sound_memory;
@@ -91,6 +92,7 @@ pub(crate) const ALL: &[(&str, &str, Run)] = &[
     ("power-cut", "all phones start within one second", storm::power_cut),
     ("call", "a whole call, and its set-up at 200 a second", beside::call),
     ("packets", "a relayed packet at 100, 500 and 1,000 calls", packets::packets),
+    ("record", "relayed calls that are recorded beside plain ones", record::calls),
     ("music", "1,000 calls on hold with the same music", music::music),
     ("prompts", "500 prompts begun a second", music::prompts),
     ("srtp-one", "a relayed packet, encrypted on one side", relayed::sealed_once),

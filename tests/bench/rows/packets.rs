@@ -11,13 +11,14 @@ use crate::load::{Fleet, Pace, Phase, Preparation, Sound, Work};
 use crate::measure::Measure;
 use crate::peers::kamailio::Setup;
 use crate::servers::Side;
+use crate::sound::Phone;
 
 const CALLS: [usize; 3] = [100, 500, 1_000];
 /// Calls a second while they are set up.
-const SET_UP: f64 = 250.0;
+pub(super) const SET_UP: f64 = 250.0;
 /// Until phones that stay have sockets of their own (`media::settling`): lasting calls are measured.
 const SETTLES_FOR: Duration = Duration::from_secs(8);
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn packets(settings: &Settings) -> Outcome<Vec<Row>> {
     let population = settings.population();
@@ -57,7 +58,8 @@ pub(super) fn packets(settings: &Settings) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
-fn calling(settings: &Settings, side: &Side, calls: usize) -> Outcome<Measure> {
+/// So many calls that are up, and their phones, which are silent yet.
+pub(super) fn up(settings: &Settings, side: &Side, calls: usize) -> Outcome<(Fleet, Vec<Phone>)> {
     let load = Load {
         pace: Pace::Upto { count: calls, rate: SET_UP },
         ..Load::new(settings, Work::Stay(Sound::Sent), 0, Preparation::Come)
@@ -71,6 +73,11 @@ fn calling(settings: &Settings, side: &Side, calls: usize) -> Outcome<Measure> {
         phones.extend(fleet.take_talking());
         Ok((phones.len() >= calls * 2).then_some(()))
     })?;
+    Ok((fleet, phones))
+}
+
+fn calling(settings: &Settings, side: &Side, calls: usize) -> Outcome<Measure> {
+    let (fleet, phones) = up(settings, side, calls)?;
     let mut measure = talking::measure(settings, &side.trees, phones, SETTLES_FOR)?;
     measure.report.failed.extend(fleet.finish()?.failed);
     measure.say(&format!("{} at {calls} calls", side.name));

@@ -64,6 +64,7 @@ pub fn company(number: u8, domain: &str) -> Company {
             srtp: Srtp::default(),
             record: Default::default(),
             music: None,
+            announce_recording: None,
         };
         directory.users.insert(user, entry);
     }

@@ -69,7 +69,15 @@ impl World {
         let at = self.playing.keys().copied().find(|(side, _)| side.leg == leg);
         let (side, play) = at.expect("this leg hears something");
         self.playing.remove(&(side, play));
+        self.say("sound -> pbx", format!("{end:?} at leg {leg}").to_lowercase());
         self.input(|| Input::Media(Sound::Played { side, play, end }));
+    }
+
+    /// What a leg's phone says cannot be written down.
+    pub fn fail_recording(&mut self, leg: u16) {
+        let side = self.sides.keys().copied().find(|side| side.leg == leg);
+        let side = side.expect("an open side");
+        self.input(|| Input::Media(Sound::Unrecorded { side }));
     }
 
     /// What the company of this domain wants is changed, and published.

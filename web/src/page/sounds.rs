@@ -215,6 +215,8 @@ fn words(t: Language, uses: &[Use]) -> String {
         Use::Music => t.get("sounds.use_music").to_owned(),
         Use::Extension(number) => t.fill("sounds.use_extension", &[("number", number)]),
         Use::Announcement(number) => t.fill("sounds.use_announcement", &[("number", number)]),
+        Use::Recordings => t.get("sounds.use_recordings").to_owned(),
+        Use::RecordingsOf(number) => t.fill("sounds.use_recordings_of", &[("number", number)]),
     });
     words.collect::<Vec<_>>().join(", ")
 }

@@ -83,7 +83,11 @@ impl Call {
         self.cancel_others(desk, None, Some(ELSEWHERE));
         self.leave_limits(desk, 0);
         self.release_answer(desk);
-        if self.offer.take().is_some() {
+        let has_offered = self.offer.take().is_some();
+        if self.visit.is_none() {
+            self.handle_talk(desk);
+        }
+        if has_offered {
             self.speak(desk);
         }
         self.handle_seated(desk);
@@ -103,8 +107,11 @@ impl Call {
         }
     }
 
-    /// Says what there is to say, if nothing was said yet.
+    /// Says what there is to say, if nothing was said yet and nothing else comes first.
     pub(super) fn speak(&mut self, desk: &mut Desk<'_>) {
+        if self.has_notices() {
+            return;
+        }
         let Some(Attendant { announcement, speech: Speech::Silent }) = self.attendant else {
             return;
         };
@@ -118,8 +125,7 @@ impl Call {
     }
 
     fn regret(&mut self, desk: &mut Desk<'_>) -> Speech {
-        let number = self.legs[0].party.number.clone();
-        self.tell(desk, Event::SoundMissing { number });
+        self.miss_sound(desk, 0);
         let tone = CallTone { signal: Signal::Congestion, country: desk.tenant.country };
         Speech::Regrets(self.play(desk, 0, Clip::Tone(tone), Often::Once))
     }
@@ -147,7 +153,7 @@ impl Call {
         if self.visited().is_some() {
             return self.hear_visitor(desk, ack);
         }
-        let waits = matches!(self.attendant, Some(Attendant { speech: Speech::Silent, .. }));
+        let waits = self.legs[0].voice.pact.terms.is_none();
         let answer = match read_description(ack) {
             Ok(Some(answer)) if self.take_answer(desk, 0, &answer).is_ok() => answer,
             Ok(None) if !waits => return,
@@ -156,6 +162,7 @@ impl Call {
         self.take_direction(desk, 0, &answer);
         self.legs[0].aim(desk, self.id);
         self.legs[0].early.agreed = Agreed::No;
+        self.say_notices(desk);
         self.speak(desk);
         self.keep_facts(desk);
     }

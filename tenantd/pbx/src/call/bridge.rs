@@ -393,6 +393,7 @@ impl Call {
         self.legs[to].acknowledge(desk, cseq, Some(&body));
         self.keep_facts(desk);
         self.tune(desk);
+        self.say_notices(desk);
         self.show(desk);
     }
 
@@ -417,6 +418,7 @@ impl Call {
         }
         self.keep_facts(desk);
         self.tune(desk);
+        self.say_notices(desk);
     }
 
     /// A 2xx that comes again: its ACK was lost.

@@ -24,7 +24,7 @@ use crate::sip::session_timer::SessionTimer;
 use crate::story::Event;
 
 /// The layout of [`Facts`]: one that is not known is not revived.
-const LAYOUT: u8 = 5;
+const LAYOUT: u8 = 6;
 /// Timers that came due while we were away are spread over so long.
 const SPREAD_OVER: Duration = Duration::from_secs(60);
 

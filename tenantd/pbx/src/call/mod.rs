@@ -30,6 +30,7 @@ mod fork;
 pub mod ledger;
 pub mod leg;
 mod music;
+mod notice;
 mod pact;
 mod pick_up;
 mod pulse;

@@ -8,7 +8,6 @@ use super::{Call, Phase};
 use crate::flow::Flow;
 use crate::media::{Clip, Event as Sound, Often, PlayEnd, PlayId, Stored, Wish};
 use crate::sip::sdp::Description;
-use crate::story::Event;
 
 impl Call {
     /// Lets a leg's phone hear a clip, until [`Sound::Played`] says why no more.
@@ -87,10 +86,10 @@ impl Call {
         if self.legs[index].music == Some(*play) {
             self.legs[index].music = None;
             if *end == PlayEnd::Missing {
-                let number = self.legs[index].party.number.clone();
-                self.tell(desk, Event::SoundMissing { number });
+                self.miss_sound(desk, index);
             }
         }
+        self.handle_noticed(desk, index, (*play, *end));
         self.handle_announced(desk, *play, *end);
     }
 }

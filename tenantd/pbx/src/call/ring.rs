@@ -181,8 +181,10 @@ impl Call {
             Phase::Talking { callee, .. } => {
                 self.join(desk, callee);
                 self.tune_one(desk, index);
+                self.say_notices(desk);
             }
             Phase::Attended { .. } => {
+                self.say_notices(desk);
                 self.speak(desk);
                 self.handle_seated(desk);
             }

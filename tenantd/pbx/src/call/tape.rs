@@ -1,6 +1,6 @@
 //! Whether a call is recorded: by a rule from its answer on, or when somebody presses the code for it.
 //!
-//! The stricter rule of the two who talk counts. Pressed once, the code begins a recording; each time
+//! The stricter rule of the two who talk counts; where the house answers, the caller's. Pressed once, the code begins a recording; each time
 //! after that it pauses it or goes on. What a rule records nobody stops.
 
 use std::time::Duration;
@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::desk::Desk;
+use super::notice::Notice;
 use super::{Call, Phase};
 use crate::id::RecordingId;
-use crate::media::{Channel, Digit, Recording, Side, Tones, Wish};
+use crate::media::{Channel, Digit, Kept, Recording, Side, Tones, Wish};
 use crate::moment::Moment;
 use crate::story::Event;
 use crate::tenant::directory::{Record, User};
@@ -28,6 +29,8 @@ pub(super) struct Tape {
     asked_by: String,
     why: Why,
     keeping: Keeping,
+    /// Who has still to hear of it.
+    pub(super) notices: Vec<Notice>,
 }
 
 /// Why a call is recorded.
@@ -53,10 +56,19 @@ pub(super) struct Pressed {
 }
 
 impl Call {
+    /// Whether there is somebody to talk to. Who still dials a PIN is not recorded: it would be heard.
+    fn can_be_recorded(&self) -> bool {
+        match self.phase {
+            Phase::Talking { .. } => true,
+            Phase::Attended { .. } => !self.is_before_door(),
+            Phase::Ringing { .. } | Phase::Ending { .. } => false,
+        }
+    }
+
     /// Somebody answered: records what is always recorded, and listens for codes of who may press one.
     pub(super) fn handle_talk(&mut self, desk: &mut Desk<'_>) {
-        if let Some(asked_by) = self.rule(desk) {
-            self.begin_tape(desk, asked_by, Why::Rule);
+        if let Some(user) = self.ruled_by(desk) {
+            self.begin_tape(desk, user, Why::Rule);
         }
         self.listen_for_codes(desk);
     }
@@ -74,9 +86,9 @@ impl Call {
 
     /// A phone pressed a key.
     pub(super) fn handle_press(&mut self, desk: &mut Desk<'_>, index: usize, digit: Digit) {
-        let (Phase::Talking { .. }, true) = (self.phase, self.may_demand(desk, index)) else {
+        if !self.can_be_recorded() || !self.may_demand(desk, index) {
             return;
-        };
+        }
         let (leg, at) = (self.legs[index].number, desk.now);
         let before = self.pressed.take().filter(|it| it.leg == leg && at - it.at <= KEYS_WITHIN);
         let mut keys = before.map_or_else(String::new, |it| it.keys);
@@ -93,7 +105,7 @@ impl Call {
     fn handle_code(&mut self, desk: &mut Desk<'_>, index: usize) {
         let number = self.legs[index].party.number.clone();
         let keeping = match &mut self.tape {
-            None => return self.begin_tape(desk, number, Why::Demand),
+            None => return self.demand_tape(desk, index),
             Some(Tape { why: Why::Rule, .. }) => return,
             Some(tape) => {
                 tape.keeping = match tape.keeping {
@@ -118,28 +130,38 @@ impl Call {
 
     /// Nothing can be written: the story says so, and the code may try again.
     pub(super) fn handle_unrecorded(&mut self, desk: &mut Desk<'_>) {
-        if self.tape.take().is_some() {
+        if let Some(tape) = self.tape.take() {
             self.tell(desk, Event::Unrecorded);
             self.keep_facts(desk);
+            self.hush_notices(desk, &tape.notices);
         }
     }
 
-    /// Whose rule it is that this call is recorded: the company's, if the name is empty.
-    fn rule(&self, desk: &Desk<'_>) -> Option<String> {
+    /// The extension by whose rule, or by the company's, this call is recorded.
+    fn ruled_by<'d>(&self, desk: &Desk<'d>) -> Option<&'d User> {
         let always = |user: &&User| user.record == Record::Always;
-        let user = self.talkers(desk).into_iter().flatten().find(always)?;
-        Some(match desk.tenant.recording.rule {
-            Record::Always => String::new(),
-            Record::Off | Record::OnDemand => user.number.clone(),
-        })
+        self.talkers(desk).into_iter().flatten().find(always)
     }
 
-    fn begin_tape(&mut self, desk: &mut Desk<'_>, asked_by: String, why: Why) {
+    fn demand_tape(&mut self, desk: &mut Desk<'_>, index: usize) {
+        let user = self.legs[index].party.user.and_then(|user| desk.tenant.users.get(&user));
+        if let Some(user) = user {
+            self.begin_tape(desk, user, Why::Demand);
+        }
+    }
+
+    fn begin_tape(&mut self, desk: &mut Desk<'_>, by: &User, why: Why) {
         let id = RecordingId(desk.office.chance.uuid(desk.now));
-        let tape = Tape { id, asked_by: asked_by.clone(), why, keeping: Keeping::Yes };
+        let asked_by = match (why, desk.tenant.recording.rule) {
+            (Why::Rule, Record::Always) => String::new(),
+            (Why::Rule, Record::Off | Record::OnDemand) | (Why::Demand, _) => by.number.clone(),
+        };
+        let notices = self.notices(desk, by);
+        let tape = Tape { id, asked_by: asked_by.clone(), why, keeping: Keeping::Yes, notices };
         self.roll(desk, &tape);
         self.tape = Some(tape);
         self.tell(desk, Event::Recorded { number: asked_by });
+        self.say_notices(desk);
         self.keep_facts(desk);
     }
 
@@ -150,16 +172,24 @@ impl Call {
             call: self.id,
             asked_by: tape.asked_by.clone(),
         };
-        self.wish_both(desk, |side| {
-            let channel = match side.leg {
-                0 => Channel::Left,
-                _ => Channel::Right,
-            };
-            Wish::Record { side, channel, recording: Box::new(recording.clone()) }
-        });
+        let record = |index: usize, kept, channel| {
+            let recording = Box::new(recording.clone());
+            Wish::Record { side: self.legs[index].side(self.id), kept, channel, recording }
+        };
+        desk.wish(record(0, Kept::Said, Channel::Left));
+        match (self.other(0), self.phase) {
+            (Some(other), _) => desk.wish(record(other, Kept::Said, Channel::Right)),
+            // It is we whom the caller hears.
+            (None, Phase::Attended { .. }) => desk.wish(record(0, Kept::Heard, Channel::Right)),
+            (None, Phase::Ringing { .. } | Phase::Talking { .. } | Phase::Ending { .. }) => {}
+        }
     }
 
     fn listen_for_codes(&self, desk: &mut Desk<'_>) {
+        // A conference listens for keys of its own (`visit`).
+        if self.visited().is_some() {
+            return;
+        }
         for index in [Some(0), self.other(0)].into_iter().flatten() {
             if self.may_demand(desk, index) {
                 let side = self.legs[index].side(self.id);

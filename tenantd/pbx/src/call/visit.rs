@@ -126,6 +126,12 @@ impl Call {
         self.visit.as_ref().map(|visit| visit.number.clone())
     }
 
+    /// Whether it is not a member of its conference yet.
+    pub(super) fn is_before_door(&self) -> bool {
+        let stage = self.visit.as_ref().map(|visit| &visit.stage);
+        matches!(stage, Some(Stage::Arriving | Stage::Dialling { .. }))
+    }
+
     /// Whether it is us who answer the caller.
     pub(super) fn is_attended(&self) -> bool {
         self.attendant.is_some() || self.visit.is_some()
@@ -168,6 +174,7 @@ impl Call {
         let number = visit.number.clone();
         self.tell(desk, Event::EnteredConference { number });
         self.mix(desk);
+        self.handle_talk(desk);
         self.keep_facts(desk);
     }
 
@@ -323,6 +330,7 @@ impl Call {
         self.take_direction(desk, 0, &answer);
         self.legs[0].aim(desk, self.id);
         self.mix(desk);
+        self.say_notices(desk);
         self.keep_facts(desk);
     }
 

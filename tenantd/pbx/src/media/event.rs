@@ -49,7 +49,7 @@ pub enum Event {
         /// For how long.
         long_ms: u32,
     },
-    /// What the side's peer says is not kept, though it was wished: nothing can be written.
+    /// What was wished of the side is not kept: nothing can be written.
     Unrecorded {
         /// Which side.
         side: Side,

@@ -15,7 +15,7 @@ use crate::id::CallId;
 
 pub use self::digit::{Digit, Tones};
 pub use self::event::{Event, Heard};
-pub use self::recording::{Channel, Recording};
+pub use self::recording::{Channel, Kept, Recording};
 pub use self::terms::{
     Codec, CodecKind, DtlsRole, Ice, Key, Protection, Reception, Reports, Suite, Terms,
 };

@@ -13,6 +13,15 @@ pub enum Channel {
     Right,
 }
 
+/// What is kept of a side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// What its peer says; of a conference's member, what the others hear of it.
+    Said,
+    /// What its peer hears that we make ourselves: its conference, or what is played to it.
+    Heard,
+}
+
 /// Whose sound is kept, and why: it is written into the recording's file, so that whoever finds that
 /// after a crash knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

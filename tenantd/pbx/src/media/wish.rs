@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Channel, Clip, Digit, Often, PlayId, Recording, Side, Terms, Tones};
+use super::{Channel, Clip, Digit, Kept, Often, PlayId, Recording, Side, Terms, Tones};
 use crate::id::CallId;
 
 /// What a call wishes of its sound.
@@ -65,18 +65,20 @@ pub enum Wish {
         /// Whether.
         tones: Tones,
     },
-    /// Keep what the side's peer says, until the side is closed. All sides of a call that are
-    /// recorded at the same time share a recording. Refused by
+    /// Keep what the side's peer says, or what it hears of us, until the side is closed. All of a
+    /// call that is recorded at the same time is one recording. Refused by
     /// [`Unrecorded`](super::Event::Unrecorded).
     Record {
         /// Whose peer.
         side: Side,
+        /// What of it.
+        kept: Kept,
         /// On which of the two channels.
         channel: Channel,
         /// In which recording.
         recording: Box<Recording>,
     },
-    /// Leave out what the side's peer says from now on; a recording whose sides all pause stands
+    /// Leave out what is kept of the side from now on; a recording whose sides all pause stands
     /// still.
     Pause {
         /// Whose peer.

@@ -133,6 +133,9 @@ pub struct User {
     pub record: Record,
     /// What those hear whom it puts on hold, if it is not the company's music: a sound's name.
     pub music: Option<String>,
+    /// What is heard when its rule or its key begins a recording, if it is not what the company
+    /// wants: a sound's name.
+    pub announce_recording: Option<String>,
 }
 
 impl User {
@@ -265,11 +268,13 @@ pub struct Recording {
     pub rule: Record,
     /// What is pressed within a call to begin a recording, to pause it and to go on.
     pub code: String,
+    /// What both who talk hear when a recording begins: a sound's name. `None`: nothing.
+    pub announcement: Option<String>,
 }
 
 impl Default for Recording {
     fn default() -> Self {
-        Self { rule: Record::Off, code: "*1".to_owned() }
+        Self { rule: Record::Off, code: "*1".to_owned(), announcement: None }
     }
 }
 

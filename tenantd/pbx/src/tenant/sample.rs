@@ -102,5 +102,6 @@ fn extension(number: u128, username: Option<&str>) -> User {
         srtp: Srtp::default(),
         record: Default::default(),
         music: None,
+        announce_recording: None,
     }
 }

@@ -294,6 +294,7 @@ fn directory(number: u8) -> Directory {
             srtp: Srtp::default(),
             record: Default::default(),
             music: None,
+            announce_recording: None,
         };
         directory.users.insert(user, entry);
     }

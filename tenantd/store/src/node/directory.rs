@@ -26,7 +26,7 @@ const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const TENANTS: &str = "
     SELECT t.id AS tenant_id, t.version, t.route, t.name, t.label, t.trusted::text[] AS trusted,
         t.max_calls, t.max_call_s, t.srtp, t.sdes_over_plain, t.record, t.record_code,
-        t.music, t.country,
+        t.music, t.announce_recording, t.country,
         (SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'canonical') AS domain,
         ARRAY(SELECT name FROM domain d WHERE d.tenant_id = t.id AND d.kind = 'alias'
               ORDER BY name) AS aliases,
@@ -37,7 +37,8 @@ const TENANTS: &str = "
 
 const EXTENSIONS: &str = "
     SELECT tenant_id, id, number, username, credential, name, password_sealed, password_key, digest,
-           max_contacts, max_calls, max_call_s, srtp, record, music
+           max_contacts, max_calls, max_call_s, srtp, record, music,
+           announce_recording
     FROM extension WHERE tenant_id = ANY ($1)";
 
 const GROUPS: &str = "
@@ -244,6 +245,7 @@ fn user(
         srtp: srtp(row.try_get("srtp")?).unwrap_or(directory.encryption.srtp),
         record: record(row.try_get("record")?).unwrap_or(directory.recording.rule),
         music: row.try_get("music")?,
+        announce_recording: row.try_get("announce_recording")?,
     })
 }
 
@@ -278,8 +280,11 @@ fn encryption(row: &PgRow) -> Result<Encryption, Failure> {
 }
 
 fn recording(row: &PgRow) -> Result<Recording, Failure> {
-    let code = row.try_get("record_code")?;
-    Ok(Recording { rule: record(row.try_get("record")?).unwrap_or_default(), code })
+    Ok(Recording {
+        rule: record(row.try_get("record")?).unwrap_or_default(),
+        code: row.try_get("record_code")?,
+        announcement: row.try_get("announce_recording")?,
+    })
 }
 
 /// What a column says; a word of a later release is as good as none.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::carry::{Carrier, Inside, Way};
 use super::current::Current;
+use super::wanted::Named;
 use super::{Absent, NotApplied};
 use crate::id::fresh;
 use crate::query::Query;
@@ -53,13 +54,19 @@ impl Carrier<'_> {
         let kept = now.sounds.keys().filter(|_| self.absent == Absent::Keep).map(String::as_str);
         let there: BTreeSet<&str> = brought.chain(kept).collect();
         let tenant = self.tenant;
-        let company = tenant.played.music.as_ref().map(|name| ("music", name, tenant.line));
-        let extensions = tenant.extensions.iter().filter_map(|extension| {
-            extension.music.as_ref().map(|name| ("music", name, extension.line))
+        let extensions = tenant.extensions.iter();
+        let extensions = extensions.map(|it| (&it.music, &it.announce_recording));
+        let company = (&tenant.played.music, &tenant.recording.announcement);
+        let named = extensions.chain([company]).flat_map(|(music, announcement)| {
+            [("music", music), ("announce_recording", announcement)]
+        });
+        let named = named.filter_map(|(key, named)| {
+            let Named { name, line } = named.as_ref()?;
+            Some((key, name, *line))
         });
         let announcements = &tenant.played.announcements;
         let said = announcements.iter().map(|said| ("sound", &said.sound, said.line));
-        for (key, name, line) in company.into_iter().chain(extensions).chain(said) {
+        for (key, name, line) in named.chain(said) {
             if !name.is_empty() && !there.contains(name.as_str()) {
                 let reason = format!("{key}: there is no sound {name:?}");
                 return Err(self.file.problem(line, reason).into());

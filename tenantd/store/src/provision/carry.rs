@@ -15,7 +15,7 @@ use super::extensions::DROP_EXTENSIONS;
 use super::groups::DROP_GROUPS;
 use super::numbers::{DROP_NUMBERS, Places};
 use super::sounds::Sounds;
-use super::wanted::{File, Tenant};
+use super::wanted::{File, Named, Tenant};
 use super::{Absent, NotApplied};
 use crate::database::go_in;
 use crate::failure::Failure;
@@ -26,14 +26,14 @@ use crate::secrets::ClusterKey;
 const ADD_TENANT: &str = "
     INSERT INTO tenant (id, route, name, label, country, time_zone, max_calls, max_call_s, trusted,
         srtp, sdes_over_plain, max_sounds, sound_quota, record, record_code, record_days,
-        music)
+        music, announce_recording)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14, $15, $16,
-        $17)";
+        $17, $18)";
 const CHANGE_TENANT: &str = "
     UPDATE tenant SET name = $2, label = $3, country = $4, time_zone = $5, max_calls = $6,
         max_call_s = $7, trusted = $8::text[]::cidr[], srtp = $9, sdes_over_plain = $10,
         max_sounds = $11, sound_quota = $12, record = $13, record_code = $14, record_days = $15,
-        music = $16
+        music = $16, announce_recording = $17
     WHERE id = $1";
 const ADD_DOMAIN: &str = "INSERT INTO domain (tenant_id, id, name, kind) VALUES ($1, $2, $3, $4)";
 const DROP_DOMAIN: &str = "DELETE FROM domain WHERE tenant_id = $1 AND id = $2";
@@ -199,6 +199,7 @@ impl Carrier<'_> {
             .bind(row.record_code)
             .bind(row.record_days)
             .bind(row.music)
+            .bind(row.announce_recording)
     }
 
     pub(super) fn wanted_tenant(&self, now: Option<&TenantRow>) -> TenantRow {
@@ -251,7 +252,11 @@ impl Carrier<'_> {
                 (None, None) => "*1".to_owned(),
             },
             record_days: limit(self.tenant.recording.days, now.and_then(|now| now.record_days)),
-            music: kept(&self.tenant.played.music, now.and_then(|now| now.music.clone())),
+            music: kept_sound(&self.tenant.played.music, now.and_then(|now| now.music.clone())),
+            announce_recording: kept_sound(
+                &self.tenant.recording.announcement,
+                now.and_then(|now| now.announce_recording.clone()),
+            ),
         }
     }
 
@@ -315,6 +320,14 @@ impl Carrier<'_> {
 pub(super) fn kept(said: &Option<String>, now: Option<String>) -> Option<String> {
     match said {
         Some(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        None => now,
+    }
+}
+
+/// The same of a sound's name.
+pub(super) fn kept_sound(said: &Option<Named>, now: Option<String>) -> Option<String> {
+    match said {
+        Some(Named { name, .. }) => Some(name.clone()).filter(|name| !name.is_empty()),
         None => now,
     }
 }

@@ -14,7 +14,7 @@ const BY_DOMAIN: &str = "SELECT tenant_id FROM domain WHERE name = $1 AND kind =
 const TENANT: &str = "
     SELECT name, label, country, time_zone, max_calls, max_call_s,
            trusted::text[] AS trusted, srtp, sdes_over_plain, max_sounds, sound_quota,
-           record, record_code, record_days, music
+           record, record_code, record_days, music, announce_recording
     FROM tenant WHERE id = $1";
 const ALIASES: &str = "
     SELECT id, name FROM domain WHERE tenant_id = $1 AND kind = 'alias' ORDER BY name";
@@ -22,7 +22,8 @@ const DIGEST: &str = "
     SELECT id, value FROM setting WHERE tenant_id = $1 AND node = '*' AND key = 'digest'";
 const EXTENSIONS: &str = "
     SELECT id, number, username, auth_username, password_sealed, password_key, name, email,
-           voicemail, digest, max_contacts, max_calls, max_call_s, srtp, record, music
+           voicemail, digest, max_contacts, max_calls, max_call_s, srtp, record, music,
+           announce_recording
     FROM extension WHERE tenant_id = $1";
 const GROUPS: &str = "SELECT id, number, name FROM ring_group WHERE tenant_id = $1";
 const MEMBERS: &str = "
@@ -90,9 +91,10 @@ pub(super) struct TenantRow {
     pub(super) record_code: String,
     pub(super) record_days: Option<i32>,
     pub(super) music: Option<String>,
+    pub(super) announce_recording: Option<String>,
 }
 
-/// An extension's row: three columns more than a struct should have.
+/// An extension's row: five columns more than a struct should have.
 #[derive(Debug, Clone, FromRow)]
 pub(super) struct ExtensionRow {
     pub(super) id: Uuid,
@@ -111,6 +113,7 @@ pub(super) struct ExtensionRow {
     pub(super) srtp: Option<String>,
     pub(super) record: Option<String>,
     pub(super) music: Option<String>,
+    pub(super) announce_recording: Option<String>,
 }
 
 /// A group's row with its members' numbers.

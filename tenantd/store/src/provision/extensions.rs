@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::NotApplied;
-use super::carry::{Carrier, Inside, Way, kept, limit};
+use super::carry::{Carrier, Inside, Way, kept, kept_sound, limit};
 use super::clash::Pace;
 use super::current::{Current, ExtensionRow};
 use super::wanted::{Extension, Limits};
@@ -19,29 +19,30 @@ use crate::secrets::Sealed;
 const ADD_EXTENSIONS: &str = "
     INSERT INTO extension (tenant_id, id, number, username, auth_username, password_sealed,
         password_key, name, email, voicemail, digest, max_contacts, max_calls, max_call_s, srtp,
-        record, music)
+        record, music, announce_recording)
     SELECT $1, e.id, e.number, e.username, e.auth_username, e.password_sealed, e.password_key,
         e.name, e.email, e.voicemail, string_to_array(e.digest, ','), e.max_contacts, e.max_calls,
-        e.max_call_s, e.srtp, e.record, e.music
+        e.max_call_s, e.srtp, e.record, e.music, e.announce_recording
     FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::int[], $8::text[],
         $9::text[], $10::bool[], $11::text[], $12::smallint[], $13::int[], $14::int[],
-        $15::text[], $16::text[], $17::text[])
+        $15::text[], $16::text[], $17::text[], $18::text[])
         AS e (id, number, username, auth_username, password_sealed, password_key, name, email,
             voicemail, digest, max_contacts, max_calls, max_call_s, srtp, record,
-            music)";
+            music, announce_recording)";
 /// Takes the same as the statement above, so both are bound by the same hand.
 const CHANGE_EXTENSIONS: &str = "
     UPDATE extension SET username = e.username, auth_username = e.auth_username,
         password_sealed = e.password_sealed, password_key = e.password_key, name = e.name,
         email = e.email, voicemail = e.voicemail, digest = string_to_array(e.digest, ','),
         max_contacts = e.max_contacts, max_calls = e.max_calls, max_call_s = e.max_call_s,
-        srtp = e.srtp, record = e.record, music = e.music
+        srtp = e.srtp, record = e.record, music = e.music,
+        announce_recording = e.announce_recording
     FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::int[], $8::text[],
         $9::text[], $10::bool[], $11::text[], $12::smallint[], $13::int[], $14::int[],
-        $15::text[], $16::text[], $17::text[])
+        $15::text[], $16::text[], $17::text[], $18::text[])
         AS e (id, number, username, auth_username, password_sealed, password_key, name, email,
             voicemail, digest, max_contacts, max_calls, max_call_s, srtp, record,
-            music)
+            music, announce_recording)
     WHERE extension.tenant_id = $1 AND extension.id = e.id";
 pub(super) const DROP_EXTENSIONS: &str =
     "DELETE FROM extension WHERE tenant_id = $1 AND id = ANY ($2)";
@@ -139,7 +140,8 @@ impl Carrier<'_> {
             max_call_s: limit(wanted.limits.max_call_s, None),
             srtp: kept(&wanted.srtp, None),
             record: kept(&wanted.record, None),
-            music: kept(&wanted.music, None),
+            music: kept_sound(&wanted.music, None),
+            announce_recording: kept_sound(&wanted.announce_recording, None),
         })
     }
 
@@ -165,7 +167,9 @@ impl Carrier<'_> {
         row.max_call_s = limit(max_call_s, now.max_call_s);
         row.srtp = kept(&wanted.srtp, now.srtp.clone());
         row.record = kept(&wanted.record, now.record.clone());
-        row.music = kept(&wanted.music, now.music.clone());
+        row.music = kept_sound(&wanted.music, now.music.clone());
+        let announced = now.announce_recording.clone();
+        row.announce_recording = kept_sound(&wanted.announce_recording, announced);
         if let Some(password) = &wanted.password {
             let place = password_of(tenant, now.id);
             let sealed = Sealed { key: now.password_key, bytes: now.password_sealed.clone() };
@@ -188,6 +192,7 @@ impl Carrier<'_> {
             (row.srtp != now.srtp, "srtp"),
             (row.record != now.record, "record"),
             (row.music != now.music, "music"),
+            (row.announce_recording != now.announce_recording, "announce_recording"),
         ];
         changes.extend(differs.iter().filter(|(differs, _)| *differs).map(|(_, what)| *what));
         Ok((row, changes))
@@ -240,6 +245,7 @@ async fn write_extensions(
         .bind(column(rows, |row| row.srtp.clone()))
         .bind(column(rows, |row| row.record.clone()))
         .bind(column(rows, |row| row.music.clone()))
+        .bind(column(rows, |row| row.announce_recording.clone()))
         .execute(connection)
         .await?;
     Ok(())

@@ -4,8 +4,8 @@ use toml::Spanned;
 
 use super::lines::Lines;
 use super::wanted::{
-    About, Admin, Announcement, Conference, Encryption, Extension, File, Group, Limits, Number,
-    Played, Recording, Sound, Tenant,
+    About, Admin, Announcement, Conference, Encryption, Extension, File, Group, Limits, Named,
+    Number, Played, Recording, Sound, Tenant,
 };
 use super::{Problem, raw, values};
 
@@ -77,6 +77,14 @@ impl Reader<'_> {
         value.as_ref().map(|v| self.value(key, v, |text| check(text))).transpose()
     }
 
+    fn named(&self, key: &str, value: &Option<Spanned<String>>) -> Result<Option<Named>, Problem> {
+        let named = |v: &Spanned<String>| {
+            let name = self.value(key, v, |text| values::name(text))?;
+            Ok(Named { name, line: self.line(v.span().start) })
+        };
+        value.as_ref().map(named).transpose()
+    }
+
     fn list(
         &self,
         key: &str,
@@ -140,7 +148,7 @@ impl Reader<'_> {
             numbers: raw.number.iter().map(|n| self.number(n)).collect::<Result<_, _>>()?,
             sounds: raw.sound.iter().map(|s| self.sound(s)).collect::<Result<_, _>>()?,
             played: Played {
-                music: self.text("music", &raw.music, values::name)?,
+                music: self.named("music", &raw.music)?,
                 announcements: raw
                     .announcement
                     .iter()
@@ -167,6 +175,7 @@ impl Reader<'_> {
             rule: self.text("record", &raw.record, values::record)?,
             code: self.text("record_code", &raw.record_code, values::code)?,
             days: days.map(|v| self.value("record_days", v, count)).transpose()?,
+            announcement: self.named("announce_recording", &raw.announce_recording)?,
         })
     }
 
@@ -225,7 +234,8 @@ impl Reader<'_> {
             digest: raw.digest.as_ref().map(|v| self.value("digest", v, digest)).transpose()?,
             srtp: self.text("srtp", &raw.srtp, values::own_srtp)?,
             record: self.text("record", &raw.record, values::own_record)?,
-            music: self.text("music", &raw.music, values::name)?,
+            announce_recording: self.named("announce_recording", &raw.announce_recording)?,
+            music: self.named("music", &raw.music)?,
             max_contacts: max_contacts
                 .map(|v| self.value("max_contacts", v, contacts))
                 .transpose()?,
@@ -349,6 +359,7 @@ mod tests {
         record = "on_demand"
         record_code = "*9"
         record_days = 90
+        announce_recording = "welcome"
         music = "welcome"
         [[tenant.admin]]
         email = "Boss@acme.test"
@@ -362,6 +373,7 @@ mod tests {
         max_contacts = 3
         srtp = "off"
         record = "always"
+        announce_recording = "quiet"
         music = ""
         [[tenant.ring_group]]
         number = "600"
@@ -398,8 +410,8 @@ mod tests {
         assert_eq!(tenant.encryption.sdes_over_plain, Some(true));
         assert_eq!(tenant.extensions[0].srtp.as_deref(), Some("off"));
         assert_eq!(tenant.limits.sound_bytes, Some(200 << 20));
-        assert_eq!(tenant.played.music.as_deref(), Some("welcome"));
-        assert_eq!(tenant.extensions[0].music.as_deref(), Some(""));
+        assert_eq!(tenant.played.music, named("welcome", line_of("music = \"welcome\"")));
+        assert_eq!(tenant.extensions[0].music, named("", line_of("music = \"\"")));
         let said = &tenant.played.announcements[0];
         assert_eq!((said.number.as_str(), said.sound.as_str()), ("700", "welcome"));
         let sound = file.sounds().next().unwrap();
@@ -410,12 +422,19 @@ mod tests {
     #[test]
     fn reads_what_is_kept_of_calls() {
         let text = "[[tenant]]\ndomain = \"acme.test\"\nrecord = \"on_demand\"\n\
-                    record_code = \"*9\"\nrecord_days = 90\n\
-                    [[tenant.extension]]\nnumber = \"101\"\nrecord = \"always\"\n";
+                    record_code = \"*9\"\nrecord_days = 90\nannounce_recording = \"told\"\n\
+                    [[tenant.extension]]\nnumber = \"101\"\nrecord = \"always\"\n\
+                    announce_recording = \"\"\n";
         let file = parse(text, "f.toml").unwrap();
-        let Recording { rule, code, days } = &file.tenants[0].recording;
+        let Recording { rule, code, days, announcement } = &file.tenants[0].recording;
         assert_eq!((rule.as_deref(), code.as_deref()), (Some("on_demand"), Some("*9")));
-        assert_eq!(*days, Some(90));
-        assert_eq!(file.tenants[0].extensions[0].record.as_deref(), Some("always"));
+        assert_eq!((*days, announcement), (Some(90), &named("told", 6)));
+        let extension = &file.tenants[0].extensions[0];
+        assert_eq!(extension.record.as_deref(), Some("always"));
+        assert_eq!(extension.announce_recording, named("", 10));
+    }
+
+    fn named(name: &str, line: usize) -> Option<Named> {
+        Some(Named { name: name.to_owned(), line })
     }
 }

@@ -33,6 +33,7 @@ pub(super) struct Tenant {
     pub(super) record: Option<Spanned<String>>,
     pub(super) record_code: Option<Spanned<String>>,
     pub(super) record_days: Option<Spanned<i64>>,
+    pub(super) announce_recording: Option<Spanned<String>>,
     pub(super) music: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) admin: Vec<Spanned<Admin>>,
@@ -73,6 +74,7 @@ pub(super) struct Extension {
     pub(super) digest: Option<Spanned<Vec<String>>>,
     pub(super) srtp: Option<Spanned<String>>,
     pub(super) record: Option<Spanned<String>>,
+    pub(super) announce_recording: Option<Spanned<String>>,
     pub(super) music: Option<Spanned<String>>,
     pub(super) max_contacts: Option<Spanned<i64>>,
     pub(super) max_calls: Option<Spanned<i64>>,

@@ -42,9 +42,16 @@ pub(super) struct About {
 /// What phones are played.
 #[derive(Debug, Clone)]
 pub(super) struct Played {
-    /// On hold: a sound's name; empty takes it away.
-    pub(super) music: Option<String>,
+    /// On hold.
+    pub(super) music: Option<Named>,
     pub(super) announcements: Vec<Announcement>,
+}
+
+/// A sound that is to be played, and where the file says so; an empty name takes it away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) line: usize,
 }
 
 /// A number that says something and hangs up.
@@ -77,6 +84,8 @@ pub(super) struct Recording {
     pub(super) rule: Option<String>,
     pub(super) code: Option<String>,
     pub(super) days: Option<u32>,
+    /// What is heard when a recording begins.
+    pub(super) announcement: Option<Named>,
 }
 
 /// Somebody who runs the tenant.
@@ -106,7 +115,8 @@ pub(super) struct Extension {
     pub(super) digest: Option<Vec<String>>,
     pub(super) srtp: Option<String>,
     pub(super) record: Option<String>,
-    pub(super) music: Option<String>,
+    pub(super) announce_recording: Option<Named>,
+    pub(super) music: Option<Named>,
     pub(super) max_contacts: Option<u32>,
     pub(super) limits: Limits,
 }

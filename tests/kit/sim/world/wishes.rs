@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use pbx::flow::{Flow, InnerPath, Path};
 use pbx::input::{Input, Placement};
-use pbx::media::{Clip, Event as Sound, Heard, Often, PlayEnd, PlayId, Side, Wish};
+use pbx::media::{Clip, Event as Sound, Heard, Kept, Often, PlayEnd, PlayId, Side, Wish};
 use pbx::output::Output;
 use pbx::record::{Memory, Record, Wait};
 use pbx::sip::message::Message;
@@ -124,6 +124,27 @@ impl World {
         }
     }
 
+    fn play(&mut self, (side, play): (Side, PlayId), (clip, how): (Clip, Often)) {
+        assert!(self.terms.contains_key(&side), "a clip for a side without terms");
+        self.twins.check_played(&clip);
+        let same = |(other, _): &(Side, PlayId), (_, often): &(Clip, Often)| {
+            *other == side && *often == how
+        };
+        assert!(!self.playing.iter().any(|(at, what)| same(at, what)), "two at a time");
+        self.playing.insert((side, play), (clip, how));
+        let what = match clip {
+            Clip::Sound(_) => "sound",
+            Clip::Music(_) => "music",
+            Clip::Tone(_) => "tone",
+        };
+        self.say("pbx -> sound", format!("play {what} to leg {}", side.leg));
+    }
+
+    fn tape(&mut self, side: Side, what: &str) {
+        self.say("pbx -> sound", format!("{what}, leg {}", side.leg));
+        self.taped.push((side.leg, what.to_owned()));
+    }
+
     fn sound(&mut self, node: usize, wish: Wish) {
         let event = match wish {
             Wish::Open { side, port, .. } => {
@@ -156,30 +177,27 @@ impl World {
                 assert!(self.terms.contains_key(&side), "a key for a side without terms");
                 return self.pressed.push((side.leg, digit.key(), for_ms));
             }
-            Wish::Record { side, ref recording, .. } => {
+            Wish::Record { side, kept, ref recording, .. } => {
                 assert!(self.sides.contains_key(&side), "a recording of no side");
-                return self.taped.push((side.leg, format!("record {:?}", recording.asked_by)));
+                let what = match kept {
+                    Kept::Said => "record",
+                    Kept::Heard => "record what it hears",
+                };
+                self.say("pbx -> sound", format!("{what}, leg {}", side.leg));
+                return self.taped.push((side.leg, format!("{what} {:?}", recording.asked_by)));
             }
-            Wish::Pause { side } => return self.taped.push((side.leg, "pause".to_owned())),
-            Wish::Resume { side } => return self.taped.push((side.leg, "resume".to_owned())),
+            Wish::Pause { side } => return self.tape(side, "pause"),
+            Wish::Resume { side } => return self.tape(side, "resume"),
             Wish::Mix { side, part } => {
                 assert!(self.sides.contains_key(&side), "a member without a side");
                 self.parts.insert(side, part);
                 return;
             }
             Wish::Cue { side, cue } => return self.cues.push((side, cue)),
-            Wish::Play { side, play, clip, how } => {
-                assert!(self.terms.contains_key(&side), "a clip for a side without terms");
-                self.twins.check_played(&clip);
-                let same = |(other, _): &(Side, PlayId), (_, often): &(Clip, Often)| {
-                    *other == side && *often == how
-                };
-                assert!(!self.playing.iter().any(|(at, what)| same(at, what)), "two at a time");
-                self.playing.insert((side, play), (clip, how));
-                return;
-            }
+            Wish::Play { side, play, clip, how } => return self.play((side, play), (clip, how)),
             Wish::Hush { side, play } => {
                 assert!(self.playing.remove(&(side, play)).is_some(), "it is not played");
+                self.say("pbx -> sound", format!("hush leg {}", side.leg));
                 Sound::Played { side, play, end: PlayEnd::Stopped }
             }
             Wish::Join { .. } | Wish::Listen { .. } => return,
