@@ -40,6 +40,7 @@ mod settling;
 mod socket;
 mod spare;
 mod srtp;
+mod start;
 mod stock;
 pub mod storm;
 mod stream;
@@ -58,7 +59,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pbx::id::CallId;
 use pbx::media::{Event, Side, Stored, Wish};
 
@@ -70,14 +70,14 @@ use crate::dtls::Identity;
 pub use crate::dtls::NoCertificate;
 use crate::inbox::Inbox;
 pub use crate::io::Io;
-use crate::io::Kind;
 pub use crate::play::shelf::{Samples, Shelf, Shelved};
 use crate::ports::Ports;
 pub use crate::precedence::Scheduling;
 use crate::recording::tap::Tap;
 use crate::recording::writer;
+use crate::start::{Found, Start, Ways, allow_files, tell, threads};
 use crate::stock::Stock;
-use crate::worker::{Found, Shared, Ways, Worker};
+use crate::worker::{Shared, Worker};
 
 /// Bytes of sounds that are kept ready where nothing else is said: half an hour.
 pub const SHELF: usize = 64 << 20;
@@ -179,12 +179,12 @@ impl Media {
             writing = Some(started.thread);
         }
         let mut taps = taps.into_iter();
-        let start = Start {
+        let ways = Ways {
             spare: spare::most(media.ports().len(), count),
             io: config.io,
-            cores: cores::cores_for(count, config.pinning),
             scheduling: config.scheduling,
         };
+        let start = Start { ways, cores: cores::cores_for(count, config.pinning) };
         let found = (0..count).map(|number| {
             let tap = taps.next().unwrap_or_default();
             media.add_worker(number, &start, tap, events.clone())
@@ -217,8 +217,7 @@ impl Media {
         });
         let (started, outcome) = std::sync::mpsc::sync_channel(1);
         let theirs = Arc::clone(&shared);
-        let ways = Ways { spare: start.spare, io: start.io, scheduling: start.scheduling };
-        let core = start.cores.get(number).copied();
+        let (ways, core) = (start.ways, start.cores.get(number).copied());
         let thread = thread::Builder::new().name(format!("media-{number}"));
         // A worker is made on its own thread: the room it reads into never leaves it, and a ring is
         // used by the thread that made it alone.
@@ -340,51 +339,5 @@ fn open(worker: &Shared, side: Side, local: IpAddr) -> Option<Event> {
             }
             Some(Event::NoPorts { side })
         }
-    }
-}
-
-/// What all threads begin with.
-struct Start {
-    spare: usize,
-    io: Io,
-    scheduling: Scheduling,
-    /// One for each, or none.
-    cores: Vec<usize>,
-}
-
-/// Says once which way packets take, and why it is not the cheaper one; and whether they go first.
-fn tell(found: &[Found], pinned: usize) {
-    let rings = found.iter().filter(|found| found.kind == Kind::IoUring).count();
-    let io = match rings {
-        0 => "epoll",
-        some if some < found.len() => "io_uring on some threads",
-        _ => "io_uring",
-    };
-    let no_ring = found.iter().find_map(|found| found.no_ring.as_ref());
-    let no_ring = no_ring.map(tracing::field::display);
-    let not_first = found.iter().find_map(|found| found.not_first.as_ref());
-    let not_first = not_first.map(tracing::field::display);
-    let threads = found.len();
-    tracing::info!(io, threads, pinned, no_ring, not_first, "threads for sound have started");
-}
-
-fn threads(wanted: usize) -> usize {
-    match wanted {
-        0 => thread::available_parallelism().map_or(1, |cores| cores.get().min(2)),
-        wanted => wanted,
-    }
-}
-
-/// A pair is two open files, and many systems allow only 1,024 unless asked for more.
-fn allow_files(pairs: usize) {
-    // A call has two pairs, and may have a recording.
-    let wanted = pairs as u64 * 5 / 2 + 4_096;
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    let allowed = wanted.min(hard);
-    if allowed > soft && setrlimit(Resource::RLIMIT_NOFILE, allowed, hard).is_err() {
-        tracing::warn!(soft, "the limit of open files cannot be raised");
-    }
-    if hard < wanted {
-        tracing::warn!(hard, wanted, "fewer files may be open than there are ports for sound");
     }
 }

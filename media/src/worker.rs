@@ -14,17 +14,18 @@ use crate::counters::{Counters, Tally};
 use crate::dtls::Identity;
 use crate::guard;
 use crate::inbox::{Inbox, State};
-use crate::io::{Io, Kind, Wire};
+use crate::io::Wire;
 use crate::play::booth::Booth;
 use crate::play::shelf::Shelf;
 use crate::ports::Ports;
-use crate::precedence::{Precedence, Scheduling};
+use crate::precedence::Precedence;
 use crate::recording::tap::Tap;
 use crate::rtp::Datagram;
 use crate::session::{Family, Reply, Sessions, Slot, Way};
 use crate::settling::Settling;
 use crate::socket::Pair;
 use crate::spare::{Pressed, Spares};
+use crate::start::{Found, Ways};
 use crate::stock::{Offer, Stock};
 use crate::stream::Aim;
 
@@ -58,25 +59,6 @@ struct Held {
     opened_at: Moment,
     /// When something last came while no side had it.
     late_at: Moment,
-}
-
-/// Which way a worker found to the network.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) kind: Kind,
-    /// Why it is not io_uring, where that was wanted.
-    pub(crate) no_ring: Option<io::Error>,
-    /// Why it does not go before others, where that was wanted.
-    pub(crate) not_first: Option<io::Error>,
-}
-
-/// How a worker is to work.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ways {
-    /// How many pairs are kept open for the next call.
-    pub(crate) spare: usize,
-    pub(crate) io: Io,
-    pub(crate) scheduling: Scheduling,
 }
 
 /// The thread's own.
