@@ -285,10 +285,16 @@ mod tests {
 
     #[test]
     fn a_sound_says_how_long_and_large_it_is_and_where_it_is_heard() {
-        let uses = vec![Use::Announcement("700".to_owned()), Use::Extension("101".to_owned())];
+        let own = || "101".to_owned();
+        let uses = vec![
+            Use::Announcement("700".to_owned()),
+            Use::Extension(own()),
+            Use::RecordingsOf(own()),
+        ];
         let german = row(Language::German, &sound(uses));
         assert_eq!((german.length.as_str(), german.size.as_str()), ("1:02", "1,9 MB"));
-        assert_eq!(german.uses, "Ansage 700, Wartemusik von 101");
+        let recorded = "„Dieses Gespräch wird aufgezeichnet“ von 101";
+        assert_eq!(german.uses, format!("Ansage 700, Wartemusik von 101, {recorded}"));
         let english = row(Language::English, &sound(vec![Use::Music]));
         assert_eq!((english.size.as_str(), english.uses.as_str()), ("1.9 MB", "music on hold"));
         assert_eq!(size(Language::English, 999), "1 kB");
