@@ -44,10 +44,12 @@ fn the_examples_in_the_documentation_are_accepted() {
         let at = Listeners::new(scene)?;
         let mut server = Server::prepare(&scene.folder, at, "")?;
         server.run()?;
-        // The recording that the example speaks of.
+        // The recordings that the example speaks of.
         let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/sounds/tone.mp3");
         std::fs::create_dir(scene.folder.path().join("sounds"))?;
-        std::fs::copy(recording, scene.folder.path().join("sounds/welcome.mp3"))?;
+        for name in ["welcome.mp3", "recorded.mp3"] {
+            std::fs::copy(recording, scene.folder.path().join("sounds").join(name))?;
+        }
         let output = server.apply(&example("docs/provisioning.md")?, &["--dry-run"])?;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         std::fs::write(server.config_file(), example("docs/configuration.md")?)?;

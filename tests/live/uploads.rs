@@ -115,7 +115,11 @@ fn an_admin_uploads_sounds_in_a_browser_and_callers_hear_them() {
         // What was uploaded can be used like any sound, and then it stays.
         let used = format!(
             "{}[[tenant.announcement]]\nnumber = \"701\"\nsound = \"night\"\n",
-            alpha.provisioning()
+            alpha.provisioning().replacen(
+                "[[tenant]]\n",
+                "[[tenant]]\nannounce_recording = \"Music for the evening\"\n",
+                1
+            )
         );
         fs::copy(
             scene.folder.path().join("again.wav"),
@@ -132,6 +136,8 @@ fn an_admin_uploads_sounds_in_a_browser_and_callers_hear_them() {
         };
         browser.evaluate(&delete("night"))?;
         browser.wait_for_text("This sound is needed and therefore stays: announcement 701.")?;
+        browser.evaluate(&delete("Music for the evening"))?;
+        browser.wait_for_text("therefore stays: “this call is recorded”.")?;
         browser.evaluate(&delete("Welcome"))?;
         browser.wait_for(&count(3))?;
         assert_eq!(rows(&server, "alpha.test")?, ["Music for the evening", "closed", "night"]);
