@@ -4,7 +4,9 @@
 //! A sound that is not what its row says is not played: the store's answer is checked as a whole. One
 //! that cannot be had is said to be missing, and asked for again by the next call that wants it.
 
+use std::pin::pin;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use media::upload::RATE;
@@ -13,12 +15,15 @@ use pbx::media::Stored;
 use store::objects::{Content, Failure, Kind, ObjectKey, Objects, Reachable};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::metrics::Metrics;
 use crate::net::link::Links;
 
 /// How many are fetched at once; the shelf keeps others waiting.
 const AT_ONCE: usize = 8;
+/// How long the store may take before peers are asked as well: some of what a caller waits (two seconds).
+const HEAD_START: Duration = Duration::from_millis(300);
 /// What stands before the samples (`intake`).
 const HEADER: usize = 44;
 
@@ -71,30 +76,36 @@ async fn fetch_one(objects: &Objects, links: &Weak<Links>, wanted: &Stored) -> O
     read
 }
 
-/// From the store; or from a peer where it waits for that. While the store is known to be away peers are
-/// asked first, because a caller waits.
+/// From the store; or from a peer where it waits for that. A caller waits, and a store that is away may
+/// be silent for long before that is known: peers are asked as soon as it is slow.
 async fn read(
     objects: &Objects,
     links: &Weak<Links>,
     key: &ObjectKey,
     content: Content,
 ) -> Result<Bytes, Failure> {
-    let of_peers = async || match links.upgrade() {
-        Some(links) => links.fetch(key, content).await,
-        None => None,
-    };
     if let Some(waiting) = objects.outbox().read(key, content).await? {
         return Ok(waiting);
     }
-    let away = objects.counts().reachable == Reachable::Away;
-    if away && let Some(bytes) = of_peers().await {
-        return Ok(bytes);
-    }
-    match objects.get(key, content).await {
-        Err(failure @ (Failure::Missing(_) | Failure::Away(_))) if !away => {
-            of_peers().await.ok_or(failure)
-        }
-        outcome => outcome,
+    let of_peers = async |after: Duration| {
+        sleep(after).await;
+        links.upgrade()?.fetch(key, content).await
+    };
+    let head_start = match objects.counts().reachable {
+        Reachable::Away => Duration::ZERO,
+        Reachable::Here => HEAD_START,
+    };
+    let mut store = pin!(objects.get(key, content));
+    let mut late = pin!(of_peers(head_start));
+    tokio::select! {
+        found = &mut store => match found {
+            Err(failure @ (Failure::Missing(_) | Failure::Away(_))) => late.await.ok_or(failure),
+            outcome => outcome,
+        },
+        found = &mut late => match found {
+            Some(bytes) => Ok(bytes),
+            None => store.await,
+        },
     }
 }
 
